@@ -1,0 +1,230 @@
+//! Every limit and choice of the broker, with unit and default.
+
+use crate::hooks::Interest;
+use core::time::Duration;
+use mqtt_proto::{Limits, QoS};
+use serde::{Deserialize, Serialize};
+
+/// The broker's configuration. `Config::default()` is safe to expose to strangers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Time from [`crate::Input::Opened`] to a complete CONNECT. Default 10 s.
+    pub connect_timeout: Duration,
+    /// Largest packet before the client is accepted, bytes. Default 16 KiB.
+    pub max_packet_size_before_connect: u32,
+    /// Largest packet afterwards, bytes; announced as Maximum Packet Size. Default 2 MiB.
+    pub max_packet_size: u32,
+    /// Longest client identifier, bytes. Default 256 (CONNACK 0x85).
+    pub max_client_id_length: u16,
+    /// Longest topic name or filter, bytes. Default 4,096.
+    pub max_topic_length: u16,
+    /// Most levels of a topic name or filter. Default 128.
+    pub max_topic_levels: u16,
+    /// Most user properties of one packet. Default 64 (0x97).
+    pub max_user_properties: u16,
+    /// Most bytes of user properties in one packet. Default 16 KiB (0x97).
+    pub max_user_property_bytes: u32,
+    /// Most topic filters of one SUBSCRIBE or UNSUBSCRIBE. Default 256 (0x97).
+    pub max_filters_per_packet: u16,
+    /// Most subscriptions of one session. Default 10,000 (SUBACK 0x97).
+    pub max_subscriptions_per_session: u32,
+    /// Most subscriptions of the broker. Default 10,000,000 (SUBACK 0x97).
+    pub max_subscriptions: u32,
+    /// Most connected clients. Default no limit but the host's (CONNACK 0x97).
+    pub max_connections: u32,
+    /// Most sessions, connected or not. Default 1,000,000 (CONNACK 0x97).
+    pub max_sessions: u32,
+    /// Unacknowledged QoS 1 and 2 messages that a client may have open; announced. Default 1,024 (0x93).
+    pub receive_maximum: u16,
+    /// Unacknowledged QoS 1 and 2 messages towards one client; the client's Receive Maximum lowers it.
+    /// Default 1,024.
+    pub max_inflight: u16,
+    /// Messages that wait for one session. Default 1,000.
+    pub max_queued_messages: u32,
+    /// Bytes that wait for one session. Default 8 MiB.
+    pub max_queued_bytes: u32,
+    /// What gives way when a queue is full. Default: the oldest.
+    pub queue_full: QueueFull,
+    /// Keep QoS 0 messages for sessions that are offline. Default no.
+    pub queue_qos0_offline: bool,
+    /// Unsent bytes of one connection from which on it gets no new PUBLISH and is not read. Default 256 KiB.
+    pub egress_high: u32,
+    /// Unsent bytes at which it gets messages again. Default 64 KiB.
+    pub egress_low: u32,
+    /// Topic aliases that a client may set; announced. Default 16.
+    pub topic_alias_maximum: u16,
+    /// Topic aliases used towards one client; its Topic Alias Maximum lowers it. Default 16.
+    pub max_outbound_topic_aliases: u16,
+    /// Longest session expiry, seconds; sessions of 3.x clients get it. Default 7 days. `u32::MAX` is for ever.
+    pub max_session_expiry: u32,
+    /// Longest life of a message, seconds; 0 is no cap. A cap never adds a property to a packet. Default 0.
+    pub max_message_expiry: u32,
+    /// Longest keep-alive, seconds, given to clients that ask for more, or for none; 0 is no cap. Default 0.
+    pub max_keep_alive: u16,
+    /// Most retained messages. Default 1,000,000 (0x97).
+    pub max_retained_messages: u32,
+    /// Most bytes of retained messages. Default 1 GiB (0x97).
+    pub max_retained_bytes: u64,
+    /// Highest QoS that clients may publish with or are granted; announced when below 2. Default 2.
+    pub maximum_qos: QoS,
+    /// Are retained messages kept? Default yes (0x9A).
+    pub retain_available: bool,
+    /// Are wildcards allowed in topic filters? Default yes (0xA2).
+    pub wildcard_subscriptions: bool,
+    /// Are Subscription Identifiers allowed? Default yes (0xA1).
+    pub subscription_ids: bool,
+    /// Are shared subscriptions allowed? Default yes (0x9E).
+    pub shared_subscriptions: bool,
+    /// Which member of a shared subscription gets a message. Default round robin.
+    pub shared_strategy: SharedStrategy,
+    /// One copy for a client whose filters overlap, or one for each. Default one.
+    pub overlap: Overlap,
+    /// Say 0x10 in PUBACK and PUBREC when nobody subscribed (MQTT 5). Default yes.
+    pub report_no_subscribers: bool,
+    /// Check payloads announced as UTF-8 (0x99). Default no.
+    pub check_payload_format: bool,
+    /// May a client leave its identifier empty? Default yes (0x85).
+    pub allow_empty_client_id: bool,
+    /// A session may be resumed or taken over only under the user name that made it. Default no.
+    pub bind_session_to_user: bool,
+    /// What Response Information says to clients that ask. Default nothing.
+    pub response_information: Option<alloc::string::String>,
+    /// Time for a hook to answer; then the answer is no. Default 5 s.
+    pub hook_timeout: Duration,
+    /// Deliveries and scan steps of one call; more go on in the next. Default 4,096.
+    pub work_per_call: u32,
+    /// Topic names whose matches are remembered. Default 16,384.
+    pub match_cache_entries: u32,
+    /// What an acknowledgement promises. Default memory.
+    pub durability: Durability,
+    /// Which hook points anybody listens to.
+    pub interest: Interest,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(10),
+            max_packet_size_before_connect: 16 << 10,
+            max_packet_size: 2 << 20,
+            max_client_id_length: 256,
+            max_topic_length: 4096,
+            max_topic_levels: 128,
+            max_user_properties: 64,
+            max_user_property_bytes: 16 << 10,
+            max_filters_per_packet: 256,
+            max_subscriptions_per_session: 10_000,
+            max_subscriptions: 10_000_000,
+            max_connections: u32::MAX,
+            max_sessions: 1_000_000,
+            receive_maximum: 1024,
+            max_inflight: 1024,
+            max_queued_messages: 1000,
+            max_queued_bytes: 8 << 20,
+            queue_full: QueueFull::DropOldest,
+            queue_qos0_offline: false,
+            egress_high: 256 << 10,
+            egress_low: 64 << 10,
+            topic_alias_maximum: 16,
+            max_outbound_topic_aliases: 16,
+            max_session_expiry: 7 * 24 * 3600,
+            max_message_expiry: 0,
+            max_keep_alive: 0,
+            max_retained_messages: 1_000_000,
+            max_retained_bytes: 1 << 30,
+            maximum_qos: QoS::ExactlyOnce,
+            retain_available: true,
+            wildcard_subscriptions: true,
+            subscription_ids: true,
+            shared_subscriptions: true,
+            shared_strategy: SharedStrategy::RoundRobin,
+            overlap: Overlap::Once,
+            report_no_subscribers: true,
+            check_payload_format: false,
+            allow_empty_client_id: true,
+            bind_session_to_user: false,
+            response_information: None,
+            hook_timeout: Duration::from_secs(5),
+            work_per_call: 4096,
+            match_cache_entries: 16_384,
+            durability: Durability::Memory,
+            interest: Interest::NONE,
+        }
+    }
+}
+
+impl Config {
+    /// The decoder's limits before a client is accepted.
+    pub(crate) fn limits_before_connect(&self) -> Limits {
+        Limits { max_packet_size: self.max_packet_size_before_connect, ..self.limits() }
+    }
+
+    /// The decoder's limits for an accepted client.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            max_packet_size: self.max_packet_size,
+            max_user_properties: self.max_user_properties,
+            max_user_property_bytes: self.max_user_property_bytes,
+            max_topic_length: self.max_topic_length,
+            max_topic_levels: self.max_topic_levels,
+            max_client_id_length: self.max_client_id_length,
+            max_filters: self.max_filters_per_packet,
+        }
+    }
+
+    /// Unsent bytes beyond which a connection is closed with 0x97: room for one packet over high water.
+    pub(crate) fn egress_hard(&self) -> u32 {
+        self.egress_high.saturating_add(self.max_packet_size).saturating_add(64 << 10)
+    }
+}
+
+/// What gives way when a session's queue is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QueueFull {
+    /// The first waiting QoS 0 message, else the oldest waiting one.
+    DropOldest,
+    /// The new message.
+    DropNew,
+}
+
+/// Which member of a shared subscription gets a message; connected members come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SharedStrategy {
+    /// One after the other.
+    RoundRobin,
+    /// At random from the engine's seed.
+    Random,
+    /// The same one as long as it is connected.
+    Sticky,
+    /// The one with the fewest unacknowledged messages.
+    LeastInflight,
+    /// By a hash of the publisher's client identifier.
+    HashClient,
+    /// By a hash of the topic name.
+    HashTopic,
+}
+
+/// How often a client with overlapping filters gets a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overlap {
+    /// Once, at the highest granted QoS, with all Subscription Identifiers.
+    Once,
+    /// Once for each matching filter.
+    PerSubscription,
+}
+
+/// What an acknowledgement promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Durability {
+    /// The message is in the broker's memory; no store operations are emitted.
+    Memory,
+    /// Store operations are emitted; nothing waits for them.
+    Async,
+    /// Acknowledgements wait until [`crate::Input::Stored`] covers what they promise.
+    Durable,
+}

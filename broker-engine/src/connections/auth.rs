@@ -1,0 +1,88 @@
+//! AUTH: the steps of an enhanced authentication, and authenticating again while connected.
+
+use super::receive::After;
+use super::{About, Farewell, Phase};
+use crate::engine::Engine;
+use crate::hooks::{Answer, Question};
+use crate::ids::ConnId;
+use crate::outbox::Outbox;
+use alloc::string::{String, ToString};
+use mqtt_proto::{Auth, AuthProperties, Packet, ReasonCode};
+
+impl Engine {
+    pub(crate) fn auth_packet(&mut self, id: ConnId, auth: &Auth<'_>, out: &mut Outbox) -> After {
+        let Some(conn) = self.conn(id) else { return After::Closed };
+        // Authentication without a method in CONNECT cannot be taken up later [MQTT-4.12.0-6, 4.12.1-1].
+        let Some(method) = conn.method.as_deref() else {
+            return self.auth_error(id, "AUTH, but CONNECT named no authentication method", out);
+        };
+        if auth.properties.authentication_method != Some(method) {
+            return self.auth_error(id, "AUTH with another authentication method than CONNECT", out);
+        }
+        let online = conn.session().is_some();
+        let expected = match auth.reason {
+            ReasonCode::ContinueAuthentication => true,
+            ReasonCode::ReAuthenticate => online,
+            _ => false,
+        };
+        if !expected {
+            return self.auth_error(id, "AUTH with a reason code that does not fit", out);
+        }
+        let question = Question::AuthenticateStep {
+            client_id: self.client_id_of(id),
+            method: method.to_string(),
+            data: auth.properties.authentication_data.map(<[u8]>::to_vec),
+            again: online,
+        };
+        let about = if online { About::Reauthentication } else { About::Connect };
+        self.ask(id, about, question, out);
+        After::Parked
+    }
+
+    fn auth_error(&mut self, id: ConnId, detail: &str, out: &mut Outbox) -> After {
+        self.counters.protocol_errors += 1;
+        self.close(id, Farewell::tell(ReasonCode::ProtocolError, detail), out);
+        After::Closed
+    }
+
+    /// The answer to a re-authentication; until it succeeds the old identity stays in force.
+    pub(crate) fn reauthenticated(&mut self, id: ConnId, answer: Answer, out: &mut Outbox) {
+        match answer {
+            Answer::Allow => self.send_auth(id, ReasonCode::Success, &[], out),
+            Answer::AllowWith(data) => self.send_auth(id, ReasonCode::Success, &data, out),
+            Answer::Continue(data) => self.send_auth(id, ReasonCode::ContinueAuthentication, &data, out),
+            Answer::Deny(reason) => {
+                let reason = if reason.is_error() { reason } else { ReasonCode::NotAuthorized };
+                self.close(id, Farewell::tell(reason, "re-authentication failed"), out);
+                return;
+            }
+            Answer::Filters(_) => {
+                self.counters.host_misuse += 1;
+                self.close(id, Farewell::tell(ReasonCode::NotAuthorized, "re-authentication failed"), out);
+                return;
+            }
+        }
+        self.resume_input(id, out);
+    }
+
+    pub(crate) fn send_auth(&mut self, id: ConnId, reason: ReasonCode, data: &[u8], out: &mut Outbox) {
+        let method = self.conn(id).and_then(|conn| conn.method.clone());
+        let properties = AuthProperties {
+            authentication_method: method.as_deref(),
+            authentication_data: (!data.is_empty()).then_some(data),
+            ..AuthProperties::default()
+        };
+        self.send(id, &Packet::Auth(Auth { reason, properties }), out);
+    }
+
+    /// Client identifier of an accepted client or an applicant.
+    pub(crate) fn client_id_of(&self, id: ConnId) -> String {
+        let Some(conn) = self.conn(id) else { return String::new() };
+        match &conn.phase {
+            Phase::Online { session } => self.sessions.get(*session).map(|s| s.client_id.to_string()),
+            Phase::Authenticating(applicant) => applicant.client_id(),
+            Phase::Opening { .. } => None,
+        }
+        .unwrap_or_default()
+    }
+}

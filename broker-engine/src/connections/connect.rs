@@ -1,0 +1,374 @@
+//! CONNECT, the authentication question, CONNACK.
+
+use super::receive::After;
+use super::{About, Applicant, Farewell, Parked, Phase};
+use crate::engine::Engine;
+use crate::hooks::{Answer, Authenticate, Interest, Note, Question};
+use crate::ids::ConnId;
+use crate::outbox::Outbox;
+use crate::sessions::{FOR_EVER, Will};
+use alloc::{boxed::Box, format, string::String, string::ToString};
+use core::net::SocketAddr;
+use mqtt_proto::{ConnAck, ConnAckProperties, Connect, Packet, QoS, ReasonCode, Version};
+
+/// Longest client identifier of MQTT 3.1, characters.
+const V31_CLIENT_ID: usize = 23;
+
+impl Engine {
+    /// The first packet of a connection.
+    pub(crate) fn connect_packet(&mut self, id: ConnId, packet: &[u8], out: &mut Outbox) -> After {
+        let connect = match decode(packet, &self.config.limits_before_connect()) {
+            Ok(connect) => connect,
+            Err(error) => {
+                self.malformed(id, &error, out);
+                return After::Closed;
+            }
+        };
+        if let Err((reason, detail)) = self.judge_connect(&connect) {
+            self.close(id, Farewell::refuse(connect.version, reason, detail), out);
+            return After::Closed;
+        }
+        let Some(conn) = self.conn_mut(id) else { return After::Closed };
+        let peer = match conn.phase {
+            Phase::Opening { peer } => peer,
+            _ => None,
+        };
+        let listener = conn.listener;
+        conn.version = connect.version;
+        conn.problem_information = connect.properties.request_problem_information != Some(false);
+        conn.max_packet_size = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
+        conn.method = connect.properties.authentication_method.map(Into::into);
+        conn.phase = Phase::Authenticating(Box::new(Applicant { packet: packet.to_vec(), peer }));
+        let question = Question::Authenticate(Box::new(Authenticate {
+            version: connect.version,
+            client_id: connect.client_id.to_string(),
+            username: connect.username.map(ToString::to_string),
+            password: connect.password.map(<[u8]>::to_vec),
+            method: connect.properties.authentication_method.map(ToString::to_string),
+            data: connect.properties.authentication_data.map(<[u8]>::to_vec),
+            clean_start: connect.clean_start,
+            will_topic: connect.will.as_ref().map(|will| will.topic.as_str().to_string()),
+            listener,
+            peer,
+        }));
+        self.ask(id, About::Connect, question, out);
+        After::Parked
+    }
+
+    /// Whether a CONNECT may be considered at all. Nothing is changed by a refusal [MQTT-3.2.2-6].
+    fn judge_connect(&self, connect: &Connect<'_>) -> Result<(), (ReasonCode, &'static str)> {
+        let config = &self.config;
+        let length = connect.client_id.chars().count();
+        if connect.version == Version::V31 && !(1..=V31_CLIENT_ID).contains(&length) {
+            return Err((
+                ReasonCode::ClientIdNotValid,
+                "MQTT 3.1 wants a client identifier of 1 to 23 characters",
+            ));
+        }
+        if connect.client_id.is_empty() {
+            if connect.version == Version::V311 && !connect.clean_start {
+                return Err((
+                    ReasonCode::ClientIdNotValid,
+                    "an empty client identifier needs Clean Session 1",
+                ));
+            }
+            if !config.allow_empty_client_id {
+                return Err((ReasonCode::ClientIdNotValid, "this broker does not assign client identifiers"));
+            }
+        }
+        if let Some(will) = &connect.will {
+            let topic = will.topic.as_str();
+            if topic.starts_with("$SYS/") || topic == "$SYS" {
+                return Err((ReasonCode::NotAuthorized, "a will must not go to $SYS"));
+            }
+            if topic.starts_with("$share/") {
+                return Err((ReasonCode::TopicNameInvalid, "a will topic must not be a shared filter"));
+            }
+            if !self.topic_fits(topic) {
+                return Err((
+                    ReasonCode::TopicNameInvalid,
+                    "the will topic is longer or deeper than allowed",
+                ));
+            }
+            if will.qos > config.maximum_qos {
+                return Err((ReasonCode::QoSNotSupported, "the will's QoS is above Maximum QoS"));
+            }
+            if will.retain && !config.retain_available {
+                return Err((
+                    ReasonCode::RetainNotSupported,
+                    "the will is retained, which this broker does not offer",
+                ));
+            }
+        }
+        if self.online >= config.max_connections && !self.is_online(connect.client_id) {
+            return Err((ReasonCode::QuotaExceeded, "the maximum of connected clients is reached"));
+        }
+        Ok(())
+    }
+
+    fn is_online(&self, client_id: &str) -> bool {
+        let session = self.session_of(client_id).and_then(|key| self.sessions.get(key));
+        session.is_some_and(|session| session.conn.is_some())
+    }
+
+    /// The answer to an authentication question.
+    pub(crate) fn authenticated(&mut self, id: ConnId, answer: Answer, out: &mut Outbox) {
+        let Some(conn) = self.conn_mut(id) else { return };
+        let version = conn.version;
+        let with_method = conn.method.is_some();
+        match answer {
+            Answer::Allow if with_method => {
+                self.close(
+                    id,
+                    Farewell::refuse(
+                        version,
+                        ReasonCode::BadAuthenticationMethod,
+                        "authentication method unknown",
+                    ),
+                    out,
+                );
+            }
+            Answer::Allow => self.accept(id, None, out),
+            Answer::AllowWith(data) => self.accept(id, Some(&data), out),
+            Answer::Continue(data) if with_method => {
+                self.send_auth(id, ReasonCode::ContinueAuthentication, &data, out);
+                self.arm_connection(id);
+                self.resume_input(id, out);
+            }
+            Answer::Deny(reason) => {
+                let reason = if reason.is_error() { reason } else { ReasonCode::NotAuthorized };
+                self.close(id, Farewell::refuse(version, reason, "refused by authentication"), out);
+            }
+            Answer::Continue(_) | Answer::Filters(_) => {
+                self.counters.host_misuse += 1;
+                self.close(
+                    id,
+                    Farewell::refuse(version, ReasonCode::NotAuthorized, "refused by authentication"),
+                    out,
+                );
+            }
+        }
+    }
+
+    /// Everything is decided but the session: takes over, resumes or begins it, and says CONNACK.
+    fn accept(&mut self, id: ConnId, auth_data: Option<&[u8]>, out: &mut Outbox) {
+        let Some(conn) = self.conn_mut(id) else { return };
+        let Phase::Authenticating(applicant) =
+            core::mem::replace(&mut conn.phase, Phase::Opening { peer: None })
+        else {
+            return;
+        };
+        let Ok(connect) = decode(&applicant.packet, &self.config.limits_before_connect()) else { return };
+        if let Err((reason, detail)) = self.admit(&connect) {
+            self.close(id, Farewell::refuse(connect.version, reason, detail), out);
+            return;
+        }
+        self.gates.begin_packet();
+        let assigned = connect.client_id.is_empty().then(|| self.assign_client_id(applicant.peer));
+        let client_id = assigned.as_deref().unwrap_or(connect.client_id);
+        let expiry = self.session_expiry(&connect);
+        let (key, present) = self.begin_session(client_id, &connect, expiry, out);
+        self.settle(id, key, &connect, expiry);
+        self.online += 1;
+        self.counters.connects += 1;
+        self.send_connack(id, &connect, assigned.as_deref(), expiry, present, auth_data, out);
+        if self.config.interest.contains(Interest::CLIENTS) {
+            out.notes.push(Note::Connected {
+                conn: id,
+                client_id: client_id.to_string(),
+                version: connect.version,
+                session_present: present,
+            });
+        }
+        self.arm_connection(id);
+        self.drain(id, out);
+        self.resume_input(id, out);
+    }
+
+    /// Limits that only an accepted client can meet.
+    fn admit(&self, connect: &Connect<'_>) -> Result<(), (ReasonCode, &'static str)> {
+        let stored = self.session_of(connect.client_id).filter(|_| !connect.client_id.is_empty());
+        match stored.and_then(|key| self.sessions.get(key)) {
+            Some(session)
+                if self.config.bind_session_to_user && session.username.as_deref() != connect.username =>
+            {
+                Err((ReasonCode::NotAuthorized, "the session belongs to another user"))
+            }
+            Some(_) => Ok(()),
+            None if self.sessions.len() >= self.config.max_sessions as usize => {
+                Err((ReasonCode::QuotaExceeded, "the maximum of sessions is reached"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Session Expiry Interval in force: asked for, but not above the cap.
+    fn session_expiry(&self, connect: &Connect<'_>) -> u32 {
+        match connect.version {
+            Version::V5 => {
+                connect.properties.session_expiry_interval.unwrap_or(0).min(self.config.max_session_expiry)
+            }
+            _ if connect.clean_start => 0,
+            _ => self.config.max_session_expiry,
+        }
+    }
+
+    /// Keep Alive in force, seconds: asked for, but not above the cap.
+    fn keep_alive(&self, connect: &Connect<'_>) -> u16 {
+        match (connect.keep_alive, self.config.max_keep_alive) {
+            (asked, 0) => asked,
+            (0, cap) => cap,
+            (asked, cap) => asked.min(cap),
+        }
+    }
+
+    /// Writes what CONNECT said into connection and session.
+    fn settle(&mut self, id: ConnId, key: crate::collections::SlotKey, connect: &Connect<'_>, expiry: u32) {
+        // A 3.x client cannot be told another keep-alive than its own, so it is held to that.
+        let keep_alive = match connect.version {
+            Version::V5 => self.keep_alive(connect),
+            _ => connect.keep_alive,
+        };
+        let max_inflight = self.config.max_inflight.max(1);
+        let outbound_aliases = self.config.max_outbound_topic_aliases;
+        let now = self.now;
+        let properties = &connect.properties;
+        if let Some(conn) = self.conn_mut(id) {
+            conn.phase = Phase::Online { session: key };
+            conn.last_seen = now;
+            // One and a half times the interval, in microseconds [MQTT-3.1.2-22].
+            conn.patience = u64::from(keep_alive) * 1_500_000;
+            conn.send_maximum = properties.receive_maximum.unwrap_or(u16::MAX).min(max_inflight);
+            conn.aliases.limit_outbound(properties.topic_alias_maximum.unwrap_or(0).min(outbound_aliases));
+            conn.expiry_was_zero = properties.session_expiry_interval.unwrap_or(0) == 0;
+        }
+        let will = connect.will.as_ref().map(|will| Box::new(Will::new(will)));
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.conn = Some(id);
+            session.expiry = expiry;
+            session.ends_at = None;
+            session.will = will;
+            session.will_at = None;
+        }
+        self.store_session(key);
+    }
+
+    #[allow(clippy::too_many_arguments)] // One call site; a struct would only rename the arguments.
+    fn send_connack(
+        &mut self,
+        id: ConnId,
+        connect: &Connect<'_>,
+        assigned: Option<&str>,
+        expiry: u32,
+        session_present: bool,
+        auth_data: Option<&[u8]>,
+        out: &mut Outbox,
+    ) {
+        let config = &self.config;
+        let keep_alive = self.keep_alive(connect);
+        let asked_expiry = connect.properties.session_expiry_interval.unwrap_or(0);
+        let response_information = config.response_information.clone();
+        let wants_response = connect.properties.request_response_information == Some(true);
+        let properties = ConnAckProperties {
+            session_expiry_interval: (expiry != asked_expiry).then_some(expiry),
+            receive_maximum: (config.receive_maximum != u16::MAX).then_some(config.receive_maximum),
+            maximum_qos: (config.maximum_qos < QoS::ExactlyOnce).then_some(config.maximum_qos),
+            retain_available: (!config.retain_available).then_some(false),
+            maximum_packet_size: Some(config.max_packet_size),
+            assigned_client_id: assigned,
+            topic_alias_maximum: (config.topic_alias_maximum > 0).then_some(config.topic_alias_maximum),
+            wildcard_subscription_available: (!config.wildcard_subscriptions).then_some(false),
+            subscription_ids_available: (!config.subscription_ids).then_some(false),
+            shared_subscription_available: (!config.shared_subscriptions).then_some(false),
+            server_keep_alive: (keep_alive != connect.keep_alive).then_some(keep_alive),
+            response_information: response_information.as_deref().filter(|_| wants_response),
+            authentication_method: connect.properties.authentication_method,
+            authentication_data: auth_data.filter(|data| !data.is_empty()),
+            ..ConnAckProperties::default()
+        };
+        // MQTT 3.1 has no Session Present bit.
+        let session_present = session_present && connect.version != Version::V31;
+        let packet = Packet::ConnAck(ConnAck { session_present, reason: ReasonCode::Success, properties });
+        self.send_gated(id, &packet, out);
+    }
+
+    /// An identifier that no session has: unpredictable, so that nobody can lie in wait for it.
+    fn assign_client_id(&mut self, _peer: Option<SocketAddr>) -> String {
+        loop {
+            let candidate = format!("metronome-{:016x}", self.rng.next_u64());
+            if self.session_of(&candidate).is_none() {
+                return candidate;
+            }
+        }
+    }
+
+    /// Opens a question about a connection and parks it.
+    pub(crate) fn ask(&mut self, id: ConnId, about: About, question: Question, out: &mut Outbox) {
+        self.questions += 1;
+        let call = crate::ids::CallId { conn: id, number: self.questions };
+        let deadline = self.now.after(self.config.hook_timeout);
+        if let Some(conn) = self.conn_mut(id) {
+            conn.parked = Some(Box::new(Parked::Question { call, deadline, about }));
+        }
+        out.calls.push(crate::hooks::Call { id: call, conn: id, question });
+        self.arm_connection(id);
+    }
+
+    /// A hook answered.
+    pub(crate) fn replied(&mut self, call: crate::ids::CallId, answer: Answer, out: &mut Outbox) {
+        let id = call.conn;
+        let open = self.conn(id).and_then(|conn| conn.parked.as_deref());
+        if !matches!(open, Some(Parked::Question { call: asked, .. }) if *asked == call) {
+            self.counters.late_replies += 1;
+            return;
+        }
+        self.settle_question(id, answer, out);
+    }
+
+    /// Nobody answered in time: the answer is no.
+    pub(crate) fn question_timed_out(&mut self, id: ConnId, out: &mut Outbox) {
+        self.counters.hook_timeouts += 1;
+        self.settle_question(id, Answer::Deny(ReasonCode::NotAuthorized), out);
+    }
+
+    fn settle_question(&mut self, id: ConnId, answer: Answer, out: &mut Outbox) {
+        let Some(parked) = self.conn_mut(id).and_then(|conn| conn.parked.take()) else { return };
+        let Parked::Question { about, .. } = *parked else { return };
+        match about {
+            About::Connect => self.authenticated(id, answer, out),
+            About::Reauthentication => self.reauthenticated(id, answer, out),
+            About::Subscribe(request) => {
+                self.gates.begin_packet();
+                self.subscribe_answered(id, request, &answer, out);
+                self.resume_input(id, out);
+            }
+        }
+    }
+
+    /// Is a topic within the limits of length and depth?
+    pub(crate) fn topic_fits(&self, topic: &str) -> bool {
+        topic.len() <= usize::from(self.config.max_topic_length)
+            && topic.bytes().filter(|byte| *byte == b'/').count() < usize::from(self.config.max_topic_levels)
+    }
+
+    /// Session expiry in seconds as a deadline, `None` for ever.
+    pub(crate) fn expiry_deadline(&self, expiry: u32) -> Option<crate::time::Time> {
+        (expiry != FOR_EVER).then(|| self.now.after_secs(expiry))
+    }
+}
+
+/// A whole CONNECT packet, decoded.
+fn decode<'a>(packet: &'a [u8], limits: &mqtt_proto::Limits) -> Result<Connect<'a>, mqtt_proto::DecodeError> {
+    match Packet::parse(packet, Version::V5, limits)? {
+        Some((Packet::Connect(connect), _)) => Ok(connect),
+        // The caller has seen the packet type and the whole length; an empty stand-in is never accepted.
+        _ => Err(mqtt_proto::DecodeError::not_connect()),
+    }
+}
+
+impl Applicant {
+    /// The identifier in the CONNECT that waits.
+    pub(crate) fn client_id(&self) -> Option<String> {
+        decode(&self.packet, &mqtt_proto::Limits::NONE).ok().map(|connect| connect.client_id.to_string())
+    }
+}

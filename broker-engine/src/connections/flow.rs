@@ -1,0 +1,50 @@
+//! Back-pressure: the host reports what a socket did not take.
+
+use super::Farewell;
+use crate::delivery::Work;
+use crate::engine::Engine;
+use crate::ids::ConnId;
+use crate::outbox::Outbox;
+use mqtt_proto::ReasonCode;
+
+impl Engine {
+    pub(crate) fn backlog(&mut self, id: ConnId, unsent: u32, out: &mut Outbox) {
+        let (high, low, hard) = (self.config.egress_high, self.config.egress_low, self.config.egress_hard());
+        let Some(conn) = self.conn_mut(id) else {
+            self.counters.stale_inputs += 1;
+            return;
+        };
+        conn.egress.unsent = unsent;
+        if unsent > hard {
+            self.close(id, Farewell::tell(ReasonCode::QuotaExceeded, "the client does not read"), out);
+        } else if unsent >= high {
+            conn.egress.congested = true;
+            self.set_paused(id, true, out);
+        } else if unsent <= low && conn.egress.congested {
+            conn.egress.congested = false;
+            let parked = conn.parked.is_some();
+            if !parked {
+                self.set_paused(id, false, out);
+                self.resume_input(id, out);
+            }
+            self.drain(id, out);
+        }
+    }
+
+    /// May a message be sent to this connection in this call?
+    pub(crate) fn can_send(&self, id: ConnId) -> bool {
+        self.conn(id).is_some_and(|conn| {
+            let emitted = if conn.egress.call == self.call { conn.egress.emitted } else { 0 };
+            !conn.egress.congested && conn.egress.unsent.saturating_add(emitted) < self.config.egress_high
+        })
+    }
+
+    /// Goes on sending to this connection in the next call.
+    pub(crate) fn drain_later(&mut self, id: ConnId) {
+        if let Some(conn) = self.conn_mut(id)
+            && !core::mem::replace(&mut conn.egress.draining, true)
+        {
+            self.work.push_back(Work::Drain(id));
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Connections: from bytes to packets to decisions, for one network connection at a time.
+//!
+//! * [`receive`] — bytes in any split become whole packets; parked packets wait
+//! * [`connect`] — CONNECT, the authentication question, CONNACK
+//! * [`auth`] — AUTH: enhanced authentication and re-authentication
+//! * [`dispatch`] — every other packet of an accepted client
+//! * [`publish`] — an inbound PUBLISH and PUBREL
+//! * [`acks`] — the client's acknowledgements of our deliveries
+//! * [`close`] — every way a connection ends
+//! * [`flow`] — back-pressure
+
+mod acks;
+mod auth;
+mod close;
+mod connect;
+mod dispatch;
+mod flow;
+mod publish;
+mod receive;
+
+pub(crate) use close::Farewell;
+pub(crate) use publish::forwarded;
+pub(crate) use receive::After;
+
+use crate::collections::SlotKey;
+use crate::delivery::Aliases;
+use crate::ids::{CallId, ConnId, ListenerId};
+use crate::time::Time;
+use alloc::{boxed::Box, string::String, vec::Vec};
+use core::net::SocketAddr;
+use mqtt_proto::{PacketId, ReasonCode, SubscribeOptions, Version};
+use serde::{Deserialize, Serialize};
+
+/// What the engine keeps for one network connection.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Connection {
+    pub(crate) id: ConnId,
+    pub(crate) listener: ListenerId,
+    pub(crate) version: Version,
+    pub(crate) phase: Phase,
+    /// Bytes of an incomplete packet, or bytes that wait while a packet is parked. No capacity when idle.
+    pub(crate) input: Vec<u8>,
+    /// Length of `input` below which it holds no whole packet.
+    pub(crate) need: usize,
+    pub(crate) parked: Option<Box<Parked>>,
+    /// When the last whole packet came.
+    pub(crate) last_seen: Time,
+    /// Silence after which the client is taken for dead, microseconds; 0 is never.
+    pub(crate) patience: u64,
+    /// Earliest timer entry that is set for this connection.
+    pub(crate) armed: Option<Time>,
+    /// Reads are paused.
+    pub(crate) paused: bool,
+    pub(crate) egress: Egress,
+    /// Receive Maximum of the client, lowered to our own window.
+    pub(crate) send_maximum: u16,
+    /// In-flight deliveries sent on this connection.
+    pub(crate) outstanding: u16,
+    /// How many of the session's in-flight deliveries were sent (again) on this connection.
+    pub(crate) resent: u16,
+    /// Maximum Packet Size of the client, bytes.
+    pub(crate) max_packet_size: u32,
+    /// Request Problem Information.
+    pub(crate) problem_information: bool,
+    /// Authentication Method of the CONNECT.
+    pub(crate) method: Option<Box<str>>,
+    pub(crate) aliases: Aliases,
+    /// Session Expiry Interval of the CONNECT was 0, so DISCONNECT must not raise it.
+    pub(crate) expiry_was_zero: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(id: ConnId, listener: ListenerId, peer: Option<SocketAddr>, now: Time) -> Self {
+        Self {
+            id,
+            listener,
+            version: Version::V5,
+            phase: Phase::Opening { peer },
+            input: Vec::new(),
+            need: 0,
+            parked: None,
+            last_seen: now,
+            patience: 0,
+            armed: None,
+            paused: false,
+            egress: Egress::default(),
+            send_maximum: u16::MAX,
+            outstanding: 0,
+            resent: 0,
+            max_packet_size: u32::MAX,
+            problem_information: true,
+            method: None,
+            aliases: Aliases::default(),
+            expiry_was_zero: false,
+        }
+    }
+
+    /// The session of an accepted client.
+    pub(crate) fn session(&self) -> Option<SlotKey> {
+        match self.phase {
+            Phase::Online { session } => Some(session),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn has_quota(&self) -> bool {
+        self.outstanding < self.send_maximum
+    }
+}
+
+/// How far a connection has come.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Phase {
+    /// Waiting for CONNECT.
+    Opening { peer: Option<SocketAddr> },
+    /// CONNECT was read; hooks decide.
+    Authenticating(Box<Applicant>),
+    /// Accepted.
+    Online { session: SlotKey },
+}
+
+/// A CONNECT that waits for its answer, as owned values.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Applicant {
+    /// The whole CONNECT packet, decoded again when the answer is there.
+    pub(crate) packet: Vec<u8>,
+    pub(crate) peer: Option<SocketAddr>,
+}
+
+/// A packet that waits; later packets of the client wait behind it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Parked {
+    /// For the answer to a question, at most until the deadline.
+    Question { call: CallId, deadline: Time, about: About },
+    /// For a large fan-out to be finished, then to be acknowledged.
+    Fanout,
+}
+
+/// What a question is about.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum About {
+    /// The CONNECT in [`Phase::Authenticating`].
+    Connect,
+    /// An AUTH of an accepted client.
+    Reauthentication,
+    /// A SUBSCRIBE.
+    Subscribe(SubscribeRequest),
+}
+
+/// A SUBSCRIBE as owned values.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SubscribeRequest {
+    pub(crate) packet_id: PacketId,
+    /// Subscription Identifier, 0 for none.
+    pub(crate) id: u32,
+    pub(crate) filters: Vec<(String, SubscribeOptions, ReasonCode)>,
+}
+
+/// The engine's idea of what a connection has not sent yet.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Egress {
+    /// As reported by the host.
+    pub(crate) unsent: u32,
+    /// Emitted in the call numbered `call`.
+    pub(crate) emitted: u32,
+    pub(crate) call: u64,
+    /// Over high water; ends below low water.
+    pub(crate) congested: bool,
+    /// A work item will go on sending to it.
+    pub(crate) draining: bool,
+}

@@ -1,0 +1,300 @@
+//! An inbound PUBLISH: checked, its alias resolved, routed, acknowledged.
+
+use super::receive::After;
+use super::{Parked, Phase};
+use crate::collections::SlotKey;
+use crate::delivery::{Publication, Routed};
+use crate::engine::Engine;
+use crate::ids::ConnId;
+use crate::input::CommandPublish;
+use crate::outbox::Outbox;
+use crate::storage::StoreOp;
+use alloc::{boxed::Box, string::String, string::ToString, vec::Vec};
+use mqtt_proto::property::{PropertyId, raw_properties};
+use mqtt_proto::{Packet, PacketId, PayloadFormat, Publish, QoS, ReasonCode, TopicName};
+
+impl Engine {
+    pub(crate) fn publish_packet(&mut self, id: ConnId, publish: &Publish<'_>, out: &mut Outbox) -> After {
+        let Some(conn) = self.conn(id) else { return After::Closed };
+        let Phase::Online { session } = conn.phase else { return After::Closed };
+        if let Some(count) = self.counters.publish_received.get_mut(publish.qos as usize) {
+            *count += 1;
+        }
+        if !publish.properties.subscription_ids.is_empty() {
+            return self.breach(id, "a Subscription Identifier in a client's PUBLISH", out);
+        }
+        if publish.qos > self.config.maximum_qos {
+            return self.refuse_packet(id, ReasonCode::QoSNotSupported, "PUBLISH above Maximum QoS", out);
+        }
+        if publish.retain && !self.config.retain_available {
+            return self.refuse_packet(
+                id,
+                ReasonCode::RetainNotSupported,
+                "retained PUBLISH, which is not offered",
+                out,
+            );
+        }
+        // A QoS 2 message that we have accepted already is acknowledged again and goes nowhere [MQTT-4.3.3-10].
+        let repeated = publish.qos == QoS::ExactlyOnce
+            && publish.packet_id.is_some_and(|packet_id| self.is_received(session, packet_id));
+        let topic = match self.resolve_topic(id, publish) {
+            Ok(topic) => topic,
+            Err(detail) => return self.refuse_packet(id, ReasonCode::TopicAliasInvalid, detail, out),
+        };
+        let Some(topic) = topic else {
+            return self.breach(id, "PUBLISH without topic and with an alias that was never set", out);
+        };
+        if repeated {
+            self.acknowledge_publish(id, publish.qos, publish.packet_id, ReasonCode::Success, out);
+            return After::Continue;
+        }
+        if publish.qos == QoS::ExactlyOnce
+            && self.open_received(session) >= usize::from(self.config.receive_maximum)
+        {
+            return self.refuse_packet(
+                id,
+                ReasonCode::ReceiveMaximumExceeded,
+                "more than Receive Maximum unfinished PUBLISHes",
+                out,
+            );
+        }
+        if let Err(reason) = self.judge_publish(&topic, publish) {
+            return self.refuse_publish(id, publish, reason, out);
+        }
+        let kept;
+        let properties = if needs_filtering(publish) {
+            kept = forwarded(publish.properties.raw());
+            &kept
+        } else {
+            publish.properties.raw()
+        };
+        let publication = Publication {
+            topic: &topic,
+            properties,
+            payload: publish.payload,
+            qos: publish.qos,
+            retain: publish.retain,
+            expires_at: self.expiry(publish.properties.message_expiry_interval),
+            publisher: Some(session),
+        };
+        if publish.retain
+            && let Err(reason) = self.retain(&publication)
+        {
+            return self.refuse_publish(id, publish, reason, out);
+        }
+        if publish.qos == QoS::ExactlyOnce
+            && let Some(packet_id) = publish.packet_id
+        {
+            self.remember_received(session, packet_id);
+        }
+        let owed = publish.packet_id.map(|packet_id| (publish.qos, packet_id));
+        match self.route(&publication, Some((id, owed)), out) {
+            Routed::Done { matched } => {
+                let reason = self.publish_reason(matched);
+                self.acknowledge_publish(id, publish.qos, publish.packet_id, reason, out);
+                After::Continue
+            }
+            Routed::Queued => {
+                if let Some(conn) = self.conn_mut(id) {
+                    conn.parked = Some(Box::new(Parked::Fanout));
+                }
+                After::Parked
+            }
+        }
+    }
+
+    /// Success, or that nobody subscribed.
+    pub(crate) fn publish_reason(&self, matched: bool) -> ReasonCode {
+        if matched || !self.config.report_no_subscribers {
+            ReasonCode::Success
+        } else {
+            ReasonCode::NoMatchingSubscribers
+        }
+    }
+
+    /// PUBACK or PUBREC, as the QoS wants [MQTT-3.3.4-1].
+    pub(crate) fn acknowledge_publish(
+        &mut self,
+        id: ConnId,
+        qos: QoS,
+        packet_id: Option<PacketId>,
+        reason: ReasonCode,
+        out: &mut Outbox,
+    ) {
+        let Some(packet_id) = packet_id else { return };
+        match qos {
+            QoS::AtMostOnce => {}
+            QoS::AtLeastOnce => self.send_ack(id, Packet::PubAck, packet_id, reason, out),
+            QoS::ExactlyOnce => self.send_ack(id, Packet::PubRec, packet_id, reason, out),
+        }
+    }
+
+    /// The topic name, from the packet or its alias. Aliases are resolved before anything else is decided.
+    fn resolve_topic<'p>(
+        &mut self,
+        id: ConnId,
+        publish: &Publish<'p>,
+    ) -> Result<Option<alloc::borrow::Cow<'p, str>>, &'static str> {
+        use alloc::borrow::Cow;
+        let name = publish.topic.map(TopicName::as_str);
+        let Some(alias) = publish.properties.topic_alias else { return Ok(name.map(Cow::Borrowed)) };
+        if alias == 0 || alias > self.config.topic_alias_maximum {
+            return Err("a topic alias of 0 or above Topic Alias Maximum");
+        }
+        let Some(conn) = self.conn_mut(id) else { return Ok(None) };
+        match name {
+            Some(name) => {
+                conn.aliases.set_inbound(alias, name);
+                Ok(Some(Cow::Borrowed(name)))
+            }
+            None => Ok(conn.aliases.inbound(alias).map(|name| Cow::Owned(name.to_string()))),
+        }
+    }
+
+    /// Whether a well-formed PUBLISH may be routed at all.
+    fn judge_publish(&self, topic: &str, publish: &Publish<'_>) -> Result<(), ReasonCode> {
+        if topic == "$SYS" || topic.starts_with("$SYS/") {
+            return Err(ReasonCode::NotAuthorized);
+        }
+        if topic.starts_with("$share/") || !self.topic_fits(topic) {
+            return Err(ReasonCode::TopicNameInvalid);
+        }
+        if self.config.check_payload_format
+            && publish.properties.payload_format == Some(PayloadFormat::Utf8)
+            && core::str::from_utf8(publish.payload).is_err()
+        {
+            return Err(ReasonCode::PayloadFormatInvalid);
+        }
+        Ok(())
+    }
+
+    /// Not routed, but acknowledged all the same: with the reason in MQTT 5, without in 3.x.
+    fn refuse_publish(
+        &mut self,
+        id: ConnId,
+        publish: &Publish<'_>,
+        reason: ReasonCode,
+        out: &mut Outbox,
+    ) -> After {
+        if reason == ReasonCode::PayloadFormatInvalid && publish.qos == QoS::AtMostOnce {
+            return self.refuse_packet(
+                id,
+                reason,
+                "the payload is not the UTF-8 that it is announced as",
+                out,
+            );
+        }
+        let v5 = self.conn(id).is_some_and(|conn| conn.version.is_v5());
+        if !v5
+            && publish.qos == QoS::ExactlyOnce
+            && let Some(packet_id) = publish.packet_id
+            && let Some(session) = self.conn(id).and_then(super::Connection::session)
+        {
+            // A 3.x client will go on to PUBREL, which is answered from this.
+            self.remember_received(session, packet_id);
+        }
+        self.acknowledge_publish(id, publish.qos, publish.packet_id, reason, out);
+        After::Continue
+    }
+
+    /// When a message expires: its own interval, but not above the cap.
+    pub(crate) fn expiry(&self, interval: Option<u32>) -> Option<crate::time::Time> {
+        let cap = Some(self.config.max_message_expiry).filter(|cap| *cap > 0);
+        interval.into_iter().chain(cap).min().map(|secs| self.now.after_secs(secs))
+    }
+
+    /// The client is done with a QoS 2 message.
+    pub(crate) fn pubrel(&mut self, id: ConnId, packet_id: PacketId, out: &mut Outbox) {
+        let Some(key) = self.conn(id).and_then(super::Connection::session) else { return };
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let reason = match session.received.binary_search(&packet_id.get()) {
+            Ok(index) => {
+                session.received.remove(index);
+                let packet_id = packet_id.get();
+                self.store_for(key, |client_id| StoreOp::RemoveReceived { client_id, packet_id });
+                ReasonCode::Success
+            }
+            Err(_) => ReasonCode::PacketIdNotFound,
+        };
+        self.send_ack(id, Packet::PubComp, packet_id, reason, out);
+    }
+
+    fn is_received(&self, key: SlotKey, packet_id: PacketId) -> bool {
+        let session = self.sessions.get(key);
+        session.is_some_and(|session| session.received.binary_search(&packet_id.get()).is_ok())
+    }
+
+    fn open_received(&self, key: SlotKey) -> usize {
+        self.sessions.get(key).map_or(0, |session| session.received.len())
+    }
+
+    fn remember_received(&mut self, key: SlotKey, packet_id: PacketId) {
+        let packet_id = packet_id.get();
+        if let Some(session) = self.sessions.get_mut(key)
+            && let Err(index) = session.received.binary_search(&packet_id)
+        {
+            session.received.insert(index, packet_id);
+            self.store_for(key, |client_id| StoreOp::PutReceived { client_id, packet_id });
+        }
+    }
+
+    /// The broker itself publishes.
+    pub(crate) fn publish_command(&mut self, message: &CommandPublish, out: &mut Outbox) {
+        if TopicName::parse(&message.topic).is_err() {
+            self.counters.host_misuse += 1;
+            return;
+        }
+        let mut properties = Vec::new();
+        for (name, value) in &message.user_properties {
+            encode_user_property(&mut properties, name, value);
+        }
+        let publication = Publication {
+            topic: &message.topic,
+            properties: &properties,
+            payload: &message.payload,
+            qos: message.qos,
+            retain: message.retain,
+            expires_at: self.expiry(None),
+            publisher: None,
+        };
+        if message.retain {
+            // Over quota the live copies still go out; the counter of retained messages shows the rest.
+            let _over_quota = self.retain(&publication);
+        }
+        self.route(&publication, None, out);
+    }
+}
+
+/// Does the PUBLISH carry properties that end at the broker?
+fn needs_filtering(publish: &Publish<'_>) -> bool {
+    publish.properties.message_expiry_interval.is_some() || publish.properties.topic_alias.is_some()
+}
+
+/// The properties that travel on unchanged, in their order.
+pub(crate) fn forwarded(raw: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(raw.len());
+    for (id, bytes) in raw_properties(raw) {
+        let ends_here = matches!(
+            id,
+            PropertyId::MessageExpiryInterval
+                | PropertyId::TopicAlias
+                | PropertyId::SubscriptionIdentifier
+                | PropertyId::WillDelayInterval
+        );
+        if !ends_here {
+            kept.extend_from_slice(bytes);
+        }
+    }
+    kept
+}
+
+fn encode_user_property(properties: &mut Vec<u8>, name: &str, value: &str) {
+    properties.push(PropertyId::UserProperty as u8);
+    for text in [name, value] {
+        let end = text.floor_char_boundary(usize::from(u16::MAX));
+        let text: String = text.chars().filter(|c| *c != '\0').collect::<String>();
+        let text = text.get(..end.min(text.len())).unwrap_or_default();
+        properties.extend_from_slice(&u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes());
+        properties.extend_from_slice(text.as_bytes());
+    }
+}

@@ -1,0 +1,212 @@
+//! One message for one session: sent now, queued, or dropped for a counted reason.
+
+use super::{Publication, Recipient};
+use crate::collections::SlotKey;
+use crate::config::QueueFull;
+use crate::counters::DropReason;
+use crate::engine::Engine;
+use crate::hooks::{Interest, Note};
+use crate::ids::{ConnId, MessageKey};
+use crate::outbox::Outbox;
+use crate::sessions::{Delivery, inflight::Step};
+use crate::storage::StoreOp;
+use alloc::string::ToString;
+use mqtt_proto::QoS;
+
+impl Engine {
+    /// `kept` is the message's place in the store once anybody needs it there; the caller holds a reference.
+    pub(crate) fn deliver(
+        &mut self,
+        publication: &Publication<'_>,
+        kept: &mut Option<MessageKey>,
+        recipient: Recipient,
+        out: &mut Outbox,
+    ) {
+        let key = recipient.session;
+        // A session that ended since a sliced fan-out was routed.
+        let Some(session) = self.sessions.get(key) else { return };
+        let conn = session.conn;
+        let waiting = !session.queue.is_empty();
+        self.counters.routed += 1;
+        let qos = publication.qos.min(recipient.qos);
+        let retain = publication.retain && recipient.retain_as_published;
+        if qos == QoS::AtMostOnce {
+            match conn {
+                Some(conn) if self.can_send(conn) => {
+                    if self.send_publish(conn, publication, *kept, qos, retain, None, &recipient.ids, out) {
+                        self.counters.completed += 1;
+                    } else {
+                        self.dropped(key, publication.topic, DropReason::PacketTooLarge, out);
+                    }
+                    return;
+                }
+                Some(_) => return self.dropped(key, publication.topic, DropReason::Qos0SlowReader, out),
+                None if !self.config.queue_qos0_offline => {
+                    return self.dropped(key, publication.topic, DropReason::Qos0Offline, out);
+                }
+                None => {}
+            }
+        }
+        let message = *kept.get_or_insert_with(|| self.messages.insert(publication));
+        self.messages.retain(message);
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let position = session.position;
+        session.position += 1;
+        let delivery = Delivery { message, qos, retain, ids: recipient.ids, position };
+        self.store_queued(key, &delivery, publication);
+        match conn {
+            Some(conn) if !waiting && self.may_start(conn, key) => {
+                self.start(conn, key, delivery, publication, out);
+            }
+            _ => self.enqueue(key, delivery, publication.topic, out),
+        }
+    }
+
+    /// Is there quota and room in the socket for a new delivery, and nothing to be sent again before it?
+    pub(crate) fn may_start(&self, id: ConnId, key: SlotKey) -> bool {
+        let Some(conn) = self.conn(id) else { return false };
+        let all_resent = self.sessions.get(key).is_some_and(|s| usize::from(conn.resent) == s.inflight.len());
+        conn.has_quota() && all_resent && self.can_send(id)
+    }
+
+    /// First transmission of a QoS 1 or 2 delivery.
+    pub(crate) fn start(
+        &mut self,
+        id: ConnId,
+        key: SlotKey,
+        delivery: Delivery,
+        publication: &Publication<'_>,
+        out: &mut Outbox,
+    ) {
+        let Some(packet_id) = self.sessions.get_mut(key).and_then(|session| session.inflight.next_id())
+        else {
+            return self.enqueue(key, delivery, publication.topic, out);
+        };
+        let (message, position) = (delivery.message, delivery.position);
+        let number = packet_id.get();
+        if delivery.qos == QoS::ExactlyOnce {
+            self.gates.begin_packet();
+        }
+        self.store_for(key, |client_id| StoreOp::PutInflight {
+            client_id,
+            position,
+            packet_id: number,
+            released: false,
+        });
+        let sent = self.send_publish(
+            id,
+            publication,
+            Some(message),
+            delivery.qos,
+            delivery.retain,
+            Some(packet_id),
+            &delivery.ids,
+            out,
+        );
+        if !sent {
+            // As if it were delivered: neither identifier nor quota is used [MQTT-3.1.2-25].
+            self.messages.release(message);
+            self.dropped(key, publication.topic, DropReason::PacketTooLarge, out);
+            self.store_for(key, |client_id| StoreOp::RemoveQueued { client_id, position });
+            return;
+        }
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.inflight.push(packet_id, Step::Published(delivery));
+        }
+        if let Some(conn) = self.conn_mut(id) {
+            conn.outstanding += 1;
+            conn.resent += 1;
+        }
+    }
+
+    /// Queues a delivery; a full queue lets something go, by the configured rule.
+    pub(crate) fn enqueue(&mut self, key: SlotKey, delivery: Delivery, topic: &str, out: &mut Outbox) {
+        let size = self.messages.size(delivery.message) as u64;
+        let (max_messages, max_bytes) =
+            (self.config.max_queued_messages as usize, u64::from(self.config.max_queued_bytes));
+        loop {
+            let Some(session) = self.sessions.get(key) else { return };
+            let reason = if session.queue.len() >= max_messages {
+                DropReason::QueueFull
+            } else if session.queue_bytes + size > max_bytes {
+                DropReason::QuotaBytes
+            } else {
+                break;
+            };
+            let first_qos0 = session.queue.iter().position(|waiting| waiting.qos == QoS::AtMostOnce);
+            let drop_new = session.queue.is_empty()
+                || (first_qos0.is_none() && delivery.qos == QoS::AtMostOnce)
+                || self.config.queue_full == QueueFull::DropNew;
+            if drop_new {
+                self.messages.release(delivery.message);
+                self.dropped(key, topic, reason, out);
+                let position = delivery.position;
+                self.store_for(key, |client_id| StoreOp::RemoveQueued { client_id, position });
+                return;
+            }
+            self.drop_queued(key, first_qos0.unwrap_or(0), reason, out);
+        }
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.queue_bytes += size;
+            session.queue.push_back(delivery);
+        }
+    }
+
+    /// Gives up a waiting delivery.
+    pub(crate) fn drop_queued(&mut self, key: SlotKey, index: usize, reason: DropReason, out: &mut Outbox) {
+        let Some(delivery) = self.unqueue(key, index) else { return };
+        if let Some(message) = self.messages.get(delivery.message)
+            && self.config.interest.contains(Interest::DROPS)
+        {
+            let buffer = message.buffer();
+            self.note_dropped(key, buffer.publication().topic, reason, out);
+        }
+        self.messages.release(delivery.message);
+        self.counters.drop_one(reason);
+        let position = delivery.position;
+        self.store_for(key, |client_id| StoreOp::RemoveQueued { client_id, position });
+    }
+
+    /// Takes a delivery out of the queue; its message reference goes with it.
+    pub(crate) fn unqueue(&mut self, key: SlotKey, index: usize) -> Option<Delivery> {
+        let session = self.sessions.get_mut(key)?;
+        let delivery = session.queue.remove(index)?;
+        session.queue_bytes -= self.messages.size(delivery.message) as u64;
+        if session.queue.is_empty() {
+            session.queue = alloc::collections::VecDeque::new();
+        }
+        Some(delivery)
+    }
+
+    pub(crate) fn dropped(&mut self, key: SlotKey, topic: &str, reason: DropReason, out: &mut Outbox) {
+        self.counters.drop_one(reason);
+        self.note_dropped(key, topic, reason, out);
+    }
+
+    fn note_dropped(&mut self, key: SlotKey, topic: &str, reason: DropReason, out: &mut Outbox) {
+        if self.config.interest.contains(Interest::DROPS) {
+            let client_id =
+                self.sessions.get(key).map(|session| session.client_id.to_string()).unwrap_or_default();
+            out.notes.push(Note::MessageDropped { client_id, topic: topic.to_string(), reason });
+        }
+    }
+
+    fn store_queued(&mut self, key: SlotKey, delivery: &Delivery, publication: &Publication<'_>) {
+        if !self.gates.is_on() {
+            return;
+        }
+        let now = self.now;
+        let publish = super::encode::stored_publish(publication, delivery.retain);
+        let (position, qos) = (delivery.position, delivery.qos);
+        let subscription_ids = delivery.ids.as_slice().to_vec();
+        let expires_in = publication.expires_at.map(|at| super::encode::seconds_left(at, now));
+        self.store_for(key, |client_id| StoreOp::PutQueued {
+            client_id,
+            position,
+            publish,
+            qos,
+            expires_in,
+            subscription_ids,
+        });
+    }
+}

@@ -1,0 +1,118 @@
+//! What waits for a connected client is sent as far as quota, socket and this call's budget allow.
+
+use crate::collections::SlotKey;
+use crate::counters::DropReason;
+use crate::engine::Engine;
+use crate::ids::ConnId;
+use crate::outbox::Outbox;
+use crate::sessions::inflight::Step;
+use mqtt_proto::{Packet, QoS, ReasonCode};
+
+impl Engine {
+    /// First what was in flight on an earlier connection, in its order, then the queue [MQTT-4.4.0-1, 4.6.0-1].
+    pub(crate) fn drain(&mut self, id: ConnId, out: &mut Outbox) {
+        let Some(key) = self.conn(id).and_then(crate::connections::Connection::session) else { return };
+        while self.has_more(id, key) {
+            if self.budget == 0 || !self.can_send(id) {
+                // A congested socket resumes by itself once the host reports that it drained.
+                if self.conn(id).is_some_and(|conn| !conn.egress.congested) {
+                    self.drain_later(id);
+                }
+                return;
+            }
+            self.budget -= 1;
+            if !self.resend_next(id, key, out) {
+                self.send_next(id, key, out);
+            }
+        }
+    }
+
+    /// Is there something that may be sent, quota permitting?
+    fn has_more(&self, id: ConnId, key: SlotKey) -> bool {
+        let (Some(conn), Some(session)) = (self.conn(id), self.sessions.get(key)) else { return false };
+        match session.inflight.get(usize::from(conn.resent)) {
+            // PUBREL does not need quota.
+            Some(sent) => conn.has_quota() || matches!(sent.step, Step::Released(_)),
+            None => match session.queue.front() {
+                Some(delivery) => delivery.qos == QoS::AtMostOnce || conn.has_quota(),
+                None => false,
+            },
+        }
+    }
+
+    /// Sends the next delivery of an earlier connection again; `false` when all were.
+    fn resend_next(&mut self, id: ConnId, key: SlotKey, out: &mut Outbox) -> bool {
+        let Some(index) = self.conn(id).map(|conn| usize::from(conn.resent)) else { return false };
+        let Some(sent) = self.sessions.get(key).and_then(|session| session.inflight.get(index)) else {
+            return false;
+        };
+        let packet_id = sent.id;
+        let publish = match &sent.step {
+            Step::Published(delivery) => Some(delivery.clone()),
+            Step::Released(_) => None,
+        };
+        if let Some(conn) = self.conn_mut(id) {
+            conn.resent += 1;
+            conn.outstanding = conn.outstanding.saturating_add(1);
+        }
+        match publish {
+            None => self.send_ack(id, Packet::PubRel, packet_id, ReasonCode::Success, out),
+            Some(delivery) => {
+                let Some(buffer) = self.messages.get(delivery.message).map(super::message::Message::buffer)
+                else {
+                    return true;
+                };
+                if !self.resend_publish(id, &buffer, &delivery, packet_id, out) {
+                    self.give_up_inflight(id, key, index, out);
+                }
+            }
+        }
+        true
+    }
+
+    /// The client of this connection takes smaller packets than the one it was sent to first.
+    fn give_up_inflight(&mut self, id: ConnId, key: SlotKey, index: usize, out: &mut Outbox) {
+        let Some(sent) = self.sessions.get_mut(key).and_then(|session| session.inflight.remove(index)) else {
+            return;
+        };
+        if let Some(conn) = self.conn_mut(id) {
+            conn.resent -= 1;
+            conn.outstanding -= 1;
+        }
+        let position = self.forget_sent(sent);
+        self.dropped(key, "", DropReason::PacketTooLarge, out);
+        self.store_for(key, |client_id| crate::storage::StoreOp::RemoveQueued { client_id, position });
+    }
+
+    fn send_next(&mut self, id: ConnId, key: SlotKey, out: &mut Outbox) {
+        let Some(front) = self.sessions.get(key).and_then(|session| session.queue.front()) else { return };
+        if self.is_expired(front.message) {
+            return self.drop_queued(key, 0, DropReason::Expired, out);
+        }
+        let Some(delivery) = self.unqueue(key, 0) else { return };
+        let Some(buffer) = self.messages.get(delivery.message).map(super::message::Message::buffer) else {
+            return;
+        };
+        let publication = buffer.publication();
+        if delivery.qos != QoS::AtMostOnce {
+            return self.start(id, key, delivery, &publication, out);
+        }
+        let message = delivery.message;
+        if self.send_publish(
+            id,
+            &publication,
+            Some(message),
+            delivery.qos,
+            delivery.retain,
+            None,
+            &delivery.ids,
+            out,
+        ) {
+            self.counters.completed += 1;
+        } else {
+            self.dropped(key, publication.topic, DropReason::PacketTooLarge, out);
+        }
+        self.flush_templates(out);
+        self.messages.release(message);
+    }
+}

@@ -1,0 +1,388 @@
+//! Frames: control packets, fan-out templates, copies with own bytes, topic aliases.
+//!
+//! A message is encoded once for each (MQTT 5 or not, QoS above 0, retain) that a fan-out meets; a subscriber
+//! then costs one [`Target`]. Who has Subscription Identifiers or topic aliases gets a head of its own and
+//! shares the payload.
+
+use super::Publication;
+use super::message::MessageBuffer;
+use crate::engine::Engine;
+use crate::ids::{ConnId, MessageKey};
+use crate::outbox::{ArenaSink, Frame, Outbox, SHARED_PAYLOAD, Target, Wire};
+use crate::sessions::{Delivery, SubIds};
+use crate::time::Time;
+use alloc::{boxed::Box, vec::Vec};
+use bytes::Bytes;
+use mqtt_proto::{Packet, PacketId, PublishHead, QoS, Sink, SubscriptionIds, Version};
+use serde::{Deserialize, Serialize};
+
+/// Encoded forms of the message that is being fanned out, with who gets them.
+#[derive(Debug, Default)]
+pub(crate) struct Templates {
+    forms: [Template; 16],
+    used: bool,
+}
+
+#[derive(Debug, Default)]
+struct Template {
+    frame: Option<Frame>,
+    packet_id_at: Option<u32>,
+    targets: Vec<Target>,
+}
+
+/// Topic aliases of a connection, both directions. Nothing is allocated before the first one.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Aliases {
+    inbound: Vec<Option<Box<str>>>,
+    /// Alias n is at n - 1, in the order they were given out.
+    outbound: Vec<Box<str>>,
+    outbound_limit: u16,
+}
+
+impl Aliases {
+    pub(crate) fn limit_outbound(&mut self, limit: u16) {
+        self.outbound_limit = limit;
+    }
+
+    pub(crate) fn set_inbound(&mut self, alias: u16, topic: &str) {
+        let index = usize::from(alias) - 1;
+        if self.inbound.len() <= index {
+            self.inbound.resize(index + 1, None);
+        }
+        if let Some(place) = self.inbound.get_mut(index) {
+            *place = Some(topic.into());
+        }
+    }
+
+    pub(crate) fn inbound(&self, alias: u16) -> Option<&str> {
+        self.inbound.get(usize::from(alias).checked_sub(1)?)?.as_deref()
+    }
+
+    /// The alias of a topic and whether the client knows it already. Called only for packets that are written,
+    /// because the one that defines an alias must really go out.
+    fn outbound(&mut self, topic: &str) -> Option<(u16, bool)> {
+        if let Some(index) = self.outbound.iter().position(|known| &**known == topic) {
+            return Some((u16::try_from(index + 1).ok()?, true));
+        }
+        let alias =
+            u16::try_from(self.outbound.len() + 1).ok().filter(|alias| *alias <= self.outbound_limit)?;
+        self.outbound.push(topic.into());
+        Some((alias, false))
+    }
+
+    fn may_alias(&self, topic: &str) -> bool {
+        self.outbound.len() < usize::from(self.outbound_limit)
+            || self.outbound.iter().any(|known| &**known == topic)
+    }
+}
+
+impl Engine {
+    /// Emits a PUBLISH to one connection; `false` if it is larger than the client takes. Frames for templates
+    /// reach the outbox with [`Engine::flush_templates`].
+    #[allow(clippy::too_many_arguments)] // The parts of a delivery, at the one place where they meet.
+    pub(crate) fn send_publish(
+        &mut self,
+        id: ConnId,
+        publication: &Publication<'_>,
+        kept: Option<MessageKey>,
+        qos: QoS,
+        retain: bool,
+        packet_id: Option<PacketId>,
+        ids: &SubIds,
+        out: &mut Outbox,
+    ) -> bool {
+        let Some(conn) = self.conn(id) else { return false };
+        let version = conn.version;
+        let v5 = version.is_v5();
+        if v5 && (!ids.is_none() || conn.aliases.may_alias(publication.topic)) || self.gates.holds(qos) {
+            return self.send_own_publish(id, publication, kept, qos, retain, false, packet_id, ids, out);
+        }
+        let form = usize::from(v5) | (qos as usize) << 1 | usize::from(retain) << 3;
+        let now = self.now;
+        let Some(template) = self.scratch.templates.forms.get_mut(form) else { return false };
+        let frame = if let Some(frame) = &template.frame {
+            frame
+        } else {
+            let shared = (publication.payload.len() >= SHARED_PAYLOAD)
+                .then(|| shared_payload(publication, kept, &self.messages));
+            let head = PublishHead {
+                dup: false,
+                qos,
+                retain,
+                topic: publication.topic,
+                packet_id,
+                message_expiry_interval: publication
+                    .expires_at
+                    .filter(|_| v5)
+                    .map(|at| seconds_left(at, now)),
+                topic_alias: None,
+                subscription_ids: SubscriptionIds::default(),
+                forwarded: if v5 { publication.properties } else { &[] },
+                payload_len: payload_len(publication),
+            };
+            let Some((frame, packet_id_at)) = encode(out, &head, version, publication.payload, shared) else {
+                return false;
+            };
+            template.packet_id_at = packet_id_at;
+            template.frame.insert(frame)
+        };
+        let len = frame.len();
+        if len > self.conn(id).map_or(0, |conn| conn.max_packet_size as usize) {
+            return false;
+        }
+        if let Some(template) = self.scratch.templates.forms.get_mut(form) {
+            template.targets.push(Target { conn: id, packet_id: packet_id.map_or(0, PacketId::get) });
+            self.scratch.templates.used = true;
+        }
+        self.count_publish(id, qos, len);
+        true
+    }
+
+    /// Puts the collected fan-outs into the outbox.
+    pub(crate) fn flush_templates(&mut self, out: &mut Outbox) {
+        if !core::mem::take(&mut self.scratch.templates.used) {
+            // A template may have been encoded for somebody who could not take it.
+            for template in &mut self.scratch.templates.forms {
+                template.frame = None;
+            }
+            return;
+        }
+        for template in &mut self.scratch.templates.forms {
+            let Some(frame) = template.frame.take() else { continue };
+            if template.targets.is_empty() {
+                continue;
+            }
+            let start = u32::try_from(out.targets.len()).unwrap_or(u32::MAX);
+            out.targets.append(&mut template.targets);
+            let end = u32::try_from(out.targets.len()).unwrap_or(u32::MAX);
+            out.wire.push(Wire::Fanout { frame, packet_id_at: template.packet_id_at, targets: start..end });
+        }
+    }
+
+    /// Sends a delivery again, with DUP and its old identifier.
+    pub(crate) fn resend_publish(
+        &mut self,
+        id: ConnId,
+        buffer: &MessageBuffer,
+        delivery: &Delivery,
+        packet_id: PacketId,
+        out: &mut Outbox,
+    ) -> bool {
+        let publication = buffer.publication();
+        let Delivery { message, qos, retain, ids, .. } = delivery;
+        self.send_own_publish(
+            id,
+            &publication,
+            Some(*message),
+            *qos,
+            *retain,
+            true,
+            Some(packet_id),
+            ids,
+            out,
+        )
+    }
+
+    /// A PUBLISH with a head of its own.
+    #[allow(clippy::too_many_arguments)] // See `send_publish`.
+    fn send_own_publish(
+        &mut self,
+        id: ConnId,
+        publication: &Publication<'_>,
+        kept: Option<MessageKey>,
+        qos: QoS,
+        retain: bool,
+        dup: bool,
+        packet_id: Option<PacketId>,
+        ids: &SubIds,
+        out: &mut Outbox,
+    ) -> bool {
+        let now = self.now;
+        let Some(conn) = self.conn_mut(id) else { return false };
+        let version = conn.version;
+        let v5 = version.is_v5();
+        let max = conn.max_packet_size;
+        let mut head = PublishHead {
+            dup,
+            qos,
+            retain,
+            topic: publication.topic,
+            packet_id,
+            message_expiry_interval: publication.expires_at.filter(|_| v5).map(|at| seconds_left(at, now)),
+            topic_alias: None,
+            subscription_ids: if v5 { ids.encoded() } else { SubscriptionIds::default() },
+            forwarded: if v5 { publication.properties } else { &[] },
+            payload_len: payload_len(publication),
+        };
+        // Judged without alias: a packet that defines one is three bytes larger, so it may go without.
+        if head.packet_len(version).is_none_or(|len| len > max) {
+            return false;
+        }
+        if v5
+            && conn.aliases.may_alias(publication.topic)
+            && head.packet_len(version).is_some_and(|len| len.saturating_add(8) <= max)
+            && let Some((alias, known)) = conn.aliases.outbound(publication.topic)
+        {
+            head.topic_alias = Some(alias);
+            if known {
+                head.topic = "";
+            }
+        }
+        let shared = (publication.payload.len() >= SHARED_PAYLOAD)
+            .then(|| shared_payload(publication, kept, &self.messages));
+        let Some((frame, _)) = encode(out, &head, version, publication.payload, shared) else { return false };
+        self.count_publish(id, qos, frame.len());
+        if self.gates.holds(qos) {
+            self.gate_frame(id, frame, out);
+        } else {
+            out.wire.push(Wire::Send { conn: id, frame });
+        }
+        true
+    }
+
+    fn count_publish(&mut self, id: ConnId, qos: QoS, len: usize) {
+        if let Some(count) = self.counters.publish_sent.get_mut(qos as usize) {
+            *count += 1;
+        }
+        self.count_sent(id, len);
+    }
+
+    fn count_sent(&mut self, id: ConnId, len: usize) {
+        self.counters.packets_sent += 1;
+        self.counters.bytes_sent += len as u64;
+        let call = self.call;
+        if let Some(conn) = self.conn_mut(id) {
+            let egress = &mut conn.egress;
+            if egress.call != call {
+                (egress.call, egress.emitted) = (call, 0);
+            }
+            egress.emitted = egress.emitted.saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// Emits a control packet; one that is larger than the client takes is left out.
+    pub(crate) fn send(&mut self, id: ConnId, packet: &Packet<'_>, out: &mut Outbox) {
+        self.send_largest(id, packet, packet, out);
+    }
+
+    /// Emits `packet`, or `smaller` where the client takes no packet of that size [MQTT-3.1.2-24].
+    pub(crate) fn send_largest(
+        &mut self,
+        id: ConnId,
+        packet: &Packet<'_>,
+        smaller: &Packet<'_>,
+        out: &mut Outbox,
+    ) {
+        let Some(conn) = self.conn(id) else { return };
+        let (version, max) = (conn.version, conn.max_packet_size);
+        for candidate in [packet, smaller] {
+            if candidate.encoded_len(version).is_ok_and(|len| len <= max) {
+                let Some(frame) = encode_packet(out, candidate, version) else { return };
+                self.count_sent(id, frame.len());
+                out.wire.push(Wire::Send { conn: id, frame });
+                return;
+            }
+        }
+    }
+
+    /// Emits a control packet behind the store operations that it promises.
+    pub(crate) fn send_gated(&mut self, id: ConnId, packet: &Packet<'_>, out: &mut Outbox) {
+        if !self.gates.must_wait(id) {
+            self.gates.flush_ops(out);
+            return self.send(id, packet, out);
+        }
+        let Some(version) = self.conn(id).map(|conn| conn.version) else { return };
+        if let Some(frame) = encode_packet(out, packet, version) {
+            self.gate_frame(id, frame, out);
+        }
+    }
+
+    fn gate_frame(&mut self, id: ConnId, frame: Frame, out: &mut Outbox) {
+        self.gates.flush_ops(out);
+        if self.gates.must_wait(id) {
+            let mut bytes = Vec::with_capacity(frame.len());
+            bytes.extend_from_slice(out.head(&frame));
+            bytes.extend_from_slice(&frame.payload);
+            self.gates.wait(id, bytes);
+        } else {
+            out.wire.push(Wire::Send { conn: id, frame });
+        }
+    }
+
+    /// Emits bytes that waited at a gate.
+    pub(crate) fn send_now(&mut self, id: ConnId, bytes: &[u8], out: &mut Outbox) {
+        if self.conn(id).is_none() {
+            return;
+        }
+        let start = arena_len(out);
+        out.arena.extend_from_slice(bytes);
+        let frame = Frame { head: start..arena_len(out), payload: Bytes::new() };
+        self.count_sent(id, frame.len());
+        out.wire.push(Wire::Send { conn: id, frame });
+    }
+}
+
+fn arena_len(out: &Outbox) -> u32 {
+    u32::try_from(out.arena.len()).unwrap_or(u32::MAX)
+}
+
+fn payload_len(publication: &Publication<'_>) -> u32 {
+    u32::try_from(publication.payload.len()).unwrap_or(u32::MAX)
+}
+
+/// Whole seconds of life left; the last second still counts as one [MQTT-3.3.2-6].
+pub(crate) fn seconds_left(at: Time, now: Time) -> u32 {
+    u32::try_from(at.since(now).as_micros().div_ceil(1_000_000)).unwrap_or(u32::MAX).max(1)
+}
+
+fn shared_payload(
+    publication: &Publication<'_>,
+    kept: Option<MessageKey>,
+    store: &super::MessageStore,
+) -> Bytes {
+    kept.and_then(|key| store.get(key))
+        .map_or_else(|| Bytes::copy_from_slice(publication.payload), super::message::Message::shared_payload)
+}
+
+fn encode(
+    out: &mut Outbox,
+    head: &PublishHead<'_>,
+    version: Version,
+    payload: &[u8],
+    shared: Option<Bytes>,
+) -> Option<(Frame, Option<u32>)> {
+    let start = arena_len(out);
+    let layout = head.encode(version, &mut ArenaSink(&mut out.arena)).ok()?;
+    if shared.is_none() {
+        out.arena.extend_from_slice(payload);
+    }
+    let frame = Frame { head: start..arena_len(out), payload: shared.unwrap_or_default() };
+    Some((frame, layout.packet_id_at))
+}
+
+fn encode_packet(out: &mut Outbox, packet: &Packet<'_>, version: Version) -> Option<Frame> {
+    let start = arena_len(out);
+    packet.encode(version, &mut ArenaSink(&mut out.arena)).ok()?;
+    Some(Frame { head: start..arena_len(out), payload: Bytes::new() })
+}
+
+/// A message as it is stored: an MQTT 5 PUBLISH without expiry, which is kept beside it.
+pub(crate) fn stored_publish(publication: &Publication<'_>, retain: bool) -> Bytes {
+    let head = PublishHead {
+        dup: false,
+        qos: QoS::AtMostOnce,
+        retain,
+        topic: publication.topic,
+        packet_id: None,
+        message_expiry_interval: None,
+        topic_alias: None,
+        subscription_ids: SubscriptionIds::default(),
+        forwarded: publication.properties,
+        payload_len: payload_len(publication),
+    };
+    let mut bytes = Vec::new();
+    if head.encode(Version::V5, &mut bytes).is_ok() {
+        let _infallible = Sink::put(&mut bytes, publication.payload);
+    }
+    Bytes::from(bytes)
+}

@@ -1,0 +1,164 @@
+//! Messages: borrowed while they are routed, kept once and counted while anybody needs them.
+
+use crate::collections::{SlotKey, Slots};
+use crate::ids::MessageKey;
+use crate::time::Time;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use mqtt_proto::QoS;
+use serde::{Deserialize, Serialize};
+
+/// A message on its way: everything that subscribers get, and what routing needs to know.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Publication<'a> {
+    pub(crate) topic: &'a str,
+    /// Properties that travel unchanged, encoded: all but expiry, alias and Subscription Identifiers.
+    pub(crate) properties: &'a [u8],
+    pub(crate) payload: &'a [u8],
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) expires_at: Option<Time>,
+    /// The publisher's session, for No Local and sticky choices.
+    pub(crate) publisher: Option<SlotKey>,
+}
+
+/// A message kept for later: in a queue, in flight, as retained or will, or in a sliced fan-out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Message {
+    /// Topic, properties, payload, one after the other.
+    data: Bytes,
+    topic_len: u16,
+    properties_len: u32,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) expires_at: Option<Time>,
+    pub(crate) publisher: Option<SlotKey>,
+    refs: u32,
+}
+
+impl Message {
+    fn new(publication: &Publication<'_>) -> Self {
+        let Publication { topic, properties, payload, .. } = *publication;
+        let mut data = Vec::with_capacity(topic.len() + properties.len() + payload.len());
+        data.extend_from_slice(topic.as_bytes());
+        data.extend_from_slice(properties);
+        data.extend_from_slice(payload);
+        Self {
+            data: Bytes::from(data),
+            topic_len: u16::try_from(topic.len()).unwrap_or(u16::MAX),
+            properties_len: u32::try_from(properties.len()).unwrap_or(u32::MAX),
+            qos: publication.qos,
+            retain: publication.retain,
+            expires_at: publication.expires_at,
+            publisher: publication.publisher,
+            refs: 0,
+        }
+    }
+
+    /// Bytes it keeps.
+    pub(crate) fn size(&self) -> usize {
+        self.data.len()
+    }
+
+    fn payload_at(&self) -> usize {
+        usize::from(self.topic_len) + self.properties_len as usize
+    }
+
+    /// The payload as a shared buffer.
+    pub(crate) fn shared_payload(&self) -> Bytes {
+        self.data.slice(self.payload_at().min(self.data.len())..)
+    }
+
+    /// The whole buffer; cheap to clone, and then readable while the engine changes.
+    pub(crate) fn buffer(&self) -> MessageBuffer {
+        MessageBuffer { data: self.data.clone(), message: Self { data: Bytes::new(), ..*self } }
+    }
+
+    pub(crate) fn is_expired(&self, now: Time) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+}
+
+/// A handle on a kept message's bytes that does not borrow the store.
+pub(crate) struct MessageBuffer {
+    data: Bytes,
+    message: Message,
+}
+
+impl MessageBuffer {
+    /// The message as it is routed.
+    pub(crate) fn publication(&self) -> Publication<'_> {
+        let message = &self.message;
+        let (topic, rest) = self.data.split_at_checked(usize::from(message.topic_len)).unwrap_or_default();
+        let (properties, payload) =
+            rest.split_at_checked(message.properties_len as usize).unwrap_or_default();
+        Publication {
+            topic: core::str::from_utf8(topic).unwrap_or_default(),
+            properties,
+            payload,
+            qos: message.qos,
+            retain: message.retain,
+            expires_at: message.expires_at,
+            publisher: message.publisher,
+        }
+    }
+}
+
+/// All kept messages, each once, with counted references.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct MessageStore {
+    slots: Slots<Message>,
+    bytes: u64,
+}
+
+impl MessageStore {
+    /// Keeps a message with one reference.
+    pub(crate) fn insert(&mut self, publication: &Publication<'_>) -> MessageKey {
+        let mut message = Message::new(publication);
+        message.refs = 1;
+        self.bytes += message.size() as u64;
+        self.slots.insert(message)
+    }
+
+    /// One more reference.
+    pub(crate) fn retain(&mut self, key: MessageKey) {
+        if let Some(message) = self.slots.get_mut(key) {
+            message.refs += 1;
+        }
+    }
+
+    /// One reference less; the last one frees the message.
+    pub(crate) fn release(&mut self, key: MessageKey) {
+        let Some(message) = self.slots.get_mut(key) else { return };
+        message.refs -= 1;
+        if message.refs == 0 {
+            self.bytes -= message.size() as u64;
+            self.slots.remove(key);
+        }
+    }
+
+    pub(crate) fn get(&self, key: MessageKey) -> Option<&Message> {
+        self.slots.get(key)
+    }
+
+    pub(crate) fn size(&self, key: MessageKey) -> usize {
+        self.slots.get(key).map_or(0, Message::size)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Sum of all references, for consistency checks.
+    pub(crate) fn references(&self) -> u64 {
+        self.slots.iter().map(|(_, message)| u64::from(message.refs)).sum()
+    }
+
+    pub(crate) fn shrink(&mut self) {
+        self.slots.shrink();
+    }
+}

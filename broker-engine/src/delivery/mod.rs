@@ -1,0 +1,35 @@
+//! Delivery: from a message to frames in the outbox.
+//!
+//! * [`message`] — messages, borrowed while routed, kept once while needed
+//! * [`route`] — who gets a message; sliced fan-outs
+//! * [`deliver`] — one message for one session: sent, queued or dropped
+//! * [`drain`] — queues and resends, as far as quota and socket allow
+//! * [`retained`] — retained messages: kept, and sent to new subscriptions page by page
+//! * [`encode`] — frames: control packets, templates, own copies, topic aliases
+
+mod deliver;
+mod drain;
+mod encode;
+mod message;
+mod retained;
+mod route;
+
+pub(crate) use encode::Aliases;
+pub(crate) use message::{MessageStore, Publication};
+pub(crate) use retained::{Retained, RetainedScan};
+pub(crate) use route::{Job, Recipient, Routed, Scratch};
+
+use crate::ids::ConnId;
+use alloc::boxed::Box;
+use serde::{Deserialize, Serialize};
+
+/// Work that was sliced and goes on in later calls, first come first served.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Work {
+    /// A fan-out to many.
+    Fanout(Box<Job>),
+    /// A connection that can take more of its session's queue.
+    Drain(ConnId),
+    /// Retained messages for a new subscription.
+    Retained(Box<RetainedScan>),
+}

@@ -1,0 +1,142 @@
+//! Retained messages: kept by topic, sent to new subscriptions page by page.
+
+use super::{Publication, Work};
+use crate::collections::SlotKey;
+use crate::engine::Engine;
+use crate::ids::{ConnId, MessageKey};
+use crate::outbox::Outbox;
+use crate::sessions::{Delivery, SubIds};
+use crate::storage::StoreOp;
+use crate::timers::TimerKey;
+use crate::topics::{RetainedKey, ScanStep};
+use alloc::{boxed::Box, string::ToString};
+use mqtt_proto::{QoS, ReasonCode};
+use serde::{Deserialize, Serialize};
+
+/// A topic's retained message.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Retained {
+    pub(crate) message: MessageKey,
+}
+
+/// Retained messages on their way to a new subscription.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RetainedScan {
+    pub(crate) conn: ConnId,
+    pub(crate) session: SlotKey,
+    pub(crate) filter: Box<str>,
+    pub(crate) qos: QoS,
+    /// Subscription Identifier, 0 for none.
+    pub(crate) id: u32,
+    /// The topic that was looked at last.
+    pub(crate) after: Option<RetainedKey>,
+}
+
+impl Engine {
+    /// Keeps a message as its topic's retained one; an empty payload removes it [MQTT-3.3.1-6].
+    pub(crate) fn retain(&mut self, publication: &Publication<'_>) -> Result<(), ReasonCode> {
+        if publication.payload.is_empty() {
+            self.remove_retained(publication.topic);
+            return Ok(());
+        }
+        let size =
+            (publication.topic.len() + publication.properties.len() + publication.payload.len()) as u64;
+        let old = self.retained.get(publication.topic).map(|kept| kept.message);
+        let old_size = old.map_or(0, |message| self.messages.size(message) as u64);
+        if old.is_none() && self.retained.len() >= self.config.max_retained_messages as usize
+            || self.retained_bytes - old_size + size > self.config.max_retained_bytes
+        {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        let message = self.messages.insert(publication);
+        self.retained_bytes = self.retained_bytes - old_size + size;
+        if let Some(old) = self.retained.insert(publication.topic, Retained { message }) {
+            self.messages.release(old.message);
+        }
+        if let Some(at) = publication.expires_at {
+            self.timers
+                .push(at.as_micros(), TimerKey::Retained(Box::new(RetainedKey::new(publication.topic))));
+        }
+        if self.gates.is_on() {
+            let expires_in = publication.expires_at.map(|at| super::encode::seconds_left(at, self.now));
+            let publish = super::encode::stored_publish(publication, true);
+            self.gates.emit(StoreOp::PutRetained {
+                topic: publication.topic.to_string(),
+                publish,
+                expires_in,
+            });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn remove_retained(&mut self, topic: &str) {
+        let Some(old) = self.retained.remove(topic) else { return };
+        self.retained_bytes -= self.messages.size(old.message) as u64;
+        self.messages.release(old.message);
+        if self.gates.is_on() {
+            self.gates.emit(StoreOp::RemoveRetained { topic: topic.to_string() });
+        }
+    }
+
+    /// Sends the next page of retained messages, as far as budget and socket allow.
+    pub(crate) fn send_retained(&mut self, mut scan: Box<RetainedScan>, out: &mut Outbox) {
+        loop {
+            // A client that left, or another one that took the session over, did not subscribe.
+            if self.conn(scan.conn).and_then(crate::connections::Connection::session) != Some(scan.session) {
+                return;
+            }
+            if self.budget == 0 || !self.can_send(scan.conn) {
+                self.work.push_back(Work::Retained(scan));
+                return;
+            }
+            let (message, topic) =
+                match self.retained.scan(&scan.filter, scan.after.as_ref(), &mut self.budget) {
+                    ScanStep::Found(topic, kept) => (kept.message, topic.clone()),
+                    ScanStep::OutOfBudget(topic) => {
+                        scan.after = topic.or(scan.after);
+                        self.work.push_back(Work::Retained(scan));
+                        return;
+                    }
+                    ScanStep::Done => return,
+                };
+            scan.after = Some(topic);
+            if !self.is_expired(message) {
+                self.deliver_retained(&scan, message, out);
+            }
+        }
+    }
+
+    /// RETAIN is 1 whatever Retain As Published says [MQTT-3.3.1-8].
+    fn deliver_retained(&mut self, scan: &RetainedScan, message: MessageKey, out: &mut Outbox) {
+        let Some(buffer) = self.messages.get(message).map(super::message::Message::buffer) else { return };
+        let publication = buffer.publication();
+        let qos = publication.qos.min(scan.qos);
+        let ids = SubIds::new(scan.id);
+        self.counters.routed += 1;
+        if qos == QoS::AtMostOnce {
+            if self.send_publish(scan.conn, &publication, Some(message), qos, true, None, &ids, out) {
+                self.counters.completed += 1;
+            } else {
+                self.dropped(
+                    scan.session,
+                    publication.topic,
+                    crate::counters::DropReason::PacketTooLarge,
+                    out,
+                );
+            }
+        } else {
+            self.messages.retain(message);
+            let Some(session) = self.sessions.get_mut(scan.session) else { return };
+            let position = session.position;
+            session.position += 1;
+            let waiting = !session.queue.is_empty();
+            let delivery = Delivery { message, qos, retain: true, ids, position };
+            if !waiting && self.may_start(scan.conn, scan.session) {
+                self.start(scan.conn, scan.session, delivery, &publication, out);
+            } else {
+                self.enqueue(scan.session, delivery, publication.topic, out);
+            }
+        }
+        self.flush_templates(out);
+    }
+}

@@ -1,0 +1,263 @@
+//! Who gets a message: matching, No Local, overlaps, shared groups, and fan-outs too large for one call.
+
+use super::encode::Templates;
+use super::{Publication, Work};
+use crate::collections::SlotKey;
+use crate::config::{Overlap, SharedStrategy};
+use crate::engine::Engine;
+use crate::ids::{ConnId, MessageKey};
+use crate::outbox::Outbox;
+use crate::sessions::{SubIds, Subscriber};
+use crate::topics::FilterId;
+use alloc::{boxed::Box, vec::Vec};
+use mqtt_proto::{PacketId, QoS};
+use serde::{Deserialize, Serialize};
+
+/// One copy of a message for one session.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Recipient {
+    pub(crate) session: SlotKey,
+    pub(crate) qos: QoS,
+    pub(crate) retain_as_published: bool,
+    pub(crate) ids: SubIds,
+}
+
+/// A fan-out in slices. The list of recipients is the one of the moment of routing.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Job {
+    message: MessageKey,
+    recipients: Vec<Recipient>,
+    next: usize,
+    /// Whose PUBLISH it is, and what acknowledges it.
+    pub(crate) origin: Option<(ConnId, Option<(QoS, PacketId)>)>,
+}
+
+/// What became of a publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Routed {
+    /// Every recipient's session has it.
+    Done {
+        /// Was there any?
+        matched: bool,
+    },
+    /// It goes on in later calls; its origin is acknowledged then.
+    Queued,
+}
+
+/// Buffers that are reused between calls; empty between them.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    filters: Vec<FilterId>,
+    recipients: Vec<Recipient>,
+    pub(crate) templates: Templates,
+}
+
+impl Engine {
+    /// Hands a message to the session of every matching subscription.
+    pub(crate) fn route(
+        &mut self,
+        publication: &Publication<'_>,
+        origin: Option<(ConnId, Option<(QoS, PacketId)>)>,
+        out: &mut Outbox,
+    ) -> Routed {
+        let mut recipients = core::mem::take(&mut self.scratch.recipients);
+        self.find_recipients(publication, &mut recipients);
+        if recipients.is_empty() {
+            self.scratch.recipients = recipients;
+            return Routed::Done { matched: false };
+        }
+        // Behind an unfinished fan-out everything lines up, or a later message would overtake an earlier one.
+        if self.jobs > 0 || recipients.len() > self.budget as usize {
+            let message = self.messages.insert(publication);
+            let recipients = core::mem::take(&mut recipients);
+            self.work.push_back(Work::Fanout(Box::new(Job { message, recipients, next: 0, origin })));
+            self.jobs += 1;
+            return Routed::Queued;
+        }
+        self.budget -= u32::try_from(recipients.len()).unwrap_or(self.budget);
+        let mut kept = None;
+        for recipient in recipients.drain(..) {
+            self.deliver(publication, &mut kept, recipient, out);
+        }
+        self.scratch.recipients = recipients;
+        self.flush_templates(out);
+        if let Some(kept) = kept {
+            self.messages.release(kept);
+        }
+        Routed::Done { matched: true }
+    }
+
+    fn find_recipients(&mut self, publication: &Publication<'_>, recipients: &mut Vec<Recipient>) {
+        let mut filters = core::mem::take(&mut self.scratch.filters);
+        self.index.matches(publication.topic, &mut filters);
+        for filter in &filters {
+            let Some(entry) = self.index.filter(*filter) else { continue };
+            let plain = entry.plain.iter().filter(|subscriber| wants(subscriber, publication));
+            recipients.extend(plain.map(Recipient::new));
+        }
+        if filters.len() > 1 && self.config.overlap == Overlap::Once {
+            merge(recipients);
+        }
+        for filter in &filters {
+            self.choose_members(*filter, publication, recipients);
+        }
+        filters.clear();
+        self.scratch.filters = filters;
+    }
+
+    /// One member of each shared group; connected ones first.
+    fn choose_members(
+        &mut self,
+        id: FilterId,
+        publication: &Publication<'_>,
+        recipients: &mut Vec<Recipient>,
+    ) {
+        let groups = self.index.filter(id).map_or(0, |filter| filter.groups.len());
+        for group in 0..groups {
+            if let Some(member) = self.choose_member(id, group, publication) {
+                recipients.push(Recipient::new(&member));
+            }
+        }
+    }
+
+    fn choose_member(
+        &mut self,
+        id: FilterId,
+        group: usize,
+        publication: &Publication<'_>,
+    ) -> Option<Subscriber> {
+        let random = match self.config.shared_strategy {
+            SharedStrategy::Random => self.rng.next_u64(),
+            SharedStrategy::HashTopic => stable_hash(publication.topic.as_bytes()),
+            SharedStrategy::HashClient => {
+                let session = publication.publisher.and_then(|key| self.sessions.get(key));
+                stable_hash(session.map_or(&[], |session| session.client_id.as_bytes()))
+            }
+            _ => 0,
+        };
+        let Self { index, sessions, config, .. } = self;
+        let group = index.filter_mut(id)?.groups.get_mut(group)?;
+        let count = group.members.len();
+        let is_online = |member: &Subscriber| sessions.get(member.session).is_some_and(|s| s.conn.is_some());
+        let load = |member: &Subscriber| {
+            let session = sessions.get(member.session);
+            session.map_or(usize::MAX, |session| session.inflight.len() + session.queue.len())
+        };
+        // Work per message is bounded also in a group of many offline members: one pass at most.
+        let start = match config.shared_strategy {
+            SharedStrategy::RoundRobin => group.next as usize % count.max(1),
+            SharedStrategy::Sticky => group.sticky as usize % count.max(1),
+            SharedStrategy::LeastInflight => {
+                let least = group.members.iter().enumerate().filter(|(_, m)| is_online(m));
+                least.min_by_key(|(_, member)| load(member)).map_or(0, |(at, _)| at)
+            }
+            _ => usize::try_from(random % (count.max(1) as u64)).unwrap_or_default(),
+        };
+        let order = (start..count).chain(0..start);
+        let chosen = order
+            .clone()
+            .find(|at| group.members.get(*at).is_some_and(is_online))
+            .or(order.clone().next())?;
+        group.next = u32::try_from(chosen + 1).unwrap_or(0);
+        group.sticky = u32::try_from(chosen).unwrap_or(0);
+        group.members.get(chosen).copied()
+    }
+
+    /// Goes on with sliced work, as far as this call's budget goes.
+    pub(crate) fn do_work(&mut self, out: &mut Outbox) {
+        // Work that asks to go on gets its turn in the next call, so one pass over what is there now.
+        for _ in 0..self.work.len() {
+            if self.budget == 0 {
+                return;
+            }
+            match self.work.pop_front() {
+                Some(Work::Fanout(job)) => {
+                    if let Some(rest) = self.do_fanout(job, out) {
+                        // In front again: publications behind it must not overtake it.
+                        self.work.push_front(Work::Fanout(rest));
+                    }
+                }
+                Some(Work::Drain(conn)) => {
+                    if let Some(conn) = self.conn_mut(conn) {
+                        conn.egress.draining = false;
+                    }
+                    self.drain(conn, out);
+                }
+                Some(Work::Retained(scan)) => self.send_retained(scan, out),
+                None => return,
+            }
+        }
+    }
+
+    fn do_fanout(&mut self, mut job: Box<Job>, out: &mut Outbox) -> Option<Box<Job>> {
+        let buffer = self.messages.get(job.message)?.buffer();
+        let publication = buffer.publication();
+        let mut kept = Some(job.message);
+        while self.budget > 0 {
+            let Some(recipient) = job.recipients.get_mut(job.next) else { break };
+            let recipient = Recipient { ids: core::mem::take(&mut recipient.ids), ..*recipient };
+            job.next += 1;
+            self.budget -= 1;
+            self.deliver(&publication, &mut kept, recipient, out);
+        }
+        self.flush_templates(out);
+        if job.next < job.recipients.len() {
+            return Some(job);
+        }
+        self.messages.release(job.message);
+        self.jobs -= 1;
+        if let Some((conn, owed)) = job.origin {
+            self.fanout_done(conn, owed, out);
+        }
+        None
+    }
+
+    /// The PUBLISH that waited is acknowledged and the packets behind it go on.
+    fn fanout_done(&mut self, id: ConnId, owed: Option<(QoS, PacketId)>, out: &mut Outbox) {
+        let Some(conn) = self.conn_mut(id) else { return };
+        conn.parked = None;
+        if let Some((qos, packet_id)) = owed {
+            self.gates.begin_packet();
+            let reason = self.publish_reason(true);
+            self.acknowledge_publish(id, qos, Some(packet_id), reason, out);
+        }
+        self.resume_input(id, out);
+    }
+}
+
+impl Recipient {
+    fn new(subscriber: &Subscriber) -> Self {
+        Self {
+            session: subscriber.session,
+            qos: subscriber.options.qos,
+            retain_as_published: subscriber.options.retain_as_published,
+            ids: SubIds::new(subscriber.id),
+        }
+    }
+}
+
+/// No Local is judged for each subscription by itself.
+fn wants(subscriber: &Subscriber, publication: &Publication<'_>) -> bool {
+    !(subscriber.options.no_local && publication.publisher == Some(subscriber.session))
+}
+
+/// One copy for each session, at its highest QoS and with all its Subscription Identifiers [MQTT-3.3.4-2].
+fn merge(recipients: &mut Vec<Recipient>) {
+    recipients.sort_by_key(|recipient| recipient.session);
+    recipients.dedup_by(|later, first| {
+        let same = later.session == first.session;
+        if same {
+            first.qos = first.qos.max(later.qos);
+            first.retain_as_published |= later.retain_as_published;
+            later.ids.as_slice().iter().for_each(|id| first.ids.add(*id));
+        }
+        same
+    });
+}
+
+/// A hash that is the same everywhere and for ever (FNV-1a); not for tables.
+fn stable_hash(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}

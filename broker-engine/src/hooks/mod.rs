@@ -1,0 +1,160 @@
+//! Questions, answers and notes: how the outside takes part in the broker's decisions.
+//!
+//! A question parks the packet it is about and the later packets of the same client; other clients go on. It
+//! is answered by [`crate::Input::Reply`], or denied when its time limit passes.
+
+use crate::counters::DropReason;
+use crate::ids::{CallId, ConnId, ListenerId};
+use alloc::{boxed::Box, string::String, vec::Vec};
+use core::net::SocketAddr;
+use core::ops::BitOr;
+use mqtt_proto::{ReasonCode, SubscribeOptions, Version};
+use serde::{Deserialize, Serialize};
+
+/// Which questions and notes anybody wants. A point outside it costs one branch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interest(u32);
+
+impl Interest {
+    /// Nobody listens; authentication is asked nevertheless, and denied when nobody answers.
+    pub const NONE: Self = Self(0);
+    /// Ask [`Question::Subscribe`].
+    pub const SUBSCRIBE: Self = Self(1);
+    /// Tell of clients that come and go: [`Note::Connected`], [`Note::Disconnected`], [`Note::SessionEnded`].
+    pub const CLIENTS: Self = Self(2);
+    /// Tell of dropped messages: [`Note::MessageDropped`].
+    pub const DROPS: Self = Self(4);
+
+    /// Does this include all of `other`?
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl BitOr for Interest {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// A question that waits for its answer.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// To be named in the reply.
+    pub id: CallId,
+    /// Who is asking to do something.
+    pub conn: ConnId,
+    /// What.
+    pub question: Question,
+}
+
+/// What is asked.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Question {
+    /// May this client connect?
+    Authenticate(Box<Authenticate>),
+    /// The next step of an enhanced authentication, or the first of a re-authentication.
+    AuthenticateStep {
+        /// Client identifier as the client sent it.
+        client_id: String,
+        /// Authentication method of the CONNECT.
+        method: String,
+        /// Authentication data, where sent.
+        data: Option<Vec<u8>>,
+        /// The client is connected already and asks to authenticate again.
+        again: bool,
+    },
+    /// May this client subscribe to these?
+    Subscribe {
+        /// Client identifier.
+        client_id: String,
+        /// Topic filters with their options; those that are invalid anyway are not asked about.
+        filters: Vec<(String, SubscribeOptions)>,
+    },
+}
+
+/// The facts about a client that wants to connect.
+#[derive(Clone, Debug)]
+pub struct Authenticate {
+    /// Protocol version.
+    pub version: Version,
+    /// Client identifier, empty when the broker is to assign one.
+    pub client_id: String,
+    /// User name, where sent.
+    pub username: Option<String>,
+    /// Password, where sent.
+    pub password: Option<Vec<u8>>,
+    /// Enhanced authentication method, where sent.
+    pub method: Option<String>,
+    /// First data of the enhanced authentication.
+    pub data: Option<Vec<u8>>,
+    /// Clean Start / Clean Session.
+    pub clean_start: bool,
+    /// Topic of the will, where there is one.
+    pub will_topic: Option<String>,
+    /// Where it came in.
+    pub listener: ListenerId,
+    /// From where.
+    pub peer: Option<SocketAddr>,
+}
+
+/// The answer to a question.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Answer {
+    /// Yes, as asked.
+    Allow,
+    /// No, with the reason for the client (0x80 or above; others become 0x87).
+    Deny(ReasonCode),
+    /// Enhanced authentication goes on: send AUTH 0x18 with this data.
+    Continue(Vec<u8>),
+    /// Enhanced authentication succeeded; data for the CONNACK or the closing AUTH.
+    AllowWith(Vec<u8>),
+    /// One verdict for each filter of [`Question::Subscribe`], in order: `Success` grants what was asked, a
+    /// `GrantedQoS` code lowers it, a code of 0x80 or above refuses. Missing ones refuse.
+    Filters(Vec<ReasonCode>),
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Note {
+    /// A client was accepted.
+    Connected {
+        /// Its connection.
+        conn: ConnId,
+        /// Client identifier, assigned or sent.
+        client_id: String,
+        /// Protocol version.
+        version: Version,
+        /// An earlier session goes on.
+        session_present: bool,
+    },
+    /// A client's connection ended.
+    Disconnected {
+        /// Its connection.
+        conn: ConnId,
+        /// Client identifier; empty when it never was accepted.
+        client_id: String,
+        /// Why, in the words of MQTT 5.
+        reason: ReasonCode,
+        /// Detail for a person.
+        detail: String,
+    },
+    /// A session is gone with all its state.
+    SessionEnded {
+        /// Client identifier.
+        client_id: String,
+    },
+    /// A message was not delivered to a session.
+    MessageDropped {
+        /// Client identifier of the receiver.
+        client_id: String,
+        /// Topic name.
+        topic: String,
+        /// Why.
+        reason: DropReason,
+    },
+}

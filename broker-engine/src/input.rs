@@ -1,0 +1,113 @@
+//! Everything that can happen to the broker, as values.
+
+use crate::hooks::Answer;
+use crate::ids::{CallId, ConnId, ListenerId};
+use crate::storage::StoreSeq;
+use alloc::{string::String, vec::Vec};
+use bytes::Bytes;
+use core::net::SocketAddr;
+use mqtt_proto::{QoS, ReasonCode};
+
+/// One event for [`crate::Engine::handle`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Input<'a> {
+    /// A transport connection is ready for MQTT bytes; the connect deadline starts.
+    Opened {
+        /// From [`crate::ConnIds::allocate`].
+        conn: ConnId,
+        /// Where it was accepted.
+        listener: ListenerId,
+        /// The client's address where there is one.
+        peer: Option<SocketAddr>,
+    },
+    /// Bytes from the client, in any split.
+    Received {
+        /// The connection.
+        conn: ConnId,
+        /// The bytes; borrowed only for this call.
+        data: &'a [u8],
+    },
+    /// MQTT bytes sent to `conn` that its socket has not taken yet. Reported when a flush fell short, and once
+    /// more with a smaller number (0 when empty) as it drains.
+    Backlog {
+        /// The connection.
+        conn: ConnId,
+        /// MQTT bytes waiting in the host.
+        unsent: u32,
+    },
+    /// The transport is gone without the engine having asked for it.
+    Closed {
+        /// The connection.
+        conn: ConnId,
+        /// Why.
+        cause: CloseCause,
+    },
+    /// An answer to a question from [`crate::Outbox::calls`].
+    Reply {
+        /// The question.
+        call: CallId,
+        /// Its answer; one of the wrong kind counts as host misuse and denies.
+        answer: Answer,
+    },
+    /// All store operations up to and including this one are kept.
+    Stored {
+        /// Cumulative.
+        upto: StoreSeq,
+    },
+    /// A store operation failed for good; whatever waits for it is never acknowledged.
+    StoreFailed {
+        /// The first operation that was not kept.
+        seq: StoreSeq,
+    },
+    /// Wall clock, Unix microseconds, where facts that outlive the process are stored.
+    WallClock(u64),
+    /// Something that the embedding program or operator wants.
+    Command(Command),
+    /// Time passed; see [`crate::Engine::next_deadline`].
+    Tick,
+}
+
+/// Why a transport ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseCause {
+    /// The peer ended its stream.
+    PeerClosed,
+    /// Reset, time-out or other transport fault.
+    Fault,
+}
+
+/// What an operator or embedding program can ask for.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Command {
+    /// Publish as the broker itself; no session, no permission question.
+    Publish(CommandPublish),
+    /// Disconnect a client by its identifier; a will stays due unless the reason is `Success`.
+    Disconnect {
+        /// Client identifier.
+        client_id: String,
+        /// Sent to MQTT 5 clients.
+        reason: ReasonCode,
+        /// Also end the session at once.
+        end_session: bool,
+    },
+    /// Tell every client 0x8B, close, and accept nobody from now on. A second one changes nothing.
+    Shutdown,
+}
+
+/// The message of [`Command::Publish`].
+#[derive(Clone, Debug)]
+pub struct CommandPublish {
+    /// Topic name; `$SYS/` is allowed here.
+    pub topic: String,
+    /// Any bytes.
+    pub payload: Bytes,
+    /// Highest quality of service of the deliveries.
+    pub qos: QoS,
+    /// Store as the topic's retained message (an empty payload removes it).
+    pub retain: bool,
+    /// User properties for MQTT 5 subscribers.
+    pub user_properties: Vec<(String, String)>,
+}

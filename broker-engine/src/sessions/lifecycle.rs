@@ -1,0 +1,120 @@
+//! Sessions begin, are resumed or taken over, expire and end.
+
+use super::{Session, Subscription};
+use crate::collections::SlotKey;
+use crate::connections::Farewell;
+use crate::counters::DropReason;
+use crate::engine::Engine;
+use crate::hooks::{Interest, Note};
+use crate::outbox::Outbox;
+use crate::storage::StoreOp;
+use alloc::string::ToString;
+use mqtt_proto::{Connect, ReasonCode};
+
+/// Why a session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It was not to outlive its connection.
+    WithConnection,
+    /// Its expiry interval passed.
+    Expired,
+    /// The client asked for a clean start.
+    CleanStart,
+    /// An operator ended it.
+    Admin,
+}
+
+impl Engine {
+    /// The session for an accepted CONNECT, and whether it is an old one.
+    pub(crate) fn begin_session(
+        &mut self,
+        client_id: &str,
+        connect: &Connect<'_>,
+        expiry: u32,
+        out: &mut Outbox,
+    ) -> (SlotKey, bool) {
+        if let Some(key) = self.session_of(client_id) {
+            if let Some(old) = self.sessions.get(key).and_then(|session| session.conn) {
+                self.counters.takeovers += 1;
+                // Ends the session too, if it was not to outlive its connection.
+                self.close(
+                    old,
+                    Farewell::tell(ReasonCode::SessionTakenOver, "another connection took the session"),
+                    out,
+                );
+            }
+            if self.sessions.contains(key) {
+                if !connect.clean_start {
+                    // The client is back in time: a delayed will is not sent [MQTT-3.1.3-9].
+                    return (key, true);
+                }
+                self.end_session(key, Ending::CleanStart, out);
+            }
+        }
+        let mut session = Session::new(client_id, connect.username);
+        session.expiry = expiry;
+        let key = self.sessions.insert(session);
+        self.clients.insert(client_id, key);
+        self.counters.sessions_created += 1;
+        (key, false)
+    }
+
+    /// The session's connection is gone: its will and its end become due.
+    pub(crate) fn detach(&mut self, key: SlotKey, cancels_will: bool, out: &mut Outbox) {
+        let now = self.now;
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.conn = None;
+        if cancels_will {
+            session.will = None;
+        }
+        let expiry = session.expiry;
+        let delay = session.will.as_ref().map(|will| will.delay.min(expiry));
+        if delay == Some(0) {
+            self.send_will(key, out);
+        }
+        if expiry == 0 {
+            self.end_session(key, Ending::WithConnection, out);
+            return;
+        }
+        let ends_at = self.expiry_deadline(expiry);
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.will_at = delay.filter(|delay| *delay > 0).map(|delay| now.after_secs(delay));
+            session.ends_at = ends_at;
+        }
+        self.arm_session(key);
+    }
+
+    /// Forgets a session and everything in it. A will that was still waiting is sent now [MQTT-3.1.2-8].
+    pub(crate) fn end_session(&mut self, key: SlotKey, ending: Ending, out: &mut Outbox) {
+        if self.sessions.get(key).is_some_and(|session| session.conn.is_none()) {
+            self.send_will(key, out);
+        }
+        let Some(mut session) = self.sessions.remove(key) else { return };
+        let sessions = &self.sessions;
+        self.clients.remove(&session.client_id, |other| other == key || !sessions.contains(other));
+        for Subscription { at, filter } in core::mem::take(&mut session.subscriptions) {
+            self.remove_entry(at, &filter);
+        }
+        let reason =
+            if ending == Ending::Admin { DropReason::AdminDropped } else { DropReason::SessionEnded };
+        for delivery in session.queue.drain(..) {
+            self.messages.release(delivery.message);
+            self.counters.drop_one(reason);
+        }
+        for sent in session.inflight.take_all() {
+            self.forget_sent(sent);
+            self.counters.drop_one(reason);
+        }
+        self.counters.sessions_ended += 1;
+        if self.gates.is_on() {
+            self.gates.emit(StoreOp::EndSession { client_id: session.client_id.to_string() });
+        }
+        if self.config.interest.contains(Interest::CLIENTS) {
+            out.notes.push(Note::SessionEnded { client_id: session.client_id.into_string() });
+        }
+        if self.sessions.is_empty() {
+            self.sessions.shrink();
+            self.messages.shrink();
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Sessions: what the broker keeps for a client identifier, connected or not.
+//!
+//! * [`inflight`] — deliveries that were sent and wait for the client's acknowledgement, packet identifiers
+//! * [`lifecycle`] — begin, resume, take over, expire, end
+//! * [`subscribe`] — SUBSCRIBE and UNSUBSCRIBE
+//! * [`will`] — the will, its delay, and when it is due
+
+pub(crate) mod inflight;
+mod lifecycle;
+mod subscribe;
+mod will;
+
+pub(crate) use lifecycle::Ending;
+pub(crate) use will::Will;
+
+use crate::ids::{ConnId, MessageKey};
+use crate::time::Time;
+use crate::topics::EntryRef;
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
+use inflight::Inflight;
+use mqtt_proto::{QoS, SubscribeOptions, SubscriptionIds};
+use serde::{Deserialize, Serialize};
+
+/// A session that never ends by itself.
+pub(crate) const FOR_EVER: u32 = u32::MAX;
+
+/// Everything kept for one client identifier.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Session {
+    pub(crate) client_id: Box<str>,
+    /// User name that made it.
+    pub(crate) username: Option<Box<str>>,
+    pub(crate) conn: Option<ConnId>,
+    /// Session Expiry Interval, seconds; 0 ends with the connection.
+    pub(crate) expiry: u32,
+    /// When it ends, once it is offline.
+    pub(crate) ends_at: Option<Time>,
+    pub(crate) will: Option<Box<Will>>,
+    /// When the will is due, once it is offline.
+    pub(crate) will_at: Option<Time>,
+    /// Earliest timer entry that is set for this session.
+    pub(crate) armed: Option<Time>,
+    /// Sorted by filter text.
+    pub(crate) subscriptions: Vec<Subscription>,
+    /// Deliveries that wait to be sent, oldest first.
+    pub(crate) queue: VecDeque<Delivery>,
+    pub(crate) queue_bytes: u64,
+    pub(crate) inflight: Inflight,
+    /// Packet identifiers of QoS 2 messages that wait for PUBREL, sorted.
+    pub(crate) received: VecDeque<u16>,
+    /// Position of the next queued delivery, for the store.
+    pub(crate) position: u64,
+}
+
+impl Session {
+    pub(crate) fn new(client_id: &str, username: Option<&str>) -> Self {
+        Self {
+            client_id: client_id.into(),
+            username: username.map(Into::into),
+            conn: None,
+            expiry: 0,
+            ends_at: None,
+            will: None,
+            will_at: None,
+            armed: None,
+            subscriptions: Vec::new(),
+            queue: VecDeque::new(),
+            queue_bytes: 0,
+            inflight: Inflight::default(),
+            received: VecDeque::new(),
+            position: 0,
+        }
+    }
+
+    /// Does it outlive its connection?
+    pub(crate) fn is_persistent(&self) -> bool {
+        self.expiry > 0
+    }
+}
+
+/// A subscription as its session sees it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Subscription {
+    /// Topic filter with its `$share` part.
+    pub(crate) filter: Box<str>,
+    /// Its entry in the subscription index.
+    pub(crate) at: EntryRef,
+}
+
+/// A subscription as the index sees it.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Subscriber {
+    pub(crate) session: crate::collections::SlotKey,
+    pub(crate) options: SubscribeOptions,
+    /// Subscription Identifier, 0 for none.
+    pub(crate) id: u32,
+}
+
+/// One message for one session.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Delivery {
+    pub(crate) message: MessageKey,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) ids: SubIds,
+    /// Its place in the session's order, for the store.
+    pub(crate) position: u64,
+}
+
+/// Subscription Identifiers of a delivery.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) enum SubIds {
+    #[default]
+    None,
+    One(u32),
+    Many(Box<[u32]>),
+}
+
+impl SubIds {
+    /// From an identifier where 0 means none.
+    pub(crate) fn new(id: u32) -> Self {
+        if id == 0 { Self::None } else { Self::One(id) }
+    }
+
+    pub(crate) fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    /// Adds another filter's identifier.
+    pub(crate) fn add(&mut self, id: u32) {
+        if id == 0 {
+            return;
+        }
+        *self = match core::mem::take(self) {
+            Self::None => Self::One(id),
+            Self::One(first) => Self::Many([first, id].into()),
+            Self::Many(ids) => Self::Many(ids.iter().copied().chain([id]).collect()),
+        };
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u32] {
+        match self {
+            Self::None => &[],
+            Self::One(id) => core::slice::from_ref(id),
+            Self::Many(ids) => ids,
+        }
+    }
+
+    /// As the codec wants them.
+    pub(crate) fn encoded(&self) -> SubscriptionIds<'_> {
+        SubscriptionIds::List(self.as_slice())
+    }
+}

@@ -1,0 +1,255 @@
+//! SUBSCRIBE and UNSUBSCRIBE.
+
+use super::{Subscriber, Subscription};
+use crate::collections::SlotKey;
+use crate::connections::{About, After, Connection, SubscribeRequest};
+use crate::delivery::{RetainedScan, Work};
+use crate::engine::Engine;
+use crate::hooks::{Answer, Interest, Question};
+use crate::ids::ConnId;
+use crate::outbox::Outbox;
+use crate::storage::StoreOp;
+use crate::topics::EntryRef;
+use alloc::{boxed::Box, string::ToString, vec::Vec};
+use mqtt_proto::{
+    AckProperties, Packet, QoS, ReasonCode, ReasonCodes, RetainHandling, SubAck, Subscribe, SubscribeOptions,
+    TopicFilter, UnsubAck, Unsubscribe,
+};
+
+impl Engine {
+    pub(crate) fn subscribe_packet(&mut self, id: ConnId, packet: &Subscribe<'_>, out: &mut Outbox) -> After {
+        if packet.subscription_id.is_some() && !self.config.subscription_ids {
+            let detail = "Subscription Identifiers are not offered";
+            return self.refuse_packet(id, ReasonCode::SubscriptionIdsNotSupported, detail, out);
+        }
+        let mut filters = Vec::with_capacity(packet.filters.len());
+        for (filter, options) in packet.filters.iter() {
+            let judged = self.judge_filter(filter);
+            if options.no_local
+                && judged.is_ok()
+                && TopicFilter::parse(filter).is_ok_and(|f| f.share().is_some())
+            {
+                return self.breach(id, "No Local on a shared subscription", out);
+            }
+            let reason = judged.err().unwrap_or(granted(options.qos.min(self.config.maximum_qos)));
+            filters.push((filter.to_string(), options, reason));
+        }
+        let request = SubscribeRequest {
+            packet_id: packet.packet_id,
+            id: packet.subscription_id.unwrap_or(0),
+            filters,
+        };
+        if !self.config.interest.contains(Interest::SUBSCRIBE) {
+            self.subscribe(id, &request, out);
+            return After::Continue;
+        }
+        let asked = request.filters.iter().filter(|(_, _, reason)| !reason.is_error());
+        let question = Question::Subscribe {
+            client_id: self.client_id_of(id),
+            filters: asked.map(|(filter, options, _)| (filter.clone(), *options)).collect(),
+        };
+        self.ask(id, About::Subscribe(request), question, out);
+        After::Parked
+    }
+
+    /// Whether anybody may have this topic filter.
+    fn judge_filter(&self, filter: &str) -> Result<(), ReasonCode> {
+        let parsed = TopicFilter::parse(filter).map_err(|_| ReasonCode::TopicFilterInvalid)?;
+        if !self.topic_fits(filter) {
+            return Err(ReasonCode::TopicFilterInvalid);
+        }
+        if parsed.share().is_some() && !self.config.shared_subscriptions {
+            return Err(ReasonCode::SharedSubscriptionsNotSupported);
+        }
+        if parsed.has_wildcard() && !self.config.wildcard_subscriptions {
+            return Err(ReasonCode::WildcardSubscriptionsNotSupported);
+        }
+        Ok(())
+    }
+
+    /// A hook's verdicts on a SUBSCRIBE.
+    pub(crate) fn subscribe_answered(
+        &mut self,
+        id: ConnId,
+        mut request: SubscribeRequest,
+        answer: &Answer,
+        out: &mut Outbox,
+    ) {
+        let mut verdicts: &[ReasonCode] = match answer {
+            Answer::Filters(verdicts) => verdicts,
+            _ => &[],
+        };
+        for (_, _, reason) in request.filters.iter_mut().filter(|(_, _, reason)| !reason.is_error()) {
+            let verdict = match (answer, verdicts.split_first()) {
+                (Answer::Allow, _) => ReasonCode::Success,
+                (Answer::Deny(why), _) if why.is_error() => *why,
+                (Answer::Filters(_), Some((first, rest))) => {
+                    verdicts = rest;
+                    *first
+                }
+                _ => ReasonCode::NotAuthorized,
+            };
+            match verdict {
+                verdict if verdict.is_error() => *reason = verdict,
+                ReasonCode::GrantedQoS1 => *reason = granted(granted_qos(*reason).min(QoS::AtLeastOnce)),
+                _ => {}
+            }
+        }
+        self.subscribe(id, &request, out);
+    }
+
+    fn subscribe(&mut self, id: ConnId, request: &SubscribeRequest, out: &mut Outbox) {
+        let Some(key) = self.conn(id).and_then(Connection::session) else { return };
+        let mut reasons = Vec::with_capacity(request.filters.len());
+        let mut scans = Vec::new();
+        for (filter, options, reason) in &request.filters {
+            let mut reason = *reason;
+            if !reason.is_error() {
+                let qos = granted_qos(reason);
+                let options = SubscribeOptions { qos, ..*options };
+                match self.put_subscription(key, filter, options, request.id) {
+                    Ok(existed) => scans.extend(retained_scan(id, key, filter, options, request.id, existed)),
+                    Err(full) => reason = full,
+                }
+            }
+            reasons.push(reason);
+        }
+        let packet = Packet::SubAck(SubAck {
+            packet_id: request.packet_id,
+            properties: AckProperties::default(),
+            reasons: ReasonCodes::List(&reasons),
+        });
+        self.send_gated(id, &packet, out);
+        for scan in scans {
+            if self.work.is_empty() {
+                self.send_retained(scan, out);
+            } else {
+                self.work.push_back(Work::Retained(scan));
+            }
+        }
+    }
+
+    /// Makes or replaces a subscription in place, so that no message falls between [MQTT-3.8.4-3]; says whether
+    /// it existed.
+    fn put_subscription(
+        &mut self,
+        key: SlotKey,
+        full: &str,
+        options: SubscribeOptions,
+        id: u32,
+    ) -> Result<bool, ReasonCode> {
+        let subscriber = Subscriber { session: key, options, id };
+        let Some(session) = self.sessions.get(key) else { return Err(ReasonCode::UnspecifiedError) };
+        let place = session.subscriptions.binary_search_by(|known| (*known.filter).cmp(full));
+        let existed = match place {
+            Ok(at) => {
+                let entry = session.subscriptions.get(at).map(|known| known.at);
+                if let Some(entry) = entry.and_then(|entry| self.index.entry_mut(entry)) {
+                    *entry = subscriber;
+                }
+                true
+            }
+            Err(at) => {
+                if session.subscriptions.len() >= self.config.max_subscriptions_per_session as usize
+                    || self.subscriptions >= self.config.max_subscriptions
+                {
+                    return Err(ReasonCode::QuotaExceeded);
+                }
+                let parsed = TopicFilter::parse(full).map_err(|_| ReasonCode::TopicFilterInvalid)?;
+                let entry = self.index.subscribe(parsed.filter(), parsed.share(), subscriber);
+                self.subscriptions += 1;
+                if let Some(session) = self.sessions.get_mut(key) {
+                    session.subscriptions.insert(at, Subscription { filter: full.into(), at: entry });
+                }
+                false
+            }
+        };
+        self.store_for(key, |client_id| StoreOp::PutSubscription {
+            client_id,
+            filter: full.to_string(),
+            options,
+            id: (id > 0).then_some(id),
+        });
+        Ok(existed)
+    }
+
+    pub(crate) fn unsubscribe_packet(&mut self, id: ConnId, packet: &Unsubscribe<'_>, out: &mut Outbox) {
+        let Some(key) = self.conn(id).and_then(Connection::session) else { return };
+        let mut reasons = Vec::with_capacity(packet.filters.len());
+        for filter in packet.filters.iter() {
+            reasons.push(self.unsubscribe(key, filter));
+        }
+        let packet = Packet::UnsubAck(UnsubAck {
+            packet_id: packet.packet_id,
+            properties: AckProperties::default(),
+            reasons: ReasonCodes::List(&reasons),
+        });
+        self.send_gated(id, &packet, out);
+    }
+
+    fn unsubscribe(&mut self, key: SlotKey, full: &str) -> ReasonCode {
+        if TopicFilter::parse(full).is_err() {
+            return ReasonCode::TopicFilterInvalid;
+        }
+        let Some(session) = self.sessions.get_mut(key) else { return ReasonCode::UnspecifiedError };
+        let Ok(at) = session.subscriptions.binary_search_by(|known| (*known.filter).cmp(full)) else {
+            return ReasonCode::NoSubscriptionExisted;
+        };
+        let entry = session.subscriptions.remove(at).at;
+        self.remove_entry(entry, full);
+        self.store_for(key, |client_id| StoreOp::RemoveSubscription { client_id, filter: full.to_string() });
+        ReasonCode::Success
+    }
+
+    /// Takes an entry out of the index. The one that moved into its place belongs to the same filter, so its
+    /// session finds it under the same text.
+    pub(crate) fn remove_entry(&mut self, entry: EntryRef, full: &str) {
+        let Some(removed) = self.index.unsubscribe(entry) else { return };
+        self.subscriptions -= 1;
+        let Some((moved, now_at)) = removed.moved else { return };
+        if let Some(session) = self.sessions.get_mut(moved.session)
+            && let Ok(at) = session.subscriptions.binary_search_by(|known| (*known.filter).cmp(full))
+            && let Some(known) = session.subscriptions.get_mut(at)
+        {
+            known.at = now_at;
+        }
+    }
+}
+
+/// The code that grants a QoS.
+const fn granted(qos: QoS) -> ReasonCode {
+    match qos {
+        QoS::AtMostOnce => ReasonCode::Success,
+        QoS::AtLeastOnce => ReasonCode::GrantedQoS1,
+        QoS::ExactlyOnce => ReasonCode::GrantedQoS2,
+    }
+}
+
+/// The QoS that a code grants.
+const fn granted_qos(reason: ReasonCode) -> QoS {
+    match reason {
+        ReasonCode::GrantedQoS2 => QoS::ExactlyOnce,
+        ReasonCode::GrantedQoS1 => QoS::AtLeastOnce,
+        _ => QoS::AtMostOnce,
+    }
+}
+
+/// Retained messages for a subscription, as Retain Handling says; never for a shared one.
+fn retained_scan(
+    conn: ConnId,
+    session: SlotKey,
+    full: &str,
+    options: SubscribeOptions,
+    id: u32,
+    existed: bool,
+) -> Option<Box<RetainedScan>> {
+    let wanted = match options.retain_handling {
+        RetainHandling::SendAlways => true,
+        RetainHandling::SendIfNew => !existed,
+        RetainHandling::DoNotSend => false,
+    };
+    let parsed = TopicFilter::parse(full).ok()?;
+    (wanted && parsed.share().is_none()).then(|| {
+        Box::new(RetainedScan { conn, session, filter: full.into(), qos: options.qos, id, after: None })
+    })
+}

@@ -1,0 +1,62 @@
+//! The will: kept as its packet was, due when the connection ends badly, sent at most once.
+
+use crate::collections::SlotKey;
+use crate::connections::forwarded;
+use crate::delivery::Publication;
+use crate::engine::Engine;
+use crate::outbox::Outbox;
+use alloc::{boxed::Box, vec::Vec};
+use mqtt_proto::QoS;
+use serde::{Deserialize, Serialize};
+
+/// A will as owned values.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Will {
+    topic: Box<str>,
+    payload: Vec<u8>,
+    /// Encoded properties that go into the PUBLISH.
+    properties: Vec<u8>,
+    qos: QoS,
+    retain: bool,
+    message_expiry: Option<u32>,
+    /// Will Delay Interval, seconds.
+    pub(crate) delay: u32,
+}
+
+impl Will {
+    pub(crate) fn new(will: &mqtt_proto::Will<'_>) -> Self {
+        Self {
+            topic: will.topic.as_str().into(),
+            payload: will.payload.to_vec(),
+            properties: forwarded(will.properties.raw()),
+            qos: will.qos,
+            retain: will.retain,
+            message_expiry: will.properties.message_expiry_interval,
+            delay: will.properties.will_delay_interval.unwrap_or(0),
+        }
+    }
+}
+
+impl Engine {
+    /// Publishes the session's will, if it has one. Its expiry counts from now.
+    pub(crate) fn send_will(&mut self, key: SlotKey, out: &mut Outbox) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.will_at = None;
+        let Some(will) = session.will.take() else { return };
+        self.counters.wills_sent += 1;
+        let publication = Publication {
+            topic: &will.topic,
+            properties: &will.properties,
+            payload: &will.payload,
+            qos: will.qos,
+            retain: will.retain,
+            expires_at: self.expiry(will.message_expiry),
+            publisher: Some(key),
+        };
+        if will.retain {
+            // Over quota the live copies still go out.
+            let _over_quota = self.retain(&publication);
+        }
+        self.route(&publication, None, out);
+    }
+}

@@ -1,0 +1,123 @@
+//! The whole engine as bytes, and back. Going on from a snapshot equals never having stopped.
+
+use crate::collections::{HashKey, KeyedIndex, Rng, SlotKey, Slots, TimerQueue};
+use crate::config::Config;
+use crate::connections::Connection;
+use crate::counters::Counters;
+use crate::delivery::{MessageStore, Retained, Scratch, Work};
+use crate::engine::Engine;
+use crate::sessions::{Session, Subscriber};
+use crate::storage::Gates;
+use crate::time::Time;
+use crate::timers::TimerKey;
+use crate::topics::{RetainedStore, SubscriptionIndex};
+use alloc::{collections::VecDeque, vec::Vec};
+use core::fmt;
+use serde::{Deserialize, Serialize};
+
+/// First bytes of every snapshot; the last one is the format's version.
+const MAGIC: [u8; 8] = *b"METRSNP\x01";
+
+/// Why bytes are not a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// Not the beginning of a snapshot, or one of another format version.
+    Foreign,
+    /// Cut off or damaged.
+    Damaged,
+}
+
+impl fmt::Display for RestoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Foreign => "not a snapshot of this format version",
+            Self::Damaged => "the snapshot is cut off or damaged",
+        })
+    }
+}
+
+impl core::error::Error for RestoreError {}
+
+/// The engine's fields, by reference or by value, in the order they are written.
+macro_rules! state {
+    ($($field:ident: $type:ty,)*) => {
+        #[derive(Serialize)]
+        struct Saved<'a> { config: &'a Config, $($field: &'a $type,)* }
+
+        #[derive(Deserialize)]
+        struct Loaded { config: Config, $($field: $type,)* }
+
+        impl<'a> Saved<'a> {
+            fn of(engine: &'a Engine) -> Self {
+                Self { config: &engine.config, $($field: &engine.$field,)* }
+            }
+        }
+
+        impl Loaded {
+            fn into_engine(self, hash_key: HashKey) -> Engine {
+                Engine {
+                    clients: KeyedIndex::new(hash_key),
+                    scratch: Scratch::default(),
+                    config: self.config,
+                    budget: 0,
+                    $($field: self.$field,)*
+                }
+            }
+        }
+    };
+}
+
+state! {
+    now: Time,
+    call: u64,
+    shutting_down: bool,
+    rng: Rng,
+    connections: Vec<Option<Connection>>,
+    online: u32,
+    sessions: Slots<Session>,
+    index: SubscriptionIndex<Subscriber>,
+    subscriptions: u32,
+    messages: MessageStore,
+    retained: RetainedStore<Retained>,
+    retained_bytes: u64,
+    timers: TimerQueue<TimerKey>,
+    work: VecDeque<Work>,
+    jobs: u32,
+    questions: u64,
+    gates: Gates,
+    counters: Counters,
+}
+
+impl Engine {
+    /// Everything the engine knows, as bytes that depend on its state alone.
+    pub fn snapshot(&self) -> Vec<u8> {
+        // Writing plain data into a vector has no way to fail.
+        postcard::to_extend(&Saved::of(self), Vec::from(MAGIC)).unwrap_or_default()
+    }
+
+    /// The engine that wrote these bytes, with a hash key of its own.
+    ///
+    /// # Errors
+    /// The bytes are no snapshot, of another version, or damaged.
+    pub fn restore(snapshot: &[u8], hash_key: HashKey) -> Result<Self, RestoreError> {
+        let bytes = snapshot.strip_prefix(&MAGIC).ok_or(RestoreError::Foreign)?;
+        let loaded: Loaded = postcard::from_bytes(bytes).map_err(|_| RestoreError::Damaged)?;
+        let mut engine = loaded.into_engine(hash_key);
+        engine.index.rebuild(hash_key, engine.config.match_cache_entries as usize);
+        let ids: Vec<(SlotKey, &str)> = engine.sessions.iter().map(|(key, s)| (key, &*s.client_id)).collect();
+        for (key, client_id) in ids {
+            engine.clients.insert(client_id, key);
+        }
+        Ok(engine)
+    }
+
+    /// References to messages from everywhere but the message store itself.
+    pub(crate) fn referenced_messages(&self) -> u64 {
+        let sessions = self.sessions.iter().map(|(_, session)| {
+            let sent = session.inflight.iter().filter(|sent| sent.holds_message()).count();
+            (session.queue.len() + sent) as u64
+        });
+        sessions.sum::<u64>() + self.retained.len() as u64 + u64::from(self.jobs)
+    }
+}

@@ -1,0 +1,135 @@
+//! One deadline for everything: what is due, in a defined order.
+//!
+//! Objects remember the earliest entry that is set for them. An entry that fires too early, because its object
+//! was busy meanwhile, sets itself again; so a packet costs a store, not a queue operation.
+
+use crate::collections::SlotKey;
+use crate::connections::{Farewell, Parked, Phase};
+use crate::engine::Engine;
+use crate::ids::ConnId;
+use crate::outbox::Outbox;
+use crate::sessions::Ending;
+use crate::time::Time;
+use crate::topics::RetainedKey;
+use alloc::boxed::Box;
+use core::time::Duration;
+use mqtt_proto::ReasonCode;
+use serde::{Deserialize, Serialize};
+
+/// What a timer entry is about. The order decides between equal deadlines.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum TimerKey {
+    /// Connect deadline, keep-alive, hook time limit.
+    Connection(ConnId),
+    /// Will delay, session expiry.
+    Session(SlotKey),
+    /// A retained message's expiry.
+    Retained(Box<RetainedKey>),
+}
+
+impl Engine {
+    /// Fires what is due by `now`, each entry at its own time, as far as this call's budget goes.
+    pub(crate) fn fire_timers(&mut self, now: Time, out: &mut Outbox) {
+        while self.budget > 0 {
+            let Some((at, key)) = self.timers.pop_due(now.as_micros()) else { return };
+            self.budget -= 1;
+            self.now = self.now.max(Time::from_micros(at));
+            match key {
+                TimerKey::Connection(conn) => self.connection_timer(conn, out),
+                TimerKey::Session(session) => self.session_timer(session, out),
+                TimerKey::Retained(topic) => self.retained_timer(&topic),
+            }
+        }
+    }
+
+    /// Makes sure that the connection's timer fires no later than its next deadline.
+    pub(crate) fn arm_connection(&mut self, id: ConnId) {
+        let Some(at) = self.connection_deadline(id) else { return };
+        let Some(conn) = self.conn_mut(id) else { return };
+        if conn.armed.is_none_or(|armed| at < armed) {
+            conn.armed = Some(at);
+            self.timers.push(at.as_micros(), TimerKey::Connection(id));
+        }
+    }
+
+    fn connection_deadline(&self, id: ConnId) -> Option<Time> {
+        let conn = self.conn(id)?;
+        let question = match conn.parked.as_deref() {
+            Some(Parked::Question { deadline, .. }) => Some(*deadline),
+            _ => None,
+        };
+        let silence = match conn.phase {
+            Phase::Online { .. } if conn.patience > 0 => {
+                Some(conn.last_seen.after(Duration::from_micros(conn.patience)))
+            }
+            Phase::Online { .. } => None,
+            // Nothing but time on the hook's side is granted beyond the connect deadline.
+            Phase::Opening { .. } => Some(conn.last_seen.after(self.config.connect_timeout)),
+            Phase::Authenticating(_) if question.is_some() => None,
+            Phase::Authenticating(_) => Some(conn.last_seen.after(self.config.connect_timeout)),
+        };
+        question.into_iter().chain(silence).min()
+    }
+
+    fn connection_timer(&mut self, id: ConnId, out: &mut Outbox) {
+        let now = self.now;
+        let Some(conn) = self.conn_mut(id) else { return };
+        conn.armed = None;
+        if let Some(Parked::Question { deadline, .. }) = conn.parked.as_deref()
+            && *deadline <= now
+        {
+            self.question_timed_out(id, out);
+            self.arm_connection(id);
+            return;
+        }
+        if self.connection_deadline(id).is_some_and(|at| at <= now) {
+            let online = self.conn(id).is_some_and(|conn| conn.session().is_some());
+            let farewell = if online {
+                Farewell::tell(
+                    ReasonCode::KeepAliveTimeout,
+                    "no packet within one and a half keep-alive periods",
+                )
+            } else {
+                Farewell::rude("no complete CONNECT within the connect deadline")
+            };
+            self.close(id, farewell, out);
+            return;
+        }
+        self.arm_connection(id);
+    }
+
+    /// Makes sure that the session's timer fires no later than its will or its end is due.
+    pub(crate) fn arm_session(&mut self, key: SlotKey) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Some(at) = session.will_at.into_iter().chain(session.ends_at).min() else { return };
+        if session.armed.is_none_or(|armed| at < armed) {
+            session.armed = Some(at);
+            self.timers.push(at.as_micros(), TimerKey::Session(key));
+        }
+    }
+
+    fn session_timer(&mut self, key: SlotKey, out: &mut Outbox) {
+        let now = self.now;
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.armed = None;
+        if session.will_at.is_some_and(|at| at <= now) {
+            self.send_will(key, out);
+        }
+        if self.sessions.get(key).is_some_and(|session| session.ends_at.is_some_and(|at| at <= now)) {
+            self.end_session(key, Ending::Expired, out);
+        }
+        self.arm_session(key);
+    }
+
+    fn retained_timer(&mut self, topic: &RetainedKey) {
+        let name = topic.topic();
+        if self.retained.get(&name).is_some_and(|kept| self.is_expired(kept.message)) {
+            self.remove_retained(&name);
+        }
+    }
+
+    /// Is a kept message past its expiry?
+    pub(crate) fn is_expired(&self, message: SlotKey) -> bool {
+        self.messages.get(message).is_some_and(|message| message.is_expired(self.now))
+    }
+}

@@ -1,0 +1,216 @@
+//! Filters and their subscribers. A filter's text is kept once, however many subscribe to it.
+
+use super::cache::MatchCache;
+use super::trie::Trie;
+use crate::collections::{HashKey, KeyedIndex, SlotKey, Slots};
+use alloc::{boxed::Box, vec::Vec};
+use serde::{Deserialize, Serialize};
+
+/// A filter in the index.
+pub(crate) type FilterId = SlotKey;
+
+/// Where a subscription's entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct EntryRef {
+    filter: FilterId,
+    /// Number of the shared group, `PLAIN` for none.
+    group: u32,
+    position: u32,
+}
+
+const PLAIN: u32 = u32::MAX;
+
+/// A filter with everybody who subscribed to it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Filter<S> {
+    text: Box<str>,
+    /// In order of subscription, but for the gaps that were closed with the last one.
+    pub(crate) plain: Vec<S>,
+    pub(crate) groups: Vec<Group<S>>,
+}
+
+/// A shared subscription.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Group<S> {
+    name: Box<str>,
+    /// Names the group in [`EntryRef`]s, whatever its place in the list.
+    number: u32,
+    pub(crate) members: Vec<S>,
+    /// Whose turn it is.
+    pub(crate) next: u32,
+    /// Who had the last message.
+    pub(crate) sticky: u32,
+}
+
+/// An entry that was taken out, and the one that moved into its place.
+#[derive(Debug)]
+pub(crate) struct Removed<S> {
+    pub(crate) moved: Option<(S, EntryRef)>,
+}
+
+/// All subscriptions, found by topic name.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SubscriptionIndex<S> {
+    filters: Slots<Filter<S>>,
+    #[serde(skip, default = "no_texts")]
+    by_text: KeyedIndex<FilterId>,
+    trie: Trie,
+    #[serde(skip, default = "no_cache")]
+    cache: MatchCache,
+    entries: usize,
+    groups_made: u32,
+    #[serde(skip)]
+    key: HashKey,
+}
+
+fn no_texts() -> KeyedIndex<FilterId> {
+    KeyedIndex::new(HashKey::default())
+}
+
+fn no_cache() -> MatchCache {
+    MatchCache::new(HashKey::default(), 0)
+}
+
+impl<S: Copy> SubscriptionIndex<S> {
+    pub(crate) fn new(key: HashKey, cache_entries: usize) -> Self {
+        Self {
+            filters: Slots::default(),
+            by_text: KeyedIndex::new(key),
+            trie: Trie::new(key),
+            cache: MatchCache::new(key, cache_entries),
+            entries: 0,
+            groups_made: 0,
+            key,
+        }
+    }
+
+    /// Makes the tables that a snapshot leaves out.
+    pub(crate) fn rebuild(&mut self, key: HashKey, cache_entries: usize) {
+        self.key = key;
+        self.by_text = KeyedIndex::new(key);
+        for (id, filter) in self.filters.iter() {
+            self.by_text.insert(&filter.text, id);
+        }
+        self.trie.rebuild(key);
+        self.cache = MatchCache::new(key, cache_entries);
+    }
+
+    fn find(&self, text: &str, hash: u64) -> Option<FilterId> {
+        self.by_text.get_hashed(hash, |id| self.filters.get(id).is_some_and(|filter| &*filter.text == text))
+    }
+
+    /// Adds a subscription; `filter` without its `$share` part.
+    pub(crate) fn subscribe(&mut self, text: &str, group: Option<&str>, entry: S) -> EntryRef {
+        let hash = self.by_text.hash(text.as_bytes());
+        let id = self.find(text, hash).unwrap_or_else(|| {
+            let id = self.filters.insert(Filter { text: text.into(), plain: Vec::new(), groups: Vec::new() });
+            self.by_text.insert_hashed(hash, id);
+            if is_wild(text) {
+                self.trie.insert(text, id);
+            }
+            id
+        });
+        self.entries += 1;
+        let Some(filter) = self.filters.get_mut(id) else {
+            return EntryRef { filter: id, group: PLAIN, position: 0 };
+        };
+        let Some(name) = group else {
+            filter.plain.push(entry);
+            return EntryRef { filter: id, group: PLAIN, position: last(&filter.plain) };
+        };
+        if let Some(group) = filter.groups.iter_mut().find(|group| &*group.name == name) {
+            group.members.push(entry);
+            return EntryRef { filter: id, group: group.number, position: last(&group.members) };
+        }
+        let number = self.groups_made;
+        self.groups_made = (self.groups_made + 1) % PLAIN;
+        let members = [entry].into();
+        filter.groups.push(Group { name: name.into(), number, members, next: 0, sticky: 0 });
+        EntryRef { filter: id, group: number, position: 0 }
+    }
+
+    fn list_mut(&mut self, at: EntryRef) -> Option<&mut Vec<S>> {
+        let filter = self.filters.get_mut(at.filter)?;
+        if at.group == PLAIN {
+            return Some(&mut filter.plain);
+        }
+        filter.groups.iter_mut().find(|group| group.number == at.group).map(|group| &mut group.members)
+    }
+
+    pub(crate) fn entry_mut(&mut self, at: EntryRef) -> Option<&mut S> {
+        self.list_mut(at)?.get_mut(at.position as usize)
+    }
+
+    /// Takes a subscription out, in constant time: the last entry of its list moves into the gap.
+    pub(crate) fn unsubscribe(&mut self, at: EntryRef) -> Option<Removed<S>> {
+        let list = self.list_mut(at)?;
+        let position = at.position as usize;
+        if position >= list.len() {
+            return None;
+        }
+        list.swap_remove(position);
+        let moved = list.get(position).map(|entry| (*entry, at));
+        // Memory of a once popular filter goes back.
+        if list.capacity() > 64 && list.len() < list.capacity() / 4 {
+            list.shrink_to(list.len() * 2);
+        }
+        self.entries -= 1;
+        self.prune(at);
+        Some(Removed { moved })
+    }
+
+    fn prune(&mut self, at: EntryRef) {
+        let Some(filter) = self.filters.get_mut(at.filter) else { return };
+        if at.group != PLAIN {
+            filter.groups.retain(|group| !group.members.is_empty());
+        }
+        if !filter.plain.is_empty() || !filter.groups.is_empty() {
+            return;
+        }
+        let Some(filter) = self.filters.remove(at.filter) else { return };
+        self.by_text.remove(&filter.text, |id| id == at.filter);
+        if is_wild(&filter.text) {
+            self.trie.remove(&filter.text);
+            if self.trie.is_empty() {
+                self.cache.clear(self.key);
+            }
+        }
+        self.filters.shrink();
+    }
+
+    /// All filters that match a topic name: the equal one first, then those with wildcards.
+    #[inline]
+    pub(crate) fn matches(&mut self, topic: &str, found: &mut Vec<FilterId>) {
+        let hash = self.by_text.hash(topic.as_bytes());
+        found.extend(self.find(topic, hash));
+        if !self.trie.is_empty() {
+            self.cache.matches(&mut self.trie, topic, hash, found);
+        }
+    }
+
+    pub(crate) fn filter(&self, id: FilterId) -> Option<&Filter<S>> {
+        self.filters.get(id)
+    }
+
+    pub(crate) fn filter_mut(&mut self, id: FilterId) -> Option<&mut Filter<S>> {
+        self.filters.get_mut(id)
+    }
+
+    /// Subscriptions.
+    pub(crate) fn entries(&self) -> usize {
+        self.entries
+    }
+
+    /// Distinct filters, and nodes of their tree.
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        (self.filters.len(), self.trie.nodes())
+    }
+}
+
+fn is_wild(text: &str) -> bool {
+    text.bytes().any(|byte| matches!(byte, b'+' | b'#'))
+}
+
+fn last<S>(list: &[S]) -> u32 {
+    u32::try_from(list.len().saturating_sub(1)).unwrap_or(u32::MAX)
+}

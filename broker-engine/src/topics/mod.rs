@@ -1,0 +1,17 @@
+//! Topics: who subscribed to what, and which topics have a retained message.
+//!
+//! * [`index`] — filters and their subscribers, plain and shared; exact filters by lookup
+//! * [`trie`] — filters with wildcards, level by level
+//! * [`cache`] — wildcard matches remembered by topic name
+//! * [`retained`] — values by topic name, found by filter, page by page
+
+mod cache;
+mod index;
+mod retained;
+mod trie;
+
+pub(crate) use index::{EntryRef, FilterId, SubscriptionIndex};
+pub(crate) use retained::{RetainedKey, RetainedStore, ScanStep};
+
+#[cfg(test)]
+mod tests;

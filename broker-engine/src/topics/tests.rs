@@ -1,0 +1,116 @@
+use super::{RetainedStore, ScanStep, SubscriptionIndex};
+use crate::collections::HashKey;
+use alloc::{collections::BTreeMap, format, string::String, string::ToString, vec, vec::Vec};
+use mqtt_proto::{TopicFilter, TopicName, matches};
+use proptest::prelude::*;
+
+fn text(levels: Vec<&'static str>) -> String {
+    levels.join("/")
+}
+
+fn topic() -> impl Strategy<Value = String> {
+    let level = prop::sample::select(vec!["a", "b", "ab", "", "$x", "a!"]);
+    prop::collection::vec(level, 1..5).prop_map(text).prop_filter("a name", |t| TopicName::parse(t).is_ok())
+}
+
+fn filter() -> impl Strategy<Value = String> {
+    let level = prop::sample::select(vec!["a", "b", "ab", "", "$x", "+", "+", "#"]);
+    prop::collection::vec(level, 1..5)
+        .prop_map(text)
+        .prop_filter("a filter", |t| TopicFilter::parse(t).is_ok())
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Subscribe(String, Option<u8>),
+    Unsubscribe(usize),
+    Match(String),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (filter(), prop::option::of(0..3_u8)).prop_map(|(f, group)| Step::Subscribe(f, group)),
+        any::<usize>().prop_map(Step::Unsubscribe),
+        topic().prop_map(Step::Match),
+    ]
+}
+
+proptest! {
+    /// The index finds what a linear search finds, whatever came before and whatever the cache remembers.
+    #[test]
+    fn index_agrees_with_the_definition(steps in prop::collection::vec(step(), 1..60), key: [u64; 2]) {
+        let mut index = SubscriptionIndex::new(HashKey(key), 4);
+        let mut model = BTreeMap::new();
+        let mut next = 0_u32;
+        for step in steps {
+            match step {
+                Step::Subscribe(filter, group) => {
+                    let group = group.map(|group| format!("g{group}"));
+                    let at = index.subscribe(&filter, group.as_deref(), next);
+                    model.insert(next, (filter, group, at));
+                    next += 1;
+                }
+                Step::Unsubscribe(which) => {
+                    let Some(entry) = model.keys().nth(which % (model.len() + 1)).copied() else { continue };
+                    let (_, _, at) = model.remove(&entry).unwrap();
+                    prop_assert_eq!(index.entry_mut(at).copied(), Some(entry));
+                    if let Some((moved, at)) = index.unsubscribe(at).unwrap().moved {
+                        model.get_mut(&moved).unwrap().2 = at;
+                    }
+                }
+                Step::Match(topic) => {
+                    let mut filters = Vec::new();
+                    index.matches(&topic, &mut filters);
+                    let mut found = Vec::new();
+                    for filter in filters {
+                        let filter = index.filter(filter).unwrap();
+                        found.extend(filter.plain.iter().copied());
+                        found.extend(filter.groups.iter().flat_map(|group| group.members.iter().copied()));
+                    }
+                    found.sort_unstable();
+                    let wanted: Vec<u32> =
+                        model.iter().filter(|(_, (f, ..))| matches(f, &topic)).map(|(entry, _)| *entry).collect();
+                    prop_assert_eq!(found, wanted);
+                }
+            }
+        }
+        while let Some((_, (_, _, at))) = model.pop_first() {
+            if let Some((moved, at)) = index.unsubscribe(at).unwrap().moved {
+                model.get_mut(&moved).unwrap().2 = at;
+            }
+        }
+        prop_assert_eq!((index.entries(), index.sizes()), (0, (0, 0)));
+    }
+
+    /// A paged scan finds each matching topic once, in order, also with the smallest page.
+    #[test]
+    fn retained_scan_agrees_with_the_definition(
+        topics in prop::collection::btree_set(topic(), 0..40),
+        filter in filter(),
+        page in 1..4_u32,
+    ) {
+        let mut store = RetainedStore::default();
+        for topic in &topics {
+            store.insert(topic, topic.clone());
+        }
+        let (mut found, mut after, mut budget) = (Vec::new(), None, page);
+        loop {
+            match store.scan(&filter, after.as_ref(), &mut budget) {
+                ScanStep::Found(key, value) => {
+                    prop_assert_eq!(&key.topic(), value);
+                    found.push(value.clone());
+                    after = Some(key.clone());
+                }
+                ScanStep::OutOfBudget(key) => {
+                    after = key.or(after);
+                    budget = page;
+                }
+                ScanStep::Done => break,
+            }
+        }
+        let mut wanted: Vec<String> = topics.iter().filter(|t| matches(&filter, t)).map(ToString::to_string).collect();
+        found.sort_unstable();
+        wanted.sort_unstable();
+        prop_assert_eq!(found, wanted);
+    }
+}

@@ -1,0 +1,182 @@
+//! A read-only look inside: metrics, `$SYS`, tests. Never on the path of a message.
+
+use crate::config::Config;
+use crate::counters::{Counters, DropReason};
+use crate::engine::Engine;
+use crate::ids::ConnId;
+use crate::sessions::Session;
+
+/// What the broker holds right now.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    engine: &'a Engine,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn new(engine: &'a Engine) -> Self {
+        Self { engine }
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &'a Config {
+        &self.engine.config
+    }
+
+    /// Totals since the start.
+    pub fn counters(&self) -> &'a Counters {
+        &self.engine.counters
+    }
+
+    /// Connected clients.
+    pub fn connections(&self) -> usize {
+        self.engine.online as usize
+    }
+
+    /// Transports, whether their client was accepted or not.
+    pub fn transports(&self) -> usize {
+        self.engine.connections.iter().flatten().count()
+    }
+
+    /// Sessions, connected or not.
+    pub fn sessions(&self) -> usize {
+        self.engine.sessions.len()
+    }
+
+    /// Subscriptions of all sessions.
+    pub fn subscriptions(&self) -> usize {
+        self.engine.subscriptions as usize
+    }
+
+    /// Topics with a retained message.
+    pub fn retained(&self) -> usize {
+        self.engine.retained.len()
+    }
+
+    /// Messages kept, each counted once however many sessions wait for it.
+    pub fn messages(&self) -> usize {
+        self.engine.messages.len()
+    }
+
+    /// Bytes of the messages kept.
+    pub fn message_bytes(&self) -> u64 {
+        self.engine.messages.bytes()
+    }
+
+    /// Deliveries that wait to be sent, all sessions.
+    pub fn queued(&self) -> u64 {
+        self.engine.sessions.iter().map(|(_, session)| session.queue.len() as u64).sum()
+    }
+
+    /// Deliveries sent and not acknowledged, all sessions.
+    pub fn inflight(&self) -> u64 {
+        self.engine.sessions.iter().map(|(_, session)| session.inflight.len() as u64).sum()
+    }
+
+    /// Distinct topic filters (without `$share` part) and nodes of the tree of those with wildcards.
+    pub fn filters(&self) -> (usize, usize) {
+        self.engine.index.sizes()
+    }
+
+    /// Entries in the timer queue, those that no longer count included.
+    pub fn timers(&self) -> usize {
+        self.engine.timers.len()
+    }
+
+    /// Frames that wait for the store.
+    pub fn gated(&self) -> usize {
+        self.engine.gates.len()
+    }
+
+    /// One session, by client identifier.
+    pub fn session(&self, client_id: &str) -> Option<SessionView<'a>> {
+        let key = self.engine.session_of(client_id)?;
+        self.engine.sessions.get(key).map(|session| SessionView { session })
+    }
+
+    /// All sessions, in the engine's own order.
+    pub fn each_session(&self) -> impl Iterator<Item = SessionView<'a>> + use<'a> {
+        self.engine.sessions.iter().map(|(_, session)| SessionView { session })
+    }
+
+    /// Bytes buffered for connections whose packets are incomplete or wait.
+    pub fn input_bytes(&self) -> usize {
+        self.engine.connections.iter().flatten().map(crate::connections::Connection::kept_bytes).sum()
+    }
+
+    /// Recounts what is counted on the way, for tests and simulators; says what does not add up.
+    ///
+    /// # Errors
+    /// A sentence for a person. Any is a bug in the engine.
+    pub fn verify(&self) -> Result<(), &'static str> {
+        let counters = self.counters();
+        let dropped: u64 = DropReason::ALL.iter().map(|reason| counters.dropped_for(*reason)).sum();
+        if counters.routed != counters.completed + dropped + self.queued() + self.inflight() {
+            return Err("routed is not completed + dropped + queued + in flight");
+        }
+        let online = self.engine.sessions.iter().filter(|(_, session)| session.conn.is_some()).count();
+        if online != self.connections() {
+            return Err("connected clients differ from sessions with a connection");
+        }
+        let subscriptions: usize = self.engine.sessions.iter().map(|(_, s)| s.subscriptions.len()).sum();
+        if subscriptions != self.subscriptions() || subscriptions != self.engine.index.entries() {
+            return Err("subscriptions of the sessions differ from the index");
+        }
+        if self.engine.referenced_messages() != self.engine.messages.references() {
+            return Err("references to messages differ from the count in the message store");
+        }
+        Ok(())
+    }
+}
+
+/// One session.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionView<'a> {
+    session: &'a Session,
+}
+
+impl<'a> SessionView<'a> {
+    /// Client identifier.
+    pub fn client_id(&self) -> &'a str {
+        &self.session.client_id
+    }
+
+    /// Its connection, while there is one.
+    pub fn connection(&self) -> Option<ConnId> {
+        self.session.conn
+    }
+
+    /// Session Expiry Interval in force, seconds.
+    pub fn expiry(&self) -> u32 {
+        self.session.expiry
+    }
+
+    /// Topic filters, sorted.
+    pub fn filters(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.session.subscriptions.iter().map(|subscription| &*subscription.filter)
+    }
+
+    /// Deliveries that wait to be sent.
+    pub fn queued(&self) -> usize {
+        self.session.queue.len()
+    }
+
+    /// Bytes of the deliveries that wait.
+    pub fn queued_bytes(&self) -> u64 {
+        self.session.queue_bytes
+    }
+
+    /// Deliveries sent and not acknowledged.
+    pub fn inflight(&self) -> usize {
+        self.session.inflight.len()
+    }
+
+    /// QoS 2 messages of the client that wait for PUBREL.
+    pub fn received(&self) -> usize {
+        self.session.received.len()
+    }
+
+    /// Has it a will that may still be sent?
+    pub fn has_will(&self) -> bool {
+        self.session.will.is_some()
+    }
+}
