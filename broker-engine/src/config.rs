@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Time from [`crate::Input::Opened`] to a complete CONNECT. Default 10 s.
+    #[serde(rename = "connect_timeout_ms", with = "millis")]
     pub connect_timeout: Duration,
     /// Largest packet before the client is accepted, bytes. Default 16 KiB.
     pub max_packet_size_before_connect: u32,
@@ -91,6 +92,7 @@ pub struct Config {
     /// What Response Information says to clients that ask. Default nothing.
     pub response_information: Option<alloc::string::String>,
     /// Time for a hook to answer; then the answer is no. Default 5 s.
+    #[serde(rename = "hook_timeout_ms", with = "millis")]
     pub hook_timeout: Duration,
     /// Deliveries and scan steps of one call; more go on in the next. Default 4,096.
     pub work_per_call: u32,
@@ -99,7 +101,22 @@ pub struct Config {
     /// What an acknowledgement promises. Default memory.
     pub durability: Durability,
     /// Which hook points anybody listens to.
+    #[serde(skip)]
     pub interest: Interest,
+}
+
+/// Durations as whole milliseconds.
+mod millis {
+    use core::time::Duration;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(value.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
 }
 
 impl Default for Config {

@@ -6,6 +6,7 @@ use crate::connections::Connection;
 use crate::counters::Counters;
 use crate::delivery::{MessageStore, Retained, Scratch, Work};
 use crate::engine::Engine;
+use crate::hooks::Interest;
 use crate::sessions::{Session, Subscriber};
 use crate::storage::Gates;
 use crate::time::Time;
@@ -43,14 +44,14 @@ impl core::error::Error for RestoreError {}
 macro_rules! state {
     ($($field:ident: $type:ty,)*) => {
         #[derive(Serialize)]
-        struct Saved<'a> { config: &'a Config, $($field: &'a $type,)* }
+        struct Saved<'a> { config: &'a Config, interest: Interest, $($field: &'a $type,)* }
 
         #[derive(Deserialize)]
-        struct Loaded { config: Config, $($field: $type,)* }
+        struct Loaded { config: Config, interest: Interest, $($field: $type,)* }
 
         impl<'a> Saved<'a> {
             fn of(engine: &'a Engine) -> Self {
-                Self { config: &engine.config, $($field: &engine.$field,)* }
+                Self { config: &engine.config, interest: engine.config.interest, $($field: &engine.$field,)* }
             }
         }
 
@@ -59,7 +60,7 @@ macro_rules! state {
                 Engine {
                     clients: KeyedIndex::new(hash_key),
                     scratch: Scratch::default(),
-                    config: self.config,
+                    config: Config { interest: self.interest, ..self.config },
                     budget: 0,
                     $($field: self.$field,)*
                 }

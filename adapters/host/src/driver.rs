@@ -1,0 +1,289 @@
+//! Owns the engine and carries out what it asks for, up to the sockets.
+//!
+//! An adapter feeds it ([`Driver::open`], [`Driver::received`], [`Driver::closed`], [`Driver::tick`]), then
+//! flushes every connection that [`Driver::next_dirty`] names, and calls [`Driver::tick`] by
+//! [`Driver::next_deadline`]. Feeding several connections before flushing makes one write of what they sent to
+//! one client.
+
+use crate::hooks::Authenticator;
+use crate::write_buffer::{Pool, WriteBuffer};
+use broker_engine::{
+    CloseCause, Command, ConnId, ConnIds, Deadline, Engine, Flow, Input, ListenerId, Outbox, Time, View, Wire,
+    patch_packet_id,
+};
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::SocketAddr;
+
+/// Unsent bytes from which on a connection wants to be flushed before the turn goes on.
+const URGENT: usize = 256 << 10;
+
+/// Slices of one vectored write.
+const SLICES: usize = 16;
+
+/// What the driver keeps for one connection.
+#[derive(Debug)]
+struct Entry {
+    id: ConnId,
+    buffer: WriteBuffer,
+    /// Unsent bytes as the engine knows them.
+    reported: u32,
+    dirty: bool,
+    closing: bool,
+    paused: bool,
+}
+
+/// How a flush ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flushed {
+    /// Everything is written.
+    Done,
+    /// The socket takes no more; flush again when it does.
+    Blocked,
+    /// Everything is written and the engine wants it closed: end the stream, linger, then
+    /// [`Driver::release`].
+    Close,
+    /// The socket is broken; the engine was told. [`Driver::release`] it.
+    Broken,
+}
+
+/// Engine, outbox and connection table in one.
+pub struct Driver {
+    engine: Engine,
+    out: Outbox,
+    ids: ConnIds,
+    table: Vec<Option<Entry>>,
+    dirty: Vec<ConnId>,
+    /// Connections whose reads were paused or resumed, or that are to be closed, since the last look.
+    changed: Vec<ConnId>,
+    urgent: Option<ConnId>,
+    pool: Pool,
+    authenticator: Box<dyn Authenticator>,
+}
+
+impl std::fmt::Debug for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver").field("engine", &self.engine.view()).finish_non_exhaustive()
+    }
+}
+
+impl Driver {
+    /// A driver without connections.
+    pub fn new(engine: Engine, authenticator: Box<dyn Authenticator>) -> Self {
+        Self {
+            engine,
+            out: Outbox::new(),
+            ids: ConnIds::new(),
+            table: Vec::new(),
+            dirty: Vec::new(),
+            changed: Vec::new(),
+            urgent: None,
+            pool: Pool::default(),
+            authenticator,
+        }
+    }
+
+    /// A transport is ready.
+    pub fn open(&mut self, now: Time, listener: ListenerId, peer: Option<SocketAddr>) -> ConnId {
+        let id = self.ids.allocate();
+        if self.table.len() <= id.slot() {
+            self.table.resize_with(id.slot() + 1, || None);
+        }
+        let buffer = WriteBuffer::default();
+        self.table[id.slot()] =
+            Some(Entry { id, buffer, reported: 0, dirty: false, closing: false, paused: false });
+        self.handle(now, Input::Opened { conn: id, listener, peer });
+        id
+    }
+
+    /// Bytes arrived.
+    pub fn received(&mut self, now: Time, conn: ConnId, data: &[u8]) {
+        self.handle(now, Input::Received { conn, data });
+    }
+
+    /// The transport ended by itself.
+    pub fn closed(&mut self, now: Time, conn: ConnId, cause: CloseCause) {
+        self.handle(now, Input::Closed { conn, cause });
+    }
+
+    /// The operator or embedding program wants something.
+    pub fn command(&mut self, now: Time, command: Command) {
+        self.handle(now, Input::Command(command));
+    }
+
+    /// Time passed.
+    pub fn tick(&mut self, now: Time) {
+        self.handle(now, Input::Tick);
+    }
+
+    /// When to call [`Driver::tick`] at the latest.
+    pub fn next_deadline(&self) -> Option<Deadline> {
+        self.engine.next_deadline()
+    }
+
+    /// A look into the engine.
+    pub fn view(&self) -> View<'_> {
+        self.engine.view()
+    }
+
+    /// A connection with something to flush; each is named once.
+    pub fn next_dirty(&mut self) -> Option<ConnId> {
+        self.dirty.pop()
+    }
+
+    /// Is there anything to flush?
+    pub fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// A connection with so much to send that it should be flushed before more is fed.
+    pub fn take_urgent(&mut self) -> Option<ConnId> {
+        self.urgent.take()
+    }
+
+    /// A connection whose reading was paused or resumed.
+    pub fn next_changed(&mut self) -> Option<ConnId> {
+        self.changed.pop()
+    }
+
+    /// Should nothing be read from this client?
+    pub fn is_paused(&self, conn: ConnId) -> bool {
+        self.entry(conn).is_some_and(|entry| entry.paused)
+    }
+
+    /// Is this connection to be closed once everything is written?
+    pub fn is_closing(&self, conn: ConnId) -> bool {
+        self.entry(conn).is_none_or(|entry| entry.closing)
+    }
+
+    /// The socket is closed; its slot may be used again.
+    pub fn release(&mut self, conn: ConnId) {
+        if self.entry(conn).is_some() {
+            self.table[conn.slot()] = None;
+            self.ids.release(conn);
+        }
+    }
+
+    /// Writes what waits for a connection with `write`, and tells the engine what the socket did not take.
+    pub fn flush(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> Flushed {
+        let Some(entry) = self.table.get_mut(conn.slot()).and_then(Option::as_mut).filter(|e| e.id == conn) else {
+            return Flushed::Done;
+        };
+        entry.dirty = false;
+        let mut outcome = Flushed::Done;
+        while !entry.buffer.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let filled = entry.buffer.slices(&mut slices);
+            match write(&slices[..filled]) {
+                Ok(0) => outcome = Flushed::Broken,
+                Ok(count) => {
+                    entry.buffer.advance(count, &mut self.pool);
+                    continue;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => outcome = Flushed::Blocked,
+                Err(_) => outcome = Flushed::Broken,
+            }
+            break;
+        }
+        if outcome == Flushed::Broken {
+            let closing = entry.closing;
+            if !closing {
+                self.closed(now, conn, CloseCause::Fault);
+            }
+            return Flushed::Broken;
+        }
+        if entry.closing {
+            return if outcome == Flushed::Done { Flushed::Close } else { outcome };
+        }
+        let unsent = u32::try_from(entry.buffer.len()).unwrap_or(u32::MAX);
+        // Reported when it grew, and again as it drains, but not for every byte.
+        let tell = unsent > entry.reported || (unsent < entry.reported && unsent <= entry.reported / 2);
+        if tell {
+            entry.reported = unsent;
+            self.handle(now, Input::Backlog { conn, unsent });
+        }
+        outcome
+    }
+
+    fn entry(&self, conn: ConnId) -> Option<&Entry> {
+        self.table.get(conn.slot())?.as_ref().filter(|entry| entry.id == conn)
+    }
+
+    fn handle(&mut self, now: Time, input: Input<'_>) {
+        let mut out = std::mem::take(&mut self.out);
+        self.engine.handle(now, input, &mut out);
+        // Answers lead to further outputs, which may hold further questions.
+        while !out.is_empty() {
+            self.carry_out(&mut out);
+            let upto = out.stores.last().map(|(seq, _)| *seq);
+            let calls = std::mem::take(&mut out.calls);
+            out.clear();
+            for call in calls {
+                let answer = self.authenticator.answer(&call.question);
+                self.engine.handle(now, Input::Reply { call: call.id, answer }, &mut out);
+            }
+            if let Some(upto) = upto {
+                // Nothing is stored yet: memory keeps it as well as it keeps the rest.
+                self.engine.handle(now, Input::Stored { upto }, &mut out);
+            }
+        }
+        self.out = out;
+    }
+
+    fn carry_out(&mut self, out: &mut Outbox) {
+        for wire in &out.wire {
+            match wire {
+                Wire::Send { conn, frame } => {
+                    let (table, dirty) = (&mut self.table, &mut self.dirty);
+                    let Some(entry) = writable(table, *conn) else { continue };
+                    entry.buffer.push(out.head(frame), &frame.payload, &mut self.pool, |_| ());
+                    mark(entry, dirty, &mut self.urgent);
+                }
+                Wire::Fanout { frame, packet_id_at, targets } => {
+                    let head = out.head(frame);
+                    for target in out.targets(targets) {
+                        let Some(entry) = writable(&mut self.table, target.conn) else { continue };
+                        entry.buffer.push(head, &frame.payload, &mut self.pool, |copy| {
+                            patch_packet_id(copy, *packet_id_at, target.packet_id);
+                        });
+                        mark(entry, &mut self.dirty, &mut self.urgent);
+                    }
+                }
+                Wire::Flow { conn, flow } => {
+                    if let Some(entry) = writable(&mut self.table, *conn) {
+                        entry.paused = *flow == Flow::Pause;
+                        self.changed.push(*conn);
+                    }
+                }
+                Wire::Close { conn } => {
+                    if let Some(entry) = writable(&mut self.table, *conn) {
+                        entry.closing = true;
+                        mark(entry, &mut self.dirty, &mut self.urgent);
+                    }
+                }
+                _ => {}
+            }
+        }
+        for note in &out.notes {
+            self.authenticator.note(note);
+        }
+    }
+}
+
+fn writable(table: &mut [Option<Entry>], conn: ConnId) -> Option<&mut Entry> {
+    table.get_mut(conn.slot())?.as_mut().filter(|entry| entry.id == conn && !entry.closing)
+}
+
+fn mark(entry: &mut Entry, dirty: &mut Vec<ConnId>, urgent: &mut Option<ConnId>) {
+    if !std::mem::replace(&mut entry.dirty, true) {
+        dirty.push(entry.id);
+    }
+    if entry.buffer.len() >= URGENT {
+        *urgent = Some(entry.id);
+    }
+}

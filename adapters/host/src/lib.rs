@@ -1,0 +1,19 @@
+//! The runtime-free half of every adapter.
+//!
+//! * [`driver`] — owns engine and outbox, answers questions, fills write buffers
+//! * [`write_buffer`] — bytes on their way to one socket: small ones copied, large payloads shared
+//! * [`config`] — the configuration file and what it may not say
+//! * [`hooks`] — who answers the engine's questions
+//!
+//! A runtime adds sockets, a timer and tasks; there is no `async` here and no socket.
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod driver;
+pub mod hooks;
+pub mod write_buffer;
+
+pub use broker_engine as engine;
+pub use config::{BrokerConfig, ConfigError};
+pub use driver::{Driver, Flushed};
+pub use hooks::{AllowAll, Authenticator, DenyAll};

@@ -1,0 +1,149 @@
+//! The `metronome` binary: flags, log, signals around [`metronome_tokio::Broker`].
+
+mod log;
+
+use clap::Parser;
+use metronome_tokio::host::config::ListenerConfig;
+use metronome_tokio::{Broker, BrokerConfig, BrokerHandle};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// Time for clients to go when the broker is told to stop.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+
+/// Exit code for flags and configuration that cannot be used.
+const USAGE: u8 = 2;
+
+/// Metronome: an MQTT broker (5.0, 3.1.1, 3.1).
+///
+/// Without flags it listens on 127.0.0.1:1883 and accepts every client of this machine.
+#[derive(Debug, Parser)]
+#[command(version, after_help = "Examples:\n  metronome\n  metronome --listen 127.0.0.1:0 --log json\n  \
+    metronome --listen 0.0.0.0:1883 --allow-anonymous\n  metronome --config metronome.toml")]
+struct Flags {
+    /// Where to listen; may be repeated. Port 0 picks a free one. [default: 127.0.0.1:1883]
+    #[arg(long, value_name = "ADDR")]
+    listen: Vec<String>,
+    /// Configuration file (TOML) with listeners and limits; flags come on top.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Directory for what outlives the process. Nothing does yet: sessions and messages are kept in memory.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Accept clients without authentication also from other machines.
+    #[arg(long)]
+    allow_anonymous: bool,
+    /// Form of the log, on standard error.
+    #[arg(long, value_enum, default_value = "text", value_name = "FORM")]
+    log: log::Form,
+    /// Least severity that is logged: error, warn, info, debug, trace, or a filter such as `metronome=debug`.
+    #[arg(long, default_value = "info", value_name = "LEVEL")]
+    log_level: String,
+}
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    if let Err(error) = log::start(flags.log, &flags.log_level) {
+        return fail(USAGE, &error);
+    }
+    let mut config = match flags.config.as_deref().map(BrokerConfig::from_file).transpose() {
+        Ok(config) => config.unwrap_or_default(),
+        Err(error) => return fail(USAGE, &error.to_string()),
+    };
+    if !flags.listen.is_empty() {
+        config.listeners = flags.listen.iter().map(|text| ListenerConfig { address: text.clone() }).collect();
+    }
+    config.allow_anonymous |= flags.allow_anonymous;
+    if let Err(error) = config.addresses(false) {
+        return fail(USAGE, &error.to_string());
+    }
+    // Everybody may come in: from this machine, or because the operator said so, which was checked above.
+    config.allow_anonymous = true;
+    let broker = match Broker::builder().config(config).authenticator(log::LogClients::default()).start() {
+        Ok(broker) => broker,
+        Err(error) => return fail(1, &error.to_string()),
+    };
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => serve(&runtime, &broker, flags.data.is_some()),
+        Err(error) => fail(1, &format!("cannot start: {error}")),
+    }
+}
+
+fn fail(code: u8, message: &str) -> ExitCode {
+    eprintln!("metronome: {message}");
+    ExitCode::from(code)
+}
+
+fn greet(broker: &BrokerHandle, data_asked: bool) {
+    for address in broker.local_addrs() {
+        println!("listening on mqtt://{address}");
+    }
+    println!("keeping sessions, queued and retained messages in memory: they end with this process");
+    if data_asked {
+        println!("note: --data is accepted, but nothing is written there by this version");
+    }
+    println!("open-file limit {}", broker.open_file_limit());
+    if let Some(address) = broker.local_addrs().first() {
+        let (host, port) = (address.ip(), address.port());
+        println!("try:  mosquitto_sub -h {host} -p {port} -t 'hello/#' -v");
+        println!("      mosquitto_pub -h {host} -p {port} -t hello/world -m tick");
+    }
+}
+
+fn serve(runtime: &Runtime, broker: &BrokerHandle, data_asked: bool) -> ExitCode {
+    let Ok(mut signals) = runtime.block_on(async { Signals::new() }) else {
+        return fail(1, "cannot start: no signal handlers to be had");
+    };
+    greet(broker, data_asked);
+    let asked_to_stop = runtime.block_on(async {
+        tokio::select! {
+            () = signals.next() => true,
+            () = broker.stopped() => false,
+        }
+    });
+    if !asked_to_stop {
+        return fail(1, "the broker's thread ended; this is a bug");
+    }
+    tracing::info!("stopping; a second signal forces it");
+    std::thread::scope(|scope| {
+        let stopping = scope.spawn(|| broker.shutdown(SHUTDOWN));
+        runtime.block_on(async {
+            tokio::select! {
+                () = signals.next() => std::process::exit(130),
+                () = broker.stopped() => {}
+            }
+        });
+        if stopping.join().is_err() {
+            return fail(1, "stopping failed; this is a bug");
+        }
+        tracing::info!("stopped");
+        ExitCode::SUCCESS
+    })
+}
+
+/// What asks the process to stop.
+struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            #[cfg(unix)]
+            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = self.terminate.recv() => {}
+        }
+        #[cfg(not(unix))]
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}
