@@ -95,7 +95,8 @@ impl Engine {
         };
         let publication = buffer.publication();
         if delivery.qos != QoS::AtMostOnce {
-            return self.start(id, key, delivery, &publication, out);
+            self.start(id, key, delivery, &publication, out);
+            return self.flush_templates(out);
         }
         let message = delivery.message;
         if self.send_publish(

@@ -1,0 +1,358 @@
+//! Messages on their way: quality of service, windows, resends, queues.
+
+mod common;
+
+use broker_engine::{Config, DropReason, Input, Overlap};
+use common::{World, clean, lasting, message};
+use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
+use mqtt_proto::{Packet, PublishProperties, ReasonCode, SubscribeOptions, UserProperties, Version};
+
+const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
+
+fn world() -> World {
+    World::new(Config::default())
+}
+
+#[test]
+fn every_qos_in_every_pair_of_versions() {
+    for from in VERSIONS {
+        for to in VERSIONS {
+            let mut world = world();
+            let (publisher, subscriber) = (world.client(from, "p"), world.client(to, "s"));
+            world.subscribe(subscriber, "a/+", ExactlyOnce);
+            world.publish(publisher, "a/b", "zero", AtMostOnce, 0);
+            world.publish(publisher, "a/b", "one", AtLeastOnce, 5);
+            world.publish(publisher, "a/b", "two", ExactlyOnce, 6);
+            world.ack(publisher, Packet::PubRel, 6);
+            world.expect(publisher, &["PUBACK #5", "PUBREC #6", "PUBCOMP #6"]);
+            world.expect(
+                subscriber,
+                &["PUBLISH q0 a/b zero", "PUBLISH q1 #1 a/b one", "PUBLISH q2 #2 a/b two"],
+            );
+            world.ack(subscriber, Packet::PubAck, 1);
+            world.ack(subscriber, Packet::PubRec, 2);
+            world.ack(subscriber, Packet::PubComp, 2);
+            world.expect(subscriber, &["PUBREL #2"]);
+            assert_eq!(world.engine.view().counters().completed, 3);
+            assert_eq!(world.engine.view().messages(), 0);
+        }
+    }
+}
+
+/// [MQTT-4.3.3-10]: however often it is repeated, and a new message after PUBREL.
+#[test]
+fn a_repeated_qos2_publish_is_acknowledged_and_not_routed() {
+    let mut world = world();
+    let (publisher, subscriber) = (world.client(Version::V5, "p"), world.client(Version::V5, "s"));
+    world.subscribe(subscriber, "t", AtMostOnce);
+    for _ in 0..4 {
+        world.publish(publisher, "t", "x", ExactlyOnce, 1);
+    }
+    world.ack(publisher, Packet::PubRel, 1);
+    world.publish(publisher, "t", "y", ExactlyOnce, 1);
+    world.expect(publisher, &["PUBREC #1", "PUBREC #1", "PUBREC #1", "PUBREC #1", "PUBCOMP #1", "PUBREC #1"]);
+    world.expect(subscriber, &["PUBLISH q0 t x", "PUBLISH q0 t y"]);
+}
+
+/// [MQTT-3.3.4-9], [MQTT-4.9.0-2]: the window, what frees it, and that acknowledgements flow at quota 0.
+#[test]
+fn receive_maximum_of_the_client_holds() {
+    let mut world = world();
+    let publisher = world.client(Version::V5, "p");
+    let mut connect = clean(Version::V5, "s");
+    connect.properties.receive_maximum = Some(2);
+    let subscriber = world.connect_with(&connect);
+    world.take(subscriber);
+    world.subscribe(subscriber, "t", ExactlyOnce);
+    for number in 1..=4 {
+        world.publish(publisher, "t", &number.to_string(), ExactlyOnce, number);
+    }
+    world.expect(subscriber, &["PUBLISH q2 #1 t 1", "PUBLISH q2 #2 t 2"]);
+    world.ack(subscriber, Packet::PubRec, 1);
+    world.expect(subscriber, &["PUBREL #1"]);
+    world.ack(subscriber, Packet::PubComp, 1);
+    world.expect(subscriber, &["PUBLISH q2 #3 t 3"]);
+    world.ack_with(subscriber, Packet::PubRec, 2, ReasonCode::QuotaExceeded);
+    world.expect(subscriber, &["PUBLISH q2 #4 t 4"]);
+    assert_eq!(world.dropped(DropReason::ClientRejected), 1);
+}
+
+#[test]
+fn receive_maximum_of_the_broker_holds() {
+    let mut world = World::new(Config { receive_maximum: 2, ..Config::default() });
+    let publisher = world.client(Version::V5, "p");
+    for id in 1..=2 {
+        world.publish(publisher, "t", "x", ExactlyOnce, id);
+    }
+    world.publish(publisher, "t", "free", AtMostOnce, 0);
+    world.publish(publisher, "t", "x", ExactlyOnce, 3);
+    let none = "No matching subscribers";
+    world.expect(
+        publisher,
+        &[&format!("PUBREC #1 {none}"), &format!("PUBREC #2 {none}"), "DISCONNECT Receive Maximum exceeded", "closed"],
+    );
+}
+
+/// [MQTT-4.4.0-1], [MQTT-4.6.0-1]: original identifiers and order, DUP, PUBREL for what is past PUBREC.
+#[test]
+fn resume_sends_again_in_order() {
+    for version in VERSIONS {
+        let mut world = world();
+        let publisher = world.client(Version::V5, "p");
+        let subscriber = world.persistent(version, "s");
+        world.subscribe(subscriber, "t", ExactlyOnce);
+        for (number, qos) in [(1, AtLeastOnce), (2, ExactlyOnce), (3, ExactlyOnce), (4, AtLeastOnce)] {
+            world.publish(publisher, "t", &number.to_string(), qos, number);
+        }
+        world.take(subscriber);
+        world.ack(subscriber, Packet::PubRec, 3);
+        world.ack(subscriber, Packet::PubAck, 4);
+        world.cut(subscriber);
+        world.publish(publisher, "t", "5", AtLeastOnce, 5);
+        world.publish(publisher, "t", "lost", AtMostOnce, 0);
+        let again = world.connect_with(&lasting(version, "s"));
+        let present = if version == Version::V31 { "CONNACK Success" } else { "CONNACK Success present" };
+        world.expect(
+            again,
+            &[present, "PUBLISH q1 #1 dup t 1", "PUBLISH q2 #2 dup t 2", "PUBREL #3", "PUBLISH q1 #5 t 5"],
+        );
+        assert_eq!(world.dropped(DropReason::Qos0Offline), 1);
+    }
+}
+
+/// Quota belongs to the connection: what is sent again uses the new client's Receive Maximum.
+#[test]
+fn resume_keeps_to_the_new_receive_maximum() {
+    let mut world = world();
+    let publisher = world.client(Version::V5, "p");
+    let subscriber = world.persistent(Version::V5, "s");
+    world.subscribe(subscriber, "t", AtLeastOnce);
+    for number in 1..=3 {
+        world.publish(publisher, "t", &number.to_string(), AtLeastOnce, number);
+    }
+    world.cut(subscriber);
+    let mut connect = lasting(Version::V5, "s");
+    connect.properties.receive_maximum = Some(1);
+    let again = world.connect_with(&connect);
+    world.expect(again, &["CONNACK Success present", "PUBLISH q1 #1 dup t 1"]);
+    world.ack(again, Packet::PubAck, 1);
+    world.expect(again, &["PUBLISH q1 #2 dup t 2"]);
+    world.ack(again, Packet::PubAck, 3);
+    world.expect(again, &[]);
+    world.ack(again, Packet::PubAck, 2);
+    world.expect(again, &["PUBLISH q1 #3 dup t 3"]);
+}
+
+#[test]
+fn identifiers_of_both_directions_are_separate() {
+    let mut world = world();
+    let client = world.client(Version::V5, "c");
+    world.subscribe(client, "t", AtLeastOnce);
+    world.publish(client, "t", "x", ExactlyOnce, 1);
+    world.expect(client, &["PUBLISH q1 #1 t x", "PUBREC #1"]);
+    world.ack(client, Packet::PubRel, 1);
+    world.ack(client, Packet::PubAck, 1);
+    world.expect(client, &["PUBCOMP #1"]);
+    assert_eq!(world.engine.view().session("c").unwrap().inflight(), 0);
+}
+
+#[test]
+fn unknown_identifiers_get_their_answers() {
+    let mut world = world();
+    let client = world.client(Version::V5, "c");
+    world.ack(client, Packet::PubAck, 7);
+    world.ack(client, Packet::PubComp, 7);
+    world.ack(client, Packet::PubRec, 7);
+    world.ack(client, Packet::PubRel, 7);
+    let why = "Packet Identifier not found";
+    world.expect(client, &[&format!("PUBREL #7 {why}"), &format!("PUBCOMP #7 {why}")]);
+}
+
+/// [MQTT-3.3.2-5], [MQTT-3.3.2-6]: time in the queue counts; what was sent once does not expire.
+#[test]
+fn messages_expire_before_their_first_transmission() {
+    let mut world = world();
+    let publisher = world.client(Version::V5, "p");
+    let subscriber = world.persistent(Version::V5, "s");
+    world.subscribe(subscriber, "t", AtLeastOnce);
+    let mut short = message("t", "short", AtLeastOnce, 1);
+    short.properties.message_expiry_interval = Some(5);
+    let long = PublishProperties { message_expiry_interval: Some(100), ..Default::default() };
+    world.publish_with(publisher, &short);
+    world.expect(subscriber, &["PUBLISH q1 #1 expires=5 t short"]);
+    world.cut(subscriber);
+    world.publish_with(publisher, &short);
+    world.publish_with(publisher, &mqtt_proto::Publish { properties: long, ..message("t", "long", AtLeastOnce, 2) });
+    world.wait(10);
+    let again = world.connect_with(&lasting(Version::V5, "s"));
+    world.expect(
+        again,
+        &["CONNACK Success present", "PUBLISH q1 #1 dup expires=1 t short", "PUBLISH q1 #2 expires=90 t long"],
+    );
+    assert_eq!(world.dropped(DropReason::Expired), 1);
+}
+
+/// [MQTT-3.1.2-25]: skipped as if delivered, equal to the limit passes, the next one flows.
+#[test]
+fn maximum_packet_size_of_the_client_holds() {
+    let mut world = world();
+    let publisher = world.client(Version::V5, "p");
+    let mut connect = clean(Version::V5, "s");
+    connect.properties.maximum_packet_size = Some(20);
+    let subscriber = world.connect_with(&connect);
+    world.take(subscriber);
+    world.subscribe(subscriber, "t", AtLeastOnce);
+    // 2 bytes of header, 3 of topic, 2 of identifier, 1 of properties.
+    world.publish(publisher, "t", &"x".repeat(13), AtLeastOnce, 1);
+    world.publish(publisher, "t", &"x".repeat(12), AtLeastOnce, 2);
+    world.expect(subscriber, &["PUBLISH q1 #2 t xxxxxxxxxxxx"]);
+    assert_eq!(world.dropped(DropReason::PacketTooLarge), 1);
+}
+
+#[test]
+fn overlapping_filters_give_one_copy_or_one_each() {
+    for (overlap, wanted) in [
+        (Overlap::Once, vec!["PUBLISH q1 #1 sub=1 sub=2 a/b x"]),
+        (Overlap::PerSubscription, vec!["PUBLISH q0 sub=1 a/b x", "PUBLISH q1 #1 sub=2 a/b x"]),
+    ] {
+        let mut world = World::new(Config { overlap, ..Config::default() });
+        let client = world.client(Version::V5, "c");
+        world.subscribe_with(client, "a/b", SubscribeOptions::default(), Some(1));
+        world.subscribe_with(client, "a/#", SubscribeOptions { qos: AtLeastOnce, ..Default::default() }, Some(2));
+        world.take(client);
+        world.publish(client, "a/b", "x", AtLeastOnce, 3);
+        let mut got = world.take(client);
+        got.retain(|line| line.starts_with("PUBLISH"));
+        got.sort();
+        assert_eq!(got, wanted);
+    }
+}
+
+/// No Local is judged for each subscription; Retain As Published for live messages only.
+#[test]
+fn no_local_and_retain_as_published() {
+    let mut world = world();
+    let client = world.client(Version::V5, "c");
+    let other = world.client(Version::V5, "o");
+    world.subscribe_with(client, "t", SubscribeOptions { no_local: true, ..Default::default() }, None);
+    world.subscribe_with(other, "t", SubscribeOptions { retain_as_published: true, ..Default::default() }, None);
+    world.take(client);
+    world.take(other);
+    let retained = mqtt_proto::Publish { retain: true, ..message("t", "x", AtMostOnce, 0) };
+    world.publish_with(client, &retained);
+    world.expect(client, &[]);
+    world.expect(other, &["PUBLISH q0 retain t x"]);
+    world.publish_with(other, &retained);
+    world.expect(client, &["PUBLISH q0 t x"]);
+    world.subscribe_with(client, "+", SubscribeOptions::default(), None);
+    world.take(client);
+    world.publish_with(client, &retained);
+    world.expect(client, &["PUBLISH q0 t x"]);
+}
+
+#[test]
+fn properties_travel_unchanged_to_v5_only() {
+    let mut world = world();
+    let publisher = world.client(Version::V5, "p");
+    let (new, old) = (world.client(Version::V5, "n"), world.client(Version::V311, "o"));
+    world.subscribe(new, "t", AtMostOnce);
+    world.subscribe(old, "t", AtMostOnce);
+    let mut publish = message("t", "x", AtMostOnce, 0);
+    publish.properties.user_properties = UserProperties::Pairs(&[("b", "2"), ("a", "1"), ("b", "2")]);
+    publish.properties.topic_alias = Some(3);
+    world.publish_with(publisher, &publish);
+    world.publish_with(publisher, &mqtt_proto::Publish { topic: None, ..publish });
+    world.expect(new, &["PUBLISH q0 b=2 a=1 b=2 t x", "PUBLISH q0 b=2 a=1 b=2 t x"]);
+    world.expect(old, &["PUBLISH q0 t x", "PUBLISH q0 t x"]);
+}
+
+#[test]
+fn topic_aliases_towards_the_client() {
+    let mut world = world();
+    let publisher = world.client(Version::V5, "p");
+    let mut connect = clean(Version::V5, "s");
+    connect.properties.topic_alias_maximum = Some(1);
+    let subscriber = world.connect_with(&connect);
+    world.take(subscriber);
+    world.subscribe(subscriber, "#", AtMostOnce);
+    for topic in ["a", "b", "a"] {
+        world.publish(publisher, topic, "x", AtMostOnce, 0);
+    }
+    world.expect(subscriber, &["PUBLISH q0 alias=1 a x", "PUBLISH q0 b x", "PUBLISH q0 alias=1 - x"]);
+}
+
+#[test]
+fn bad_topic_aliases_end_the_connection() {
+    for (alias, topic, wanted) in
+        [(17, "t", "DISCONNECT Topic Alias invalid"), (1, "", "DISCONNECT Protocol Error")]
+    {
+        let mut world = world();
+        let client = world.client(Version::V5, "c");
+        let mut publish = message(topic, "x", AtMostOnce, 0);
+        publish.properties.topic_alias = Some(alias);
+        world.publish_with(client, &publish);
+        world.expect(client, &[wanted, "closed"]);
+    }
+}
+
+#[test]
+fn a_full_queue_drops_by_its_rule_and_counts() {
+    let mut world = World::new(Config { max_queued_messages: 2, ..Config::default() });
+    let publisher = world.client(Version::V5, "p");
+    let subscriber = world.persistent(Version::V5, "s");
+    world.subscribe(subscriber, "t", AtLeastOnce);
+    world.cut(subscriber);
+    for number in 1..=3 {
+        world.publish(publisher, "t", &number.to_string(), AtLeastOnce, number);
+    }
+    let again = world.connect_with(&lasting(Version::V5, "s"));
+    world.expect(again, &["CONNACK Success present", "PUBLISH q1 #1 t 2", "PUBLISH q1 #2 t 3"]);
+    assert_eq!(world.dropped(DropReason::QueueFull), 1);
+}
+
+/// A slow reader loses QoS 0, keeps QoS 1, and resumes where it stopped; others notice nothing.
+#[test]
+fn back_pressure_concerns_the_slow_reader_alone() {
+    let mut world = world();
+    let publisher = world.client(Version::V5, "p");
+    let (slow, quick) = (world.client(Version::V5, "slow"), world.client(Version::V5, "quick"));
+    world.subscribe(slow, "t", AtLeastOnce);
+    world.subscribe(quick, "t", AtLeastOnce);
+    world.handle(Input::Backlog { conn: slow, unsent: 300 << 10 });
+    world.publish(publisher, "t", "zero", AtMostOnce, 0);
+    world.publish(publisher, "t", "one", AtLeastOnce, 1);
+    world.expect(slow, &[]);
+    world.expect(quick, &["PUBLISH q0 t zero", "PUBLISH q1 #1 t one"]);
+    world.handle(Input::Backlog { conn: slow, unsent: 100 << 10 });
+    world.expect(slow, &[]);
+    world.handle(Input::Backlog { conn: slow, unsent: 0 });
+    world.expect(slow, &["PUBLISH q1 #1 t one"]);
+    assert_eq!(world.dropped(DropReason::Qos0SlowReader), 1);
+    world.handle(Input::Backlog { conn: slow, unsent: 100 << 20 });
+    world.expect(slow, &["DISCONNECT Quota exceeded", "closed"]);
+}
+
+/// A fan-out larger than one call's work goes on in later calls; order and acknowledgement wait for it.
+#[test]
+fn a_large_fanout_is_sliced_and_nothing_overtakes_it() {
+    let mut world = World::new(Config { work_per_call: 3, ..Config::default() });
+    let publisher = world.client(Version::V311, "p");
+    let other = world.client(Version::V311, "o");
+    let subscribers: Vec<_> = (0..10)
+        .map(|number| {
+            let conn = world.client(Version::V311, &format!("s{number}"));
+            world.subscribe(conn, "t", AtLeastOnce);
+            conn
+        })
+        .collect();
+    world.publish(publisher, "t", "1", AtLeastOnce, 1);
+    world.publish(other, "t", "2", AtLeastOnce, 1);
+    world.send(publisher, &Packet::PingReq);
+    world.expect(publisher, &[]);
+    world.settle();
+    world.expect(publisher, &["PUBACK #1", "PINGRESP"]);
+    world.expect(other, &["PUBACK #1"]);
+    for subscriber in subscribers {
+        world.expect(subscriber, &["PUBLISH q1 #1 t 1", "PUBLISH q1 #2 t 2"]);
+    }
+}
