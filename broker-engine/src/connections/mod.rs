@@ -23,7 +23,7 @@ pub(crate) use publish::forwarded;
 pub(crate) use receive::After;
 
 use crate::collections::SlotKey;
-use crate::delivery::Aliases;
+use crate::delivery::{Aliases, RetainedScan};
 use crate::ids::{CallId, ConnId, ListenerId};
 use crate::time::Time;
 use alloc::{boxed::Box, string::String, vec::Vec};
@@ -52,6 +52,9 @@ pub(crate) struct Connection {
     /// Reads are paused.
     pub(crate) paused: bool,
     pub(crate) egress: Egress,
+    /// Retained messages for new subscriptions, while the socket is congested.
+    #[allow(clippy::vec_box)] // They come from boxes and go back into boxes.
+    pub(crate) scans: Vec<Box<RetainedScan>>,
     /// Receive Maximum of the client, lowered to our own window.
     pub(crate) send_maximum: u16,
     /// In-flight deliveries sent on this connection.
@@ -84,6 +87,7 @@ impl Connection {
             armed: None,
             paused: false,
             egress: Egress::default(),
+            scans: Vec::new(),
             send_maximum: u16::MAX,
             outstanding: 0,
             resent: 0,

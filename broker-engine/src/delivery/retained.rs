@@ -86,7 +86,11 @@ impl Engine {
                 return;
             }
             if self.budget == 0 || !self.can_send(scan.conn) {
-                self.work.push_back(Work::Retained(scan));
+                // A congested socket takes it up again once the host reports that it drained.
+                match self.conn_mut(scan.conn) {
+                    Some(conn) if conn.egress.congested => conn.scans.push(scan),
+                    _ => self.work.push_back(Work::Retained(scan)),
+                }
                 return;
             }
             let (message, topic) =

@@ -1,5 +1,5 @@
 //! A broker under test, driven by packets and read as text: `PUBLISH q1 #1 a/b hello`.
-#![allow(dead_code)] // Each test file uses its part.
+#![allow(dead_code, unreachable_pub)] // Shared by several test programs, each of which uses its part.
 
 use broker_engine::{
     Answer, Call, CloseCause, Config, ConnId, ConnIds, DropReason, Engine, HashKey, Input, ListenerId, Outbox, Seed,

@@ -1,0 +1,257 @@
+//! Laws that hold for every sequence of inputs.
+
+use broker_engine::{
+    Answer, CloseCause, Config, ConnId, ConnIds, Engine, HashKey, Input, ListenerId, Outbox, Seed, Time, Wire,
+};
+use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
+use mqtt_proto::{
+    Ack, AckProperties, Connect, ConnectProperties, Packet, PacketId, Publish, PublishProperties, QoS, ReasonCode,
+    Subscribe, SubscribeFilters, SubscribeOptions, TopicName, UserProperties, Version,
+};
+use proptest::prelude::*;
+
+const CLIENTS: usize = 4;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Connect(usize, bool, Version),
+    Cut(usize),
+    Subscribe(usize, &'static str, QoS, bool),
+    Publish(usize, &'static str, QoS, u16, bool, Option<u32>),
+    Ack(usize, u8, u16),
+    Backlog(usize, u32),
+    Bytes(usize, Vec<u8>),
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let who = 0..CLIENTS;
+    let qos = || prop::sample::select(vec![AtMostOnce, AtLeastOnce, ExactlyOnce]);
+    let filter = prop::sample::select(vec!["a", "a/b", "+/b", "#", "$share/g/a/+", "$share/h/#"]);
+    let topic = prop::sample::select(vec!["a", "a/b", "c/b"]);
+    let version = prop::sample::select(vec![Version::V311, Version::V5]);
+    prop_oneof![
+        3 => (who.clone(), any::<bool>(), version).prop_map(|(who, clean, v)| Step::Connect(who, clean, v)),
+        1 => who.clone().prop_map(Step::Cut),
+        2 => (who.clone(), filter, qos(), any::<bool>()).prop_map(|(w, f, q, l)| Step::Subscribe(w, f, q, l)),
+        6 => (who.clone(), topic, qos(), 1..5_u16, any::<bool>(), prop::option::of(1..5_u32))
+            .prop_map(|(w, t, q, id, r, e)| Step::Publish(w, t, q, id, r, e)),
+        4 => (who.clone(), 0..4_u8, 1..6_u16).prop_map(|(w, kind, id)| Step::Ack(w, kind, id)),
+        1 => (who.clone(), prop::sample::select(vec![0, 70_000, 300_000])).prop_map(|(w, n)| Step::Backlog(w, n)),
+        1 => (who, prop::collection::vec(any::<u8>(), 1..12)).prop_map(|(w, bytes)| Step::Bytes(w, bytes)),
+        2 => (0..4_000_000_u64).prop_map(Step::Wait),
+    ]
+}
+
+/// Tiny limits, because bounds find bugs.
+fn config() -> Config {
+    Config {
+        max_inflight: 2,
+        max_queued_messages: 3,
+        receive_maximum: 3,
+        work_per_call: 3,
+        max_session_expiry: 6,
+        match_cache_entries: 2,
+        ..Config::default()
+    }
+}
+
+struct Run {
+    engine: Engine,
+    ids: ConnIds,
+    conns: [Option<(ConnId, Version)>; CLIENTS],
+    now: u64,
+    chunk: usize,
+    /// Everything that left, by connection, in order.
+    output: Vec<(ConnId, Vec<u8>)>,
+}
+
+impl Run {
+    fn new(hash_key: HashKey, chunk: usize) -> Self {
+        let engine = Engine::new(config(), Seed(3), hash_key);
+        Self { engine, ids: ConnIds::new(), conns: [None; CLIENTS], now: 0, chunk, output: Vec::new() }
+    }
+
+    fn handle(&mut self, input: Input<'_>) {
+        let mut out = Outbox::new();
+        self.engine.handle(Time::from_micros(self.now), input, &mut out);
+        while !out.is_empty() {
+            for (conn, _) in self.conns.iter().flatten() {
+                let bytes = out.bytes_for(*conn);
+                match self.output.last_mut() {
+                    Some((last, known)) if last == conn => known.extend(bytes),
+                    _ if bytes.is_empty() => {}
+                    _ => self.output.push((*conn, bytes)),
+                }
+            }
+            for wire in &out.wire {
+                if let Wire::Close { conn } = wire {
+                    self.output.push((*conn, b"closed".to_vec()));
+                    self.conns.iter_mut().filter(|c| c.is_some_and(|(id, _)| id == *conn)).for_each(|c| *c = None);
+                    self.ids.release(*conn);
+                }
+            }
+            let calls = std::mem::take(&mut out.calls);
+            out.clear();
+            for call in calls {
+                let input = Input::Reply { call: call.id, answer: Answer::Allow };
+                self.engine.handle(Time::from_micros(self.now), input, &mut out);
+            }
+        }
+        self.engine.view().verify().expect("accounts add up");
+    }
+
+    fn settle(&mut self) {
+        let mut calls = 0;
+        while self.engine.next_deadline().is_some_and(|deadline| deadline.at.as_micros() <= self.now) {
+            self.handle(Input::Tick);
+            calls += 1;
+            assert!(calls < 10_000, "livelock: work that never ends");
+        }
+    }
+
+    fn feed(&mut self, conn: ConnId, bytes: &[u8]) {
+        for data in bytes.chunks(self.chunk) {
+            self.handle(Input::Received { conn, data });
+        }
+    }
+
+    fn send(&mut self, who: usize, packet: &Packet<'_>) {
+        let Some((conn, version)) = self.conns[who] else { return };
+        let mut bytes = Vec::new();
+        packet.encode(version, &mut bytes).unwrap();
+        self.feed(conn, &bytes);
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Connect(who, clean_start, version) => {
+                if let Some((conn, _)) = self.conns[*who].take() {
+                    self.handle(Input::Closed { conn, cause: CloseCause::Fault });
+                    self.ids.release(conn);
+                }
+                let conn = self.ids.allocate();
+                self.conns[*who] = Some((conn, *version));
+                self.handle(Input::Opened { conn, listener: ListenerId(0), peer: None });
+                // Two of the clients fight for one identifier.
+                let client_id = ["a", "b", "c", "c"][*who];
+                let expiry = version.is_v5().then_some(5);
+                let properties = ConnectProperties { session_expiry_interval: expiry, ..Default::default() };
+                self.send(*who, &Packet::Connect(Connect {
+                    version: *version, client_id, clean_start: *clean_start, keep_alive: 3,
+                    username: None, password: None, will: None, properties,
+                }));
+            }
+            Step::Cut(who) => {
+                if let Some((conn, _)) = self.conns[*who].take() {
+                    self.handle(Input::Closed { conn, cause: CloseCause::PeerClosed });
+                    self.ids.release(conn);
+                }
+            }
+            Step::Subscribe(who, filter, qos, no_local) => {
+                let no_local = *no_local && !filter.starts_with("$share");
+                let options = SubscribeOptions { qos: *qos, no_local, ..Default::default() };
+                self.send(*who, &Packet::Subscribe(Subscribe {
+                    packet_id: PacketId::FIRST,
+                    subscription_id: None,
+                    user_properties: UserProperties::default(),
+                    filters: SubscribeFilters::List(&[(filter, options)]),
+                }));
+            }
+            Step::Publish(who, topic, qos, id, retain, expiry) => self.send(*who, &Packet::Publish(Publish {
+                dup: false,
+                qos: *qos,
+                retain: *retain,
+                topic: TopicName::parse(topic).ok(),
+                packet_id: (*qos != AtMostOnce).then(|| PacketId::new(*id).unwrap()),
+                properties: PublishProperties { message_expiry_interval: *expiry, ..Default::default() },
+                payload: b"payload",
+            })),
+            Step::Ack(who, kind, id) => {
+                let packet_id = PacketId::new(*id).unwrap();
+                let ack = Ack { packet_id, reason: ReasonCode::Success, properties: AckProperties::default() };
+                let kinds = [Packet::PubAck, Packet::PubRec, Packet::PubRel, Packet::PubComp];
+                self.send(*who, &kinds[usize::from(*kind)](ack));
+            }
+            Step::Backlog(who, unsent) => {
+                if let Some((conn, _)) = self.conns[*who] {
+                    self.handle(Input::Backlog { conn, unsent: *unsent });
+                }
+            }
+            Step::Bytes(who, bytes) => {
+                if let Some((conn, _)) = self.conns[*who] {
+                    self.feed(conn, bytes);
+                }
+            }
+            Step::Wait(micros) => {
+                self.now += micros;
+                self.handle(Input::Tick);
+            }
+        }
+        self.settle();
+    }
+}
+
+/// What each connection got, whatever was interleaved between connections.
+fn by_connection(output: &[(ConnId, Vec<u8>)]) -> std::collections::BTreeMap<ConnId, Vec<u8>> {
+    let mut all = std::collections::BTreeMap::new();
+    for (conn, bytes) in output {
+        all.entry(*conn).or_insert_with(Vec::new).extend_from_slice(bytes);
+    }
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// No output depends on the hash key, and equal inputs give equal states.
+    #[test]
+    fn outputs_do_not_depend_on_the_hash_key(steps in prop::collection::vec(step(), 1..80), key: [u64; 2]) {
+        let (mut one, mut two) = (Run::new(HashKey([0, 0]), 1000), Run::new(HashKey(key), 1000));
+        for step in &steps {
+            one.step(step);
+            two.step(step);
+            prop_assert_eq!(&one.output, &two.output);
+        }
+        prop_assert_eq!(one.engine.snapshot(), two.engine.snapshot());
+    }
+
+    /// Restoring at any point and going on equals never having stopped.
+    #[test]
+    fn a_restored_engine_goes_on_as_if_nothing_happened(steps in prop::collection::vec(step(), 1..80), at: usize) {
+        let (mut one, mut two) = (Run::new(HashKey([0, 0]), 1000), Run::new(HashKey([0, 0]), 1000));
+        let at = at % steps.len();
+        for (number, step) in steps.iter().enumerate() {
+            if number == at {
+                let snapshot = two.engine.snapshot();
+                two.engine = Engine::restore(&snapshot, HashKey([8, 9])).unwrap();
+                prop_assert_eq!(two.engine.snapshot(), snapshot);
+            }
+            one.step(step);
+            two.step(step);
+            prop_assert_eq!(&one.output, &two.output);
+        }
+    }
+
+    /// However the bytes are split, every connection gets the same.
+    #[test]
+    fn outputs_do_not_depend_on_how_bytes_are_split(steps in prop::collection::vec(step(), 1..60), chunk in 1..4_usize) {
+        let (mut one, mut two) = (Run::new(HashKey([0, 0]), 1000), Run::new(HashKey([0, 0]), chunk));
+        for step in &steps {
+            one.step(step);
+            two.step(step);
+            prop_assert_eq!(by_connection(&one.output), by_connection(&two.output));
+        }
+    }
+
+    /// Damaged snapshots are refused, never believed to the point of a panic.
+    #[test]
+    fn damaged_snapshots_do_no_harm(steps in prop::collection::vec(step(), 1..20), at: usize, byte: u8) {
+        let mut run = Run::new(HashKey([0, 0]), 1000);
+        steps.iter().for_each(|step| run.step(step));
+        let mut snapshot = run.engine.snapshot();
+        prop_assert!(Engine::restore(&snapshot[..at % snapshot.len()], HashKey([0, 0])).is_err());
+        snapshot[0] ^= byte | 1;
+        prop_assert!(Engine::restore(&snapshot, HashKey([0, 0])).is_err());
+    }
+}

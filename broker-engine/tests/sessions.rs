@@ -1,0 +1,421 @@
+//! Connecting, sessions, wills, subscriptions, retained messages.
+
+mod common;
+
+use broker_engine::{Answer, Command, Config, Durability, Input, Interest, SharedStrategy, StoreSeq};
+use common::{World, clean, lasting, message};
+use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
+use mqtt_proto::{
+    Connect, Packet, Publish, ReasonCode, RetainHandling, SubscribeOptions, TopicName, Version, Will, WillProperties,
+};
+
+fn world() -> World {
+    World::new(Config::default())
+}
+
+fn will(topic: &str, delay: u32) -> Will<'_> {
+    Will {
+        topic: TopicName::parse(topic).unwrap(),
+        payload: b"gone",
+        qos: AtLeastOnce,
+        retain: false,
+        properties: WillProperties { will_delay_interval: Some(delay), ..WillProperties::default() },
+    }
+}
+
+#[test]
+fn connects_that_are_refused() {
+    let v5 = |client_id| clean(Version::V5, client_id);
+    let long = "x".repeat(257);
+    let cases: Vec<(Connect<'_>, &[&str])> = vec![
+        (v5(&long), &["CONNACK Client Identifier not valid", "closed"]),
+        (Connect { will: Some(will("$SYS/x", 0)), ..v5("c") }, &["CONNACK Not authorized", "closed"]),
+        (Connect { will: Some(will("$share/x/y", 0)), ..v5("c") }, &["CONNACK Topic Name invalid", "closed"]),
+        (
+            Connect { clean_start: false, ..clean(Version::V311, "") },
+            &["CONNACK Client Identifier not valid", "closed"],
+        ),
+        (clean(Version::V31, ""), &["CONNACK Client Identifier not valid", "closed"]),
+        (clean(Version::V31, "this-is-more-than-23-chars"), &["CONNACK Client Identifier not valid", "closed"]),
+    ];
+    for (connect, wanted) in cases {
+        let mut world = world();
+        let conn = world.connect_with(&connect);
+        world.expect(conn, wanted);
+        assert_eq!(world.engine.view().sessions(), 0);
+    }
+}
+
+#[test]
+fn raw_first_packets() {
+    let cases: &[(&str, &[u8], &[&str])] = &[
+        ("not CONNECT", b"\xc0\x00", &["closed"]),
+        ("CONNACK first", b"\x20\x02\x00\x00", &["closed"]),
+        ("protocol level 6", b"\x10\x0d\x00\x04MQTT\x06\x02\x00\x3c\x00\x00\x00", &["CONNACK Unsupported Protocol Version", "closed"]),
+        ("unknown protocol name", b"\x10\x0d\x00\x04MQTX\x05\x02\x00\x3c\x00\x00\x00", &["closed"]),
+        ("reserved flag", b"\x10\x0d\x00\x04MQTT\x05\x03\x00\x3c\x00\x00\x00", &["CONNACK Malformed Packet", "closed"]),
+        ("Receive Maximum 0", b"\x10\x10\x00\x04MQTT\x05\x02\x00\x3c\x03\x21\x00\x00\x00\x00", &["CONNACK Protocol Error", "closed"]),
+        ("256 MB announced", b"\x10\xff\xff\xff\x7f", &["CONNACK Packet too large", "closed"]),
+        ("length of five bytes", b"\x10\xff\xff\xff\xff\x01", &["closed"]),
+    ];
+    for (name, bytes, wanted) in cases {
+        let mut world = world();
+        let conn = world.open(Version::V5);
+        world.bytes(conn, bytes);
+        let got = world.take(conn);
+        if *name == "256 MB announced" {
+            assert_eq!(got, ["closed"], "{name}");
+        } else {
+            assert_eq!(&got, wanted, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_refused_connect_changes_nothing() {
+    let mut world = world();
+    let holder = world.persistent(Version::V5, "c");
+    world.hold_questions = true;
+    let intruder = world.connect_with(&clean(Version::V5, "c"));
+    world.bytes(intruder, b"\xc0\x00");
+    world.answer(Answer::Deny(ReasonCode::BadUserNameOrPassword));
+    world.expect(intruder, &["CONNACK Bad User Name or Password", "closed"]);
+    world.hold_questions = false;
+    world.send(holder, &Packet::PingReq);
+    world.expect(holder, &["PINGRESP"]);
+}
+
+#[test]
+fn packets_behind_connect_wait_for_the_answer() {
+    let mut world = world();
+    world.hold_questions = true;
+    let conn = world.connect_with(&clean(Version::V311, "c"));
+    world.publish(conn, "t", "early", AtLeastOnce, 1);
+    world.expect(conn, &[]);
+    world.answer(Answer::Allow);
+    world.expect(conn, &["CONNACK Success", "PUBACK #1"]);
+}
+
+#[test]
+fn nobody_answers_so_nobody_gets_in() {
+    let mut world = world();
+    world.hold_questions = true;
+    let conn = world.connect_with(&clean(Version::V311, "c"));
+    world.wait(5);
+    world.expect(conn, &["CONNACK Not authorized", "closed"]);
+    world.answer(Answer::Allow);
+    assert_eq!(world.engine.view().counters().late_replies, 1);
+}
+
+#[test]
+fn connect_deadline_and_keep_alive() {
+    let mut world = world();
+    let silent = world.open(Version::V5);
+    world.wait(9);
+    world.bytes(silent, b"\x10");
+    world.wait(1);
+    world.expect(silent, &["closed"]);
+    let client = world.connect_with(&Connect { keep_alive: 4, ..clean(Version::V5, "c") });
+    world.wait(5);
+    world.send(client, &Packet::PingReq);
+    world.wait(5);
+    world.expect(client, &["CONNACK Success", "PINGRESP"]);
+    world.wait(1);
+    world.expect(client, &["DISCONNECT Keep Alive timeout", "closed"]);
+}
+
+#[test]
+fn takeover_tells_the_old_connection_and_keeps_the_session() {
+    let mut world = world();
+    let first = world.persistent(Version::V5, "c");
+    world.subscribe(first, "t", AtLeastOnce);
+    let second = world.connect_with(&lasting(Version::V311, "c"));
+    world.expect(first, &["DISCONNECT Session taken over", "closed"]);
+    world.expect(second, &["CONNACK Success present"]);
+    world.publish(second, "t", "x", AtMostOnce, 0);
+    world.expect(second, &["PUBLISH q0 t x"]);
+    // A session that was not to last ended with its connection.
+    let third = world.client(Version::V5, "d");
+    let fourth = world.connect_with(&lasting(Version::V5, "d"));
+    world.expect(third, &["DISCONNECT Session taken over", "closed"]);
+    world.expect(fourth, &["CONNACK Success"]);
+}
+
+#[test]
+fn sessions_expire_and_disconnect_may_change_when() {
+    let mut world = world();
+    let client = world.persistent(Version::V5, "c");
+    world.cut(client);
+    world.wait(599);
+    assert_eq!(world.engine.view().sessions(), 1);
+    world.wait(1);
+    assert_eq!(world.engine.view().sessions(), 0);
+    let client = world.client(Version::V5, "c");
+    world.bytes(client, b"\xe0\x07\x00\x05\x11\x00\x00\x00\x0a");
+    world.expect(client, &["DISCONNECT Protocol Error", "closed"]);
+}
+
+#[test]
+fn wills_are_sent_once_when_they_are_due() {
+    // (delay, session lasts, how it ends, seconds until the will, sent at all)
+    let cases = [
+        ("cut", 0, true, Some(0)),
+        ("cut", 20, true, Some(20)),
+        ("cut", 20, false, Some(0)),
+        ("cut", 900, true, Some(600)),
+        ("DISCONNECT 0x00", 0, true, None),
+        ("DISCONNECT 0x04", 0, true, Some(0)),
+        ("DISCONNECT 0x80", 0, true, Some(0)),
+    ];
+    for (how, delay, lasts, due) in cases {
+        let mut world = world();
+        let watcher = world.client(Version::V5, "w");
+        world.subscribe(watcher, "will", AtMostOnce);
+        let connect = if lasts { lasting(Version::V5, "c") } else { clean(Version::V5, "c") };
+        let client = world.connect_with(&Connect { will: Some(will("will", delay)), ..connect });
+        match how {
+            "DISCONNECT 0x00" => world.disconnect(client, ReasonCode::Success),
+            "DISCONNECT 0x04" => world.disconnect(client, ReasonCode::DisconnectWithWill),
+            "DISCONNECT 0x80" => world.disconnect(client, ReasonCode::UnspecifiedError),
+            _ => world.cut(client),
+        }
+        if let Some(due) = due {
+            if due > 0 {
+                world.wait(due - 1);
+                world.expect(watcher, &[]);
+                world.wait(1);
+            }
+            world.expect(watcher, &["PUBLISH q0 will gone"]);
+        }
+        world.wait(1000);
+        world.expect(watcher, &[]);
+    }
+}
+
+/// [MQTT-3.1.3-9]: back in time cancels it; a clean start ends the session and so sends it.
+#[test]
+fn a_delayed_will_and_the_clients_return() {
+    for (clean_start, wanted) in [(false, &[][..]), (true, &["PUBLISH q0 will gone"][..])] {
+        let mut world = world();
+        let watcher = world.client(Version::V5, "w");
+        world.subscribe(watcher, "will", AtMostOnce);
+        let client = world.connect_with(&Connect { will: Some(will("will", 20)), ..lasting(Version::V5, "c") });
+        world.cut(client);
+        world.connect_with(&Connect { clean_start, ..lasting(Version::V5, "c") });
+        world.wait(100);
+        world.expect(watcher, wanted);
+    }
+}
+
+#[test]
+fn retained_messages_and_retain_handling() {
+    let mut world = world();
+    let client = world.client(Version::V5, "c");
+    let retained = |topic, payload| Publish { retain: true, ..message(topic, payload, AtLeastOnce, 1) };
+    for topic in ["a/b", "a", "c", "$x/y"] {
+        world.publish_with(client, &retained(topic, "kept"));
+    }
+    world.publish_with(client, &retained("c", ""));
+    world.take(client);
+    let options = |retain_handling| SubscribeOptions { retain_handling, ..Default::default() };
+    world.subscribe_with(client, "#", options(RetainHandling::SendIfNew), Some(4));
+    world.expect(client, &["SUBACK #9 00", "PUBLISH q0 retain sub=4 a kept", "PUBLISH q0 retain sub=4 a/b kept"]);
+    world.subscribe_with(client, "#", options(RetainHandling::SendIfNew), None);
+    world.expect(client, &["SUBACK #9 00"]);
+    world.subscribe_with(client, "a/#", options(RetainHandling::DoNotSend), None);
+    world.expect(client, &["SUBACK #9 00"]);
+    world.subscribe_with(client, "$share/g/a/#", options(RetainHandling::SendAlways), None);
+    world.expect(client, &["SUBACK #9 00"]);
+    world.subscribe_with(client, "a/+", options(RetainHandling::SendAlways), None);
+    world.expect(client, &["SUBACK #9 00", "PUBLISH q0 retain a/b kept"]);
+}
+
+#[test]
+fn subscribe_answers_one_code_for_each_filter() {
+    let deep = "/".repeat(200);
+    let cases: &[(&str, &str)] = &[
+        ("a/#", "01"),
+        ("a#", "8f"),
+        ("a/#/b", "8f"),
+        ("", "8f"),
+        ("$share/g", "8f"),
+        ("$share//t", "8f"),
+        ("$share", "01"),
+        (&deep, "8f"),
+    ];
+    for (filter, code) in cases {
+        for (version, code) in [(Version::V5, *code), (Version::V311, if *code == "8f" { "80" } else { *code })] {
+            let mut world = world();
+            let client = world.client(version, "c");
+            world.subscribe_with(client, filter, SubscribeOptions { qos: AtLeastOnce, ..Default::default() }, None);
+            world.expect(client, &[&format!("SUBACK #9 {code}")]);
+        }
+    }
+    let mut world = world();
+    let client = world.client(Version::V5, "c");
+    world.subscribe(client, "t", AtMostOnce);
+    world.unsubscribe(client, "t");
+    world.unsubscribe(client, "t");
+    world.expect(client, &["UNSUBACK #8 00", "UNSUBACK #8 11"]);
+    world.subscribe_with(client, "$share/g/t", SubscribeOptions { no_local: true, ..Default::default() }, None);
+    world.expect(client, &["DISCONNECT Protocol Error", "closed"]);
+}
+
+#[test]
+fn a_hook_decides_about_each_filter() {
+    let mut world = World::new(Config { interest: Interest::SUBSCRIBE, ..Config::default() });
+    let client = world.client(Version::V5, "c");
+    world.hold_questions = true;
+    world.subscribe_with(client, "t", SubscribeOptions { qos: ExactlyOnce, ..Default::default() }, None);
+    world.send(client, &Packet::PingReq);
+    world.answer(Answer::Filters(vec![ReasonCode::GrantedQoS1]));
+    world.expect(client, &["SUBACK #9 01", "PINGRESP"]);
+    world.subscribe_with(client, "u", SubscribeOptions::default(), None);
+    world.answer(Answer::Deny(ReasonCode::NotAuthorized));
+    world.expect(client, &["SUBACK #9 87"]);
+}
+
+#[test]
+fn shared_subscriptions_by_strategy() {
+    let cases = [
+        (SharedStrategy::RoundRobin, [2, 2, 2]),
+        (SharedStrategy::Sticky, [6, 0, 0]),
+        (SharedStrategy::LeastInflight, [2, 2, 2]),
+    ];
+    for (shared_strategy, wanted) in cases {
+        let mut world = World::new(Config { shared_strategy, ..Config::default() });
+        let publisher = world.client(Version::V5, "p");
+        let members = ["a", "b", "c"].map(|name| {
+            let conn = world.client(Version::V5, name);
+            world.subscribe(conn, "$share/g/t", AtLeastOnce);
+            conn
+        });
+        for number in 1..=6 {
+            world.publish(publisher, "t", "x", AtLeastOnce, number);
+        }
+        assert_eq!(members.map(|conn| world.take(conn).len()), wanted, "{shared_strategy:?}");
+    }
+}
+
+/// An offline member is skipped while there is another; a group and a filter of one's own give a copy each.
+#[test]
+fn shared_subscriptions_and_who_is_there() {
+    let mut world = world();
+    let publisher = world.client(Version::V5, "p");
+    let away = world.persistent(Version::V5, "away");
+    let here = world.client(Version::V5, "here");
+    for conn in [away, here] {
+        world.subscribe(conn, "$share/g/t", AtLeastOnce);
+    }
+    world.subscribe(here, "t", AtMostOnce);
+    world.cut(away);
+    world.publish(publisher, "t", "x", AtLeastOnce, 1);
+    world.publish(publisher, "t", "y", AtLeastOnce, 2);
+    let mut got = world.take(here);
+    got.sort();
+    assert_eq!(got, ["PUBLISH q0 t x", "PUBLISH q0 t y", "PUBLISH q1 #1 t x", "PUBLISH q1 #2 t y"]);
+}
+
+#[test]
+fn publishing_where_clients_may_not() {
+    for (version, topic, wanted) in [
+        (Version::V5, "$SYS/x", "PUBACK #1 Not authorized"),
+        (Version::V5, "$share/g/x", "PUBACK #1 Topic Name invalid"),
+        (Version::V311, "$SYS/x", "PUBACK #1"),
+    ] {
+        let mut world = world();
+        let client = world.client(version, "c");
+        world.subscribe(client, "$SYS/#", AtMostOnce);
+        world.publish(client, topic, "x", AtLeastOnce, 1);
+        world.expect(client, &[wanted]);
+    }
+}
+
+#[test]
+fn protocol_errors_end_the_connection_with_their_reason() {
+    let cases: &[(&str, &[u8], &str)] = &[
+        ("second CONNECT", b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x00", "Protocol Error"),
+        ("SUBACK from a client", b"\x90\x04\x00\x01\x00\x00", "Protocol Error"),
+        ("AUTH without method", b"\xf0\x00", "Protocol Error"),
+        ("SUBSCRIBE that ends before its options", b"\x82\x08\x00\x01\x00\x00\x03a/b", "Malformed Packet"),
+        ("PUBLISH with QoS 3", b"\x36\x06\x00\x01t\x00\x01\x00", "Malformed Packet"),
+        ("reserved packet type", b"\x00\x00", "Malformed Packet"),
+        ("PINGREQ with a body", b"\xc0\x01\x00", "Malformed Packet"),
+        ("packet above the maximum", b"\x30\xff\xff\xff\x7f", "Packet too large"),
+        ("wildcard in a topic name", b"\x30\x05\x00\x02t#\x00", "Topic Name invalid"),
+        ("Subscription Identifier from a publisher", b"\x30\x06\x00\x01t\x02\x0b\x01", "Protocol Error"),
+    ];
+    for (name, bytes, reason) in cases {
+        for (version, v5) in [(Version::V5, true), (Version::V311, false)] {
+            if !v5 && matches!(*name, "Subscription Identifier from a publisher" | "SUBSCRIBE that ends before its options") {
+                continue;
+            }
+            let mut world = world();
+            let client = world.client(version, "c");
+            world.bytes(client, bytes);
+            let told = format!("DISCONNECT {reason}");
+            let wanted: &[&str] = if v5 { &[&told, "closed"] } else { &["closed"] };
+            assert_eq!(world.take(client), wanted, "{name} in {version:?}");
+            assert_eq!(world.engine.view().counters().protocol_errors, 1, "{name}");
+        }
+    }
+}
+
+#[test]
+fn shutdown_tells_everybody_once() {
+    let mut world = world();
+    let (new, old) = (world.client(Version::V5, "n"), world.client(Version::V311, "o"));
+    world.handle(Input::Command(Command::Shutdown));
+    world.handle(Input::Command(Command::Shutdown));
+    world.expect(new, &["DISCONNECT Server shutting down", "closed"]);
+    world.expect(old, &["closed"]);
+    let late = world.open(Version::V5);
+    world.expect(late, &["closed"]);
+}
+
+/// With durability asked for, acknowledgements wait for the store, in order; pings do not.
+#[test]
+fn acknowledgements_wait_for_the_store() {
+    let mut world = World::new(Config { durability: Durability::Durable, ..Config::default() });
+    let subscriber = world.persistent(Version::V5, "s");
+    world.subscribe(subscriber, "t", AtLeastOnce);
+    world.cut(subscriber);
+    let publisher = world.client(Version::V5, "p");
+    let mut out = broker_engine::Outbox::new();
+    let mut feed = |world: &mut World, input: Input<'_>| {
+        out.clear();
+        world.engine.handle(world.now, input, &mut out);
+        (out.bytes_for(publisher), out.stores.last().map(|(seq, _)| *seq))
+    };
+    let (sent, first) = feed(&mut world, Input::Received { conn: publisher, data: b"\x32\x07\x00\x01t\x00\x01\x00x" });
+    assert_eq!(sent, b"", "nothing is acknowledged before it is kept");
+    // Nobody subscribed to "u", so this made no operation; but its PUBACK must not overtake.
+    let (sent, _) = feed(&mut world, Input::Received { conn: publisher, data: b"\x32\x07\x00\x01u\x00\x02\x00x" });
+    assert_eq!(sent, b"");
+    let (sent, _) = feed(&mut world, Input::Received { conn: publisher, data: b"\xc0\x00" });
+    assert_eq!(sent, b"\xd0\x00");
+    let (sent, _) = feed(&mut world, Input::Stored { upto: StoreSeq(first.unwrap().0 - 1) });
+    assert_eq!(sent, b"");
+    let (sent, _) = feed(&mut world, Input::Stored { upto: first.unwrap() });
+    assert_eq!(sent, b"\x40\x02\x00\x01\x40\x03\x00\x02\x10");
+}
+
+#[test]
+fn nothing_is_left_when_all_are_gone() {
+    let mut world = world();
+    let watcher = world.persistent(Version::V5, "w");
+    world.subscribe(watcher, "+/#", ExactlyOnce);
+    world.subscribe(watcher, "$share/g/a/+/c", ExactlyOnce);
+    for number in 1..50 {
+        world.publish(watcher, &format!("a/{number}/c"), "x", ExactlyOnce, number);
+    }
+    let retained = Publish { retain: true, ..message("a/b/c", "x", AtLeastOnce, 99) };
+    world.publish_with(watcher, &retained);
+    world.publish_with(watcher, &Publish { payload: b"", ..retained });
+    world.cut(watcher);
+    world.wait(700);
+    let view = world.engine.view();
+    let left = (view.transports(), view.sessions(), view.subscriptions(), view.messages(), view.retained());
+    assert_eq!(left, (0, 0, 0, 0, 0));
+    assert_eq!((view.filters(), view.timers(), view.message_bytes(), view.input_bytes()), ((0, 0), 0, 0, 0));
+}
