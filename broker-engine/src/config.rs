@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// The broker's configuration. `Config::default()` is safe to expose to strangers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(clippy::struct_excessive_bools)] // Each is an independent choice of the operator.
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Time from [`crate::Input::Opened`] to a complete CONNECT. Default 10 s.

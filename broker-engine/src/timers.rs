@@ -63,10 +63,11 @@ impl Engine {
                 Some(conn.last_seen.after(Duration::from_micros(conn.patience)))
             }
             Phase::Online { .. } => None,
-            // Nothing but time on the hook's side is granted beyond the connect deadline.
-            Phase::Opening { .. } => Some(conn.last_seen.after(self.config.connect_timeout)),
+            // While a hook is asked, its own time limit counts.
             Phase::Authenticating(_) if question.is_some() => None,
-            Phase::Authenticating(_) => Some(conn.last_seen.after(self.config.connect_timeout)),
+            Phase::Opening { .. } | Phase::Authenticating(_) => {
+                Some(conn.last_seen.after(self.config.connect_timeout))
+            }
         };
         question.into_iter().chain(silence).min()
     }

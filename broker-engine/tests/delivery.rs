@@ -89,7 +89,12 @@ fn receive_maximum_of_the_broker_holds() {
     let none = "No matching subscribers";
     world.expect(
         publisher,
-        &[&format!("PUBREC #1 {none}"), &format!("PUBREC #2 {none}"), "DISCONNECT Receive Maximum exceeded", "closed"],
+        &[
+            &format!("PUBREC #1 {none}"),
+            &format!("PUBREC #2 {none}"),
+            "DISCONNECT Receive Maximum exceeded",
+            "closed",
+        ],
     );
 }
 
@@ -182,12 +187,19 @@ fn messages_expire_before_their_first_transmission() {
     world.expect(subscriber, &["PUBLISH q1 #1 expires=5 t short"]);
     world.cut(subscriber);
     world.publish_with(publisher, &short);
-    world.publish_with(publisher, &mqtt_proto::Publish { properties: long, ..message("t", "long", AtLeastOnce, 2) });
+    world.publish_with(
+        publisher,
+        &mqtt_proto::Publish { properties: long, ..message("t", "long", AtLeastOnce, 2) },
+    );
     world.wait(10);
     let again = world.connect_with(&lasting(Version::V5, "s"));
     world.expect(
         again,
-        &["CONNACK Success present", "PUBLISH q1 #1 dup expires=1 t short", "PUBLISH q1 #2 expires=90 t long"],
+        &[
+            "CONNACK Success present",
+            "PUBLISH q1 #1 dup expires=1 t short",
+            "PUBLISH q1 #2 expires=90 t long",
+        ],
     );
     assert_eq!(world.dropped(DropReason::Expired), 1);
 }
@@ -218,7 +230,12 @@ fn overlapping_filters_give_one_copy_or_one_each() {
         let mut world = World::new(Config { overlap, ..Config::default() });
         let client = world.client(Version::V5, "c");
         world.subscribe_with(client, "a/b", SubscribeOptions::default(), Some(1));
-        world.subscribe_with(client, "a/#", SubscribeOptions { qos: AtLeastOnce, ..Default::default() }, Some(2));
+        world.subscribe_with(
+            client,
+            "a/#",
+            SubscribeOptions { qos: AtLeastOnce, ..Default::default() },
+            Some(2),
+        );
         world.take(client);
         world.publish(client, "a/b", "x", AtLeastOnce, 3);
         let mut got = world.take(client);
@@ -235,7 +252,12 @@ fn no_local_and_retain_as_published() {
     let client = world.client(Version::V5, "c");
     let other = world.client(Version::V5, "o");
     world.subscribe_with(client, "t", SubscribeOptions { no_local: true, ..Default::default() }, None);
-    world.subscribe_with(other, "t", SubscribeOptions { retain_as_published: true, ..Default::default() }, None);
+    world.subscribe_with(
+        other,
+        "t",
+        SubscribeOptions { retain_as_published: true, ..Default::default() },
+        None,
+    );
     world.take(client);
     world.take(other);
     let retained = mqtt_proto::Publish { retain: true, ..message("t", "x", AtMostOnce, 0) };

@@ -5,8 +5,8 @@ use broker_engine::{
 };
 use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 use mqtt_proto::{
-    Ack, AckProperties, Connect, ConnectProperties, Packet, PacketId, Publish, PublishProperties, QoS, ReasonCode,
-    Subscribe, SubscribeFilters, SubscribeOptions, TopicName, UserProperties, Version,
+    Ack, AckProperties, Connect, ConnectProperties, Packet, PacketId, Publish, PublishProperties, QoS,
+    ReasonCode, Subscribe, SubscribeFilters, SubscribeOptions, TopicName, UserProperties, Version,
 };
 use proptest::prelude::*;
 
@@ -87,7 +87,10 @@ impl Run {
             for wire in &out.wire {
                 if let Wire::Close { conn } = wire {
                     self.output.push((*conn, b"closed".to_vec()));
-                    self.conns.iter_mut().filter(|c| c.is_some_and(|(id, _)| id == *conn)).for_each(|c| *c = None);
+                    self.conns
+                        .iter_mut()
+                        .filter(|c| c.is_some_and(|(id, _)| id == *conn))
+                        .for_each(|c| *c = None);
                     self.ids.release(*conn);
                 }
             }
@@ -137,10 +140,19 @@ impl Run {
                 let client_id = ["a", "b", "c", "c"][*who];
                 let expiry = version.is_v5().then_some(5);
                 let properties = ConnectProperties { session_expiry_interval: expiry, ..Default::default() };
-                self.send(*who, &Packet::Connect(Connect {
-                    version: *version, client_id, clean_start: *clean_start, keep_alive: 3,
-                    username: None, password: None, will: None, properties,
-                }));
+                self.send(
+                    *who,
+                    &Packet::Connect(Connect {
+                        version: *version,
+                        client_id,
+                        clean_start: *clean_start,
+                        keep_alive: 3,
+                        username: None,
+                        password: None,
+                        will: None,
+                        properties,
+                    }),
+                );
             }
             Step::Cut(who) => {
                 if let Some((conn, _)) = self.conns[*who].take() {
@@ -151,25 +163,32 @@ impl Run {
             Step::Subscribe(who, filter, qos, no_local) => {
                 let no_local = *no_local && !filter.starts_with("$share");
                 let options = SubscribeOptions { qos: *qos, no_local, ..Default::default() };
-                self.send(*who, &Packet::Subscribe(Subscribe {
-                    packet_id: PacketId::FIRST,
-                    subscription_id: None,
-                    user_properties: UserProperties::default(),
-                    filters: SubscribeFilters::List(&[(filter, options)]),
-                }));
+                self.send(
+                    *who,
+                    &Packet::Subscribe(Subscribe {
+                        packet_id: PacketId::FIRST,
+                        subscription_id: None,
+                        user_properties: UserProperties::default(),
+                        filters: SubscribeFilters::List(&[(filter, options)]),
+                    }),
+                );
             }
-            Step::Publish(who, topic, qos, id, retain, expiry) => self.send(*who, &Packet::Publish(Publish {
-                dup: false,
-                qos: *qos,
-                retain: *retain,
-                topic: TopicName::parse(topic).ok(),
-                packet_id: (*qos != AtMostOnce).then(|| PacketId::new(*id).unwrap()),
-                properties: PublishProperties { message_expiry_interval: *expiry, ..Default::default() },
-                payload: b"payload",
-            })),
+            Step::Publish(who, topic, qos, id, retain, expiry) => self.send(
+                *who,
+                &Packet::Publish(Publish {
+                    dup: false,
+                    qos: *qos,
+                    retain: *retain,
+                    topic: TopicName::parse(topic).ok(),
+                    packet_id: (*qos != AtMostOnce).then(|| PacketId::new(*id).unwrap()),
+                    properties: PublishProperties { message_expiry_interval: *expiry, ..Default::default() },
+                    payload: b"payload",
+                }),
+            ),
             Step::Ack(who, kind, id) => {
                 let packet_id = PacketId::new(*id).unwrap();
-                let ack = Ack { packet_id, reason: ReasonCode::Success, properties: AckProperties::default() };
+                let ack =
+                    Ack { packet_id, reason: ReasonCode::Success, properties: AckProperties::default() };
                 let kinds = [Packet::PubAck, Packet::PubRec, Packet::PubRel, Packet::PubComp];
                 self.send(*who, &kinds[usize::from(*kind)](ack));
             }
@@ -248,7 +267,9 @@ proptest! {
     #[test]
     fn damaged_snapshots_do_no_harm(steps in prop::collection::vec(step(), 1..20), at: usize, byte: u8) {
         let mut run = Run::new(HashKey([0, 0]), 1000);
-        steps.iter().for_each(|step| run.step(step));
+        for step in &steps {
+            run.step(step);
+        }
         let mut snapshot = run.engine.snapshot();
         prop_assert!(Engine::restore(&snapshot[..at % snapshot.len()], HashKey([0, 0])).is_err());
         snapshot[0] ^= byte | 1;

@@ -6,7 +6,8 @@ use broker_engine::{Answer, Command, Config, Durability, Input, Interest, Shared
 use common::{World, clean, lasting, message};
 use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 use mqtt_proto::{
-    Connect, Packet, Publish, ReasonCode, RetainHandling, SubscribeOptions, TopicName, Version, Will, WillProperties,
+    Connect, Packet, Publish, ReasonCode, RetainHandling, SubscribeOptions, TopicName, Version, Will,
+    WillProperties,
 };
 
 fn world() -> World {
@@ -36,7 +37,10 @@ fn connects_that_are_refused() {
             &["CONNACK Client Identifier not valid", "closed"],
         ),
         (clean(Version::V31, ""), &["CONNACK Client Identifier not valid", "closed"]),
-        (clean(Version::V31, "this-is-more-than-23-chars"), &["CONNACK Client Identifier not valid", "closed"]),
+        (
+            clean(Version::V31, "this-is-more-than-23-chars"),
+            &["CONNACK Client Identifier not valid", "closed"],
+        ),
     ];
     for (connect, wanted) in cases {
         let mut world = world();
@@ -51,10 +55,22 @@ fn raw_first_packets() {
     let cases: &[(&str, &[u8], &[&str])] = &[
         ("not CONNECT", b"\xc0\x00", &["closed"]),
         ("CONNACK first", b"\x20\x02\x00\x00", &["closed"]),
-        ("protocol level 6", b"\x10\x0d\x00\x04MQTT\x06\x02\x00\x3c\x00\x00\x00", &["CONNACK Unsupported Protocol Version", "closed"]),
+        (
+            "protocol level 6",
+            b"\x10\x0d\x00\x04MQTT\x06\x02\x00\x3c\x00\x00\x00",
+            &["CONNACK Unsupported Protocol Version", "closed"],
+        ),
         ("unknown protocol name", b"\x10\x0d\x00\x04MQTX\x05\x02\x00\x3c\x00\x00\x00", &["closed"]),
-        ("reserved flag", b"\x10\x0d\x00\x04MQTT\x05\x03\x00\x3c\x00\x00\x00", &["CONNACK Malformed Packet", "closed"]),
-        ("Receive Maximum 0", b"\x10\x10\x00\x04MQTT\x05\x02\x00\x3c\x03\x21\x00\x00\x00\x00", &["CONNACK Protocol Error", "closed"]),
+        (
+            "reserved flag",
+            b"\x10\x0d\x00\x04MQTT\x05\x03\x00\x3c\x00\x00\x00",
+            &["CONNACK Malformed Packet", "closed"],
+        ),
+        (
+            "Receive Maximum 0",
+            b"\x10\x10\x00\x04MQTT\x05\x02\x00\x3c\x03\x21\x00\x00\x00\x00",
+            &["CONNACK Protocol Error", "closed"],
+        ),
         ("256 MB announced", b"\x10\xff\xff\xff\x7f", &["CONNACK Packet too large", "closed"]),
         ("length of five bytes", b"\x10\xff\xff\xff\xff\x01", &["closed"]),
     ];
@@ -199,7 +215,8 @@ fn a_delayed_will_and_the_clients_return() {
         let mut world = world();
         let watcher = world.client(Version::V5, "w");
         world.subscribe(watcher, "will", AtMostOnce);
-        let client = world.connect_with(&Connect { will: Some(will("will", 20)), ..lasting(Version::V5, "c") });
+        let client =
+            world.connect_with(&Connect { will: Some(will("will", 20)), ..lasting(Version::V5, "c") });
         world.cut(client);
         world.connect_with(&Connect { clean_start, ..lasting(Version::V5, "c") });
         world.wait(100);
@@ -219,7 +236,10 @@ fn retained_messages_and_retain_handling() {
     world.take(client);
     let options = |retain_handling| SubscribeOptions { retain_handling, ..Default::default() };
     world.subscribe_with(client, "#", options(RetainHandling::SendIfNew), Some(4));
-    world.expect(client, &["SUBACK #9 00", "PUBLISH q0 retain sub=4 a kept", "PUBLISH q0 retain sub=4 a/b kept"]);
+    world.expect(
+        client,
+        &["SUBACK #9 00", "PUBLISH q0 retain sub=4 a kept", "PUBLISH q0 retain sub=4 a/b kept"],
+    );
     world.subscribe_with(client, "#", options(RetainHandling::SendIfNew), None);
     world.expect(client, &["SUBACK #9 00"]);
     world.subscribe_with(client, "a/#", options(RetainHandling::DoNotSend), None);
@@ -244,10 +264,17 @@ fn subscribe_answers_one_code_for_each_filter() {
         (&deep, "8f"),
     ];
     for (filter, code) in cases {
-        for (version, code) in [(Version::V5, *code), (Version::V311, if *code == "8f" { "80" } else { *code })] {
+        for (version, code) in
+            [(Version::V5, *code), (Version::V311, if *code == "8f" { "80" } else { *code })]
+        {
             let mut world = world();
             let client = world.client(version, "c");
-            world.subscribe_with(client, filter, SubscribeOptions { qos: AtLeastOnce, ..Default::default() }, None);
+            world.subscribe_with(
+                client,
+                filter,
+                SubscribeOptions { qos: AtLeastOnce, ..Default::default() },
+                None,
+            );
             world.expect(client, &[&format!("SUBACK #9 {code}")]);
         }
     }
@@ -257,7 +284,12 @@ fn subscribe_answers_one_code_for_each_filter() {
     world.unsubscribe(client, "t");
     world.unsubscribe(client, "t");
     world.expect(client, &["UNSUBACK #8 00", "UNSUBACK #8 11"]);
-    world.subscribe_with(client, "$share/g/t", SubscribeOptions { no_local: true, ..Default::default() }, None);
+    world.subscribe_with(
+        client,
+        "$share/g/t",
+        SubscribeOptions { no_local: true, ..Default::default() },
+        None,
+    );
     world.expect(client, &["DISCONNECT Protocol Error", "closed"]);
 }
 
@@ -347,7 +379,12 @@ fn protocol_errors_end_the_connection_with_their_reason() {
     ];
     for (name, bytes, reason) in cases {
         for (version, v5) in [(Version::V5, true), (Version::V311, false)] {
-            if !v5 && matches!(*name, "Subscription Identifier from a publisher" | "SUBSCRIBE that ends before its options") {
+            if !v5
+                && matches!(
+                    *name,
+                    "Subscription Identifier from a publisher" | "SUBSCRIBE that ends before its options"
+                )
+            {
                 continue;
             }
             let mut world = world();
@@ -387,10 +424,12 @@ fn acknowledgements_wait_for_the_store() {
         world.engine.handle(world.now, input, &mut out);
         (out.bytes_for(publisher), out.stores.last().map(|(seq, _)| *seq))
     };
-    let (sent, first) = feed(&mut world, Input::Received { conn: publisher, data: b"\x32\x07\x00\x01t\x00\x01\x00x" });
+    let (sent, first) =
+        feed(&mut world, Input::Received { conn: publisher, data: b"\x32\x07\x00\x01t\x00\x01\x00x" });
     assert_eq!(sent, b"", "nothing is acknowledged before it is kept");
     // Nobody subscribed to "u", so this made no operation; but its PUBACK must not overtake.
-    let (sent, _) = feed(&mut world, Input::Received { conn: publisher, data: b"\x32\x07\x00\x01u\x00\x02\x00x" });
+    let (sent, _) =
+        feed(&mut world, Input::Received { conn: publisher, data: b"\x32\x07\x00\x01u\x00\x02\x00x" });
     assert_eq!(sent, b"");
     let (sent, _) = feed(&mut world, Input::Received { conn: publisher, data: b"\xc0\x00" });
     assert_eq!(sent, b"\xd0\x00");

@@ -106,7 +106,7 @@ impl<'a> ConnAckProperties<'a> {
                 PropertyId::TopicAliasMaximum => p.topic_alias_maximum = value.two(),
                 PropertyId::ReasonString => p.reason_string = value.text(),
                 PropertyId::WildcardSubscriptionAvailable => {
-                    p.wildcard_subscription_available = value.flag()?
+                    p.wildcard_subscription_available = value.flag()?;
                 }
                 PropertyId::SubscriptionIdentifierAvailable => p.subscription_ids_available = value.flag()?,
                 PropertyId::SharedSubscriptionAvailable => p.shared_subscription_available = value.flag()?,

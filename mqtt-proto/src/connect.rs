@@ -125,8 +125,11 @@ impl<'a> Connect<'a> {
         let flags = body.u8(Field::ConnectFlags)?;
         let will_qos = check_flags(flags, version)?;
         let keep_alive = body.u16(Field::KeepAlive)?;
-        let properties =
-            if version.is_v5() { ConnectProperties::read(&mut body, limits)? } else { Default::default() };
+        let properties = if version.is_v5() {
+            ConnectProperties::read(&mut body, limits)?
+        } else {
+            ConnectProperties::default()
+        };
         let client_id = body.string(Field::ClientId)?;
         if client_id.len() > usize::from(limits.max_client_id_length) {
             return Err(DecodeError::new(Field::ClientId, ErrorKind::TooLong));
@@ -255,7 +258,7 @@ impl<'a> Will<'a> {
         limits: &Limits,
     ) -> Result<Self, DecodeError> {
         let properties =
-            if version.is_v5() { WillProperties::read(body, limits)? } else { Default::default() };
+            if version.is_v5() { WillProperties::read(body, limits)? } else { WillProperties::default() };
         let topic = body.topic_name(Field::WillTopic, ErrorKind::BadTopic)?;
         let payload = body.binary(Field::WillPayload)?;
         Ok(Self { topic, payload, qos, retain, properties })

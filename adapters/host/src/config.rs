@@ -49,7 +49,8 @@ impl BrokerConfig {
     pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError(format!("cannot read {}: {error}", path.display())))?;
-        toml::from_str(&text).map_err(|error| ConfigError(format!("{}: {}", path.display(), error.to_string().trim_end())))
+        toml::from_str(&text)
+            .map_err(|error| ConfigError(format!("{}: {}", path.display(), error.to_string().trim_end())))
     }
 
     /// The addresses to listen on, checked: beyond loopback only with authentication, or where anonymous access
@@ -89,7 +90,9 @@ fn parse_address(text: &str) -> Result<SocketAddr, ConfigError> {
         }));
     }
     plain.parse().map_err(|_| {
-        ConfigError(format!("{text}: not an address to listen on; use ADDRESS:PORT, such as 127.0.0.1:1883 or [::1]:1883"))
+        ConfigError(format!(
+            "{text}: not an address to listen on; use ADDRESS:PORT, such as 127.0.0.1:1883 or [::1]:1883"
+        ))
     })
 }
 
@@ -103,7 +106,9 @@ mod tests {
 
     #[test]
     fn a_file_sets_limits_and_listeners() {
-        let config = parse("[[listeners]]\naddress = \"[::1]:0\"\n[limits]\nreceive_maximum = 7\nconnect_timeout_ms = 250\n");
+        let config = parse(
+            "[[listeners]]\naddress = \"[::1]:0\"\n[limits]\nreceive_maximum = 7\nconnect_timeout_ms = 250\n",
+        );
         let config = config.unwrap();
         assert_eq!(config.limits.receive_maximum, 7);
         assert_eq!(config.limits.connect_timeout.as_millis(), 250);
@@ -127,7 +132,9 @@ mod tests {
 
     #[test]
     fn bad_addresses_are_named() {
-        for (address, wanted) in [("localhost", "ADDRESS:PORT"), ("wss://h:1/p", "not supported"), ("ftp://x", "unknown")] {
+        for (address, wanted) in
+            [("localhost", "ADDRESS:PORT"), ("wss://h:1/p", "not supported"), ("ftp://x", "unknown")]
+        {
             let config = parse(&format!("[[listeners]]\naddress = \"{address}\"\n")).unwrap();
             let error = config.addresses(false).unwrap_err().to_string();
             assert!(error.contains(address) && error.contains(wanted), "{error}");

@@ -8,8 +8,8 @@
 use crate::hooks::Authenticator;
 use crate::write_buffer::{Pool, WriteBuffer};
 use broker_engine::{
-    CloseCause, Command, ConnId, ConnIds, Deadline, Engine, Flow, Input, ListenerId, Outbox, Time, View, Wire,
-    patch_packet_id,
+    CloseCause, Command, ConnId, ConnIds, Deadline, Engine, Flow, Input, ListenerId, Outbox, Time, View,
+    Wire, patch_packet_id,
 };
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
@@ -170,7 +170,8 @@ impl Driver {
         conn: ConnId,
         mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> Flushed {
-        let Some(entry) = self.table.get_mut(conn.slot()).and_then(Option::as_mut).filter(|e| e.id == conn) else {
+        let Some(entry) = self.table.get_mut(conn.slot()).and_then(Option::as_mut).filter(|e| e.id == conn)
+        else {
             return Flushed::Done;
         };
         entry.dirty = false;

@@ -1,7 +1,7 @@
 //! Who answers the engine's questions. Answers are given in the same turn.
 
-use broker_engine::{Answer, Note, Question};
 use broker_engine::mqtt_proto::ReasonCode;
+use broker_engine::{Answer, Note, Question};
 
 /// Decides who may connect and subscribe, and hears what happened.
 pub trait Authenticator: Send {

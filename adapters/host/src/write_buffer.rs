@@ -132,7 +132,8 @@ mod tests {
         while !buffer.is_empty() {
             let mut slices = [IoSlice::new(&[]); 2];
             let filled = buffer.slices(&mut slices);
-            let next: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.iter().copied()).take(step).collect();
+            let next: Vec<u8> =
+                slices[..filled].iter().flat_map(|slice| slice.iter().copied()).take(step).collect();
             buffer.advance(next.len(), pool);
             all.extend(next);
         }

@@ -1,7 +1,7 @@
 //! Starting, asking and stopping a broker from any program; the caller needs no runtime.
 
-use crate::turn::Shared;
 use crate::listener;
+use crate::turn::Shared;
 use broker_engine::{Command, CommandPublish, Counters, Engine, HashKey, Interest, ListenerId, Seed};
 use metronome_host::{Authenticator, BrokerConfig, ConfigError, DenyAll, Driver};
 use std::fmt;
@@ -118,7 +118,8 @@ impl Builder {
         limits.interest = limits.interest | Interest::CLIENTS;
         let authenticator = self.authenticator.unwrap_or_else(|| Box::new(DenyAll));
         let (orders, inbox) = mpsc::channel(ORDERS);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::System)?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::System)?;
         let thread = std::thread::Builder::new().name("metronome".into()).spawn(move || {
             let driver = Driver::new(Engine::new(limits, seed, hash_key), authenticator);
             let sockets = listeners.into_iter().map(|(_, listener)| listener).collect();

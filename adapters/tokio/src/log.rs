@@ -1,9 +1,9 @@
 //! The log, and what of the clients goes into it. Text that clients chose is escaped.
 
 use clap::ValueEnum;
+use metronome_tokio::AllowAll;
 use metronome_tokio::Authenticator;
 use metronome_tokio::host::engine::{Answer, Note, Question};
-use metronome_tokio::AllowAll;
 use tracing_subscriber::EnvFilter;
 
 /// Form of the log.
@@ -19,7 +19,8 @@ pub(crate) enum Form {
 pub(crate) fn start(form: Form, level: &str) -> Result<(), String> {
     let filter = EnvFilter::try_new(level)
         .map_err(|error| format!("--log-level {level:?}: {error}; use error, warn, info, debug or trace"))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     let started = match form {
         Form::Text => log.with_ansi(false).try_init(),
         Form::Json => log.json().try_init(),

@@ -20,8 +20,11 @@ const USAGE: u8 = 2;
 ///
 /// Without flags it listens on 127.0.0.1:1883 and accepts every client of this machine.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "Examples:\n  metronome\n  metronome --listen 127.0.0.1:0 --log json\n  \
-    metronome --listen 0.0.0.0:1883 --allow-anonymous\n  metronome --config metronome.toml")]
+#[command(
+    version,
+    after_help = "Examples:\n  metronome\n  metronome --listen 127.0.0.1:0 --log json\n  \
+    metronome --listen 0.0.0.0:1883 --allow-anonymous\n  metronome --config metronome.toml"
+)]
 struct Flags {
     /// Where to listen; may be repeated. Port 0 picks a free one. [default: 127.0.0.1:1883]
     #[arg(long, value_name = "ADDR")]

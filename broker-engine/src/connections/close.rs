@@ -60,7 +60,7 @@ impl Farewell {
     }
 
     /// A packet that could not be decoded.
-    pub(crate) fn decode(error: &DecodeError) -> Self {
+    pub(crate) fn decode(error: DecodeError) -> Self {
         Self { version: error.connect_version(), ..Self::tell(error.reason(), &error.to_string()) }
     }
 
@@ -71,6 +71,7 @@ impl Farewell {
 }
 
 impl Engine {
+    #[allow(clippy::needless_pass_by_value)] // A farewell is said once.
     /// Ends a connection: tells the client, forgets the connection, and lets the session go on or end.
     pub(crate) fn close(&mut self, id: ConnId, farewell: Farewell, out: &mut Outbox) {
         if self.conn(id).is_none() {

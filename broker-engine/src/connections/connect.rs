@@ -20,7 +20,7 @@ impl Engine {
         let connect = match decode(packet, &self.config.limits_before_connect()) {
             Ok(connect) => connect,
             Err(error) => {
-                self.malformed(id, &error, out);
+                self.malformed(id, error, out);
                 return After::Closed;
             }
         };
@@ -194,11 +194,10 @@ impl Engine {
             {
                 Err((ReasonCode::NotAuthorized, "the session belongs to another user"))
             }
-            Some(_) => Ok(()),
             None if self.sessions.len() >= self.config.max_sessions as usize => {
                 Err((ReasonCode::QuotaExceeded, "the maximum of sessions is reached"))
             }
-            None => Ok(()),
+            _ => Ok(()),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::ids::ConnId;
 use crate::input::CommandPublish;
 use crate::outbox::Outbox;
 use crate::storage::StoreOp;
-use alloc::{boxed::Box, string::String, string::ToString, vec::Vec};
+use alloc::{boxed::Box, string::ToString, vec::Vec};
 use mqtt_proto::property::{PropertyId, raw_properties};
 use mqtt_proto::{Packet, PacketId, PayloadFormat, Publish, QoS, ReasonCode, TopicName};
 
@@ -246,7 +246,10 @@ impl Engine {
         }
         let mut properties = Vec::new();
         for (name, value) in &message.user_properties {
-            encode_user_property(&mut properties, name, value);
+            if !encode_user_property(&mut properties, name, value) {
+                self.counters.host_misuse += 1;
+                return;
+            }
         }
         let publication = Publication {
             topic: &message.topic,
@@ -288,13 +291,13 @@ pub(crate) fn forwarded(raw: &[u8]) -> Vec<u8> {
     kept
 }
 
-fn encode_user_property(properties: &mut Vec<u8>, name: &str, value: &str) {
+/// Appends a user property; `false` if a text is longer than MQTT can carry or has a null character.
+fn encode_user_property(properties: &mut Vec<u8>, name: &str, value: &str) -> bool {
     properties.push(PropertyId::UserProperty as u8);
-    for text in [name, value] {
-        let end = text.floor_char_boundary(usize::from(u16::MAX));
-        let text: String = text.chars().filter(|c| *c != '\0').collect::<String>();
-        let text = text.get(..end.min(text.len())).unwrap_or_default();
-        properties.extend_from_slice(&u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes());
+    [name, value].into_iter().all(|text| {
+        let Ok(len) = u16::try_from(text.len()) else { return false };
+        properties.extend_from_slice(&len.to_be_bytes());
         properties.extend_from_slice(text.as_bytes());
-    }
+        !text.contains('\0')
+    })
 }

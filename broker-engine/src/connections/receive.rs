@@ -114,7 +114,7 @@ impl Engine {
                     return used;
                 }
                 Err(error) => {
-                    self.malformed(id, &error, out);
+                    self.malformed(id, error, out);
                     return bytes.len();
                 }
             };
@@ -171,14 +171,14 @@ impl Engine {
             }
             Ok(packet) => self.dispatch(id, &packet, out),
             Err(error) => {
-                self.malformed(id, &error, out);
+                self.malformed(id, error, out);
                 After::Closed
             }
         }
     }
 
     /// A packet that cannot be decoded ends its connection, with the reason where the client can be told.
-    pub(crate) fn malformed(&mut self, id: ConnId, error: &DecodeError, out: &mut Outbox) {
+    pub(crate) fn malformed(&mut self, id: ConnId, error: DecodeError, out: &mut Outbox) {
         self.counters.protocol_errors += 1;
         self.close(id, Farewell::decode(error), out);
     }

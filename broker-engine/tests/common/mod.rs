@@ -2,13 +2,13 @@
 #![allow(dead_code, unreachable_pub)] // Shared by several test programs, each of which uses its part.
 
 use broker_engine::{
-    Answer, Call, CloseCause, Config, ConnId, ConnIds, DropReason, Engine, HashKey, Input, ListenerId, Outbox, Seed,
-    Time, Wire,
+    Answer, Call, CloseCause, Config, ConnId, ConnIds, DropReason, Engine, HashKey, Input, ListenerId,
+    Outbox, Seed, Time, Wire,
 };
 use mqtt_proto::{
-    Ack, AckProperties, Connect, ConnectProperties, Disconnect, DisconnectProperties, Limits, Packet, PacketId,
-    Publish, PublishProperties, QoS, ReasonCode, Subscribe, SubscribeFilters, SubscribeOptions, TopicName,
-    Unsubscribe, UnsubscribeFilters, UserProperties, Version,
+    Ack, AckProperties, Connect, ConnectProperties, Disconnect, DisconnectProperties, Limits, Packet,
+    PacketId, Publish, PublishProperties, QoS, ReasonCode, Subscribe, SubscribeFilters, SubscribeOptions,
+    TopicName, Unsubscribe, UnsubscribeFilters, UserProperties, Version,
 };
 use std::collections::BTreeMap;
 
@@ -50,7 +50,11 @@ impl World {
                     self.closed.insert(*conn, true);
                 }
             }
-            assert!(!out.wire.iter().any(|wire| matches!(wire, Wire::Close { conn } if !self.versions.contains_key(conn))));
+            assert!(
+                !out.wire
+                    .iter()
+                    .any(|wire| matches!(wire, Wire::Close { conn } if !self.versions.contains_key(conn)))
+            );
             let calls = std::mem::take(&mut out.calls);
             let stored = out.stores.last().map(|(seq, _)| *seq);
             out.clear();
@@ -58,7 +62,11 @@ impl World {
                 self.questions.extend(calls);
             } else {
                 for call in calls {
-                    self.engine.handle(self.now, Input::Reply { call: call.id, answer: Answer::Allow }, &mut out);
+                    self.engine.handle(
+                        self.now,
+                        Input::Reply { call: call.id, answer: Answer::Allow },
+                        &mut out,
+                    );
                 }
             }
             if let Some(upto) = stored {
@@ -125,8 +133,9 @@ impl World {
         let mut lines = Vec::new();
         let mut rest = &bytes[..];
         while !rest.is_empty() {
-            let (packet, len) =
-                Packet::parse(rest, self.versions[&conn], &Limits::NONE).expect("valid output").expect("whole packets");
+            let (packet, len) = Packet::parse(rest, self.versions[&conn], &Limits::NONE)
+                .expect("valid output")
+                .expect("whole packets");
             lines.push(render(&packet));
             rest = &rest[len..];
         }
@@ -213,7 +222,10 @@ impl World {
     }
 
     pub fn disconnect(&mut self, conn: ConnId, reason: ReasonCode) {
-        self.send(conn, &Packet::Disconnect(Disconnect { reason, properties: DisconnectProperties::default() }));
+        self.send(
+            conn,
+            &Packet::Disconnect(Disconnect { reason, properties: DisconnectProperties::default() }),
+        );
     }
 
     pub fn dropped(&self, reason: DropReason) -> u64 {
@@ -278,10 +290,10 @@ pub fn render(packet: &Packet<'_>) -> String {
             line += &p.topic_alias.map(|alias| format!(" alias={alias}")).unwrap_or_default();
             line += &p.message_expiry_interval.map(|left| format!(" expires={left}")).unwrap_or_default();
             for id in p.subscription_ids.iter() {
-                line += &format!(" sub={id}");
+                line.extend([" sub=", &id.to_string()]);
             }
             for (name, value) in p.user_properties.iter() {
-                line += &format!(" {name}={value}");
+                line.extend([" ", name, "=", value]);
             }
             let payload = String::from_utf8_lossy(publish.payload);
             format!("{line} {} {payload}", publish.topic.map_or("-", TopicName::as_str))
