@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 /// Everything that a configuration file can say.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -14,8 +15,35 @@ pub struct BrokerConfig {
     pub listeners: Vec<ListenerConfig>,
     /// Accept clients without authentication also from beyond this machine.
     pub allow_anonymous: bool,
+    /// How connections are closed.
+    pub linger: Linger,
     /// The engine's limits and choices.
     pub limits: Config,
+}
+
+/// How a connection that the broker closes is let go. A socket that is closed with unread input discards what
+/// was sent last, which is the packet that tells the client why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Linger {
+    /// Time for the client to take what is unsent, and as much again to take the end of the stream,
+    /// milliseconds. Default 1,000.
+    pub time_ms: u32,
+    /// Bytes that are read and thrown away meanwhile. Default 64 KiB.
+    pub bytes: u32,
+}
+
+impl Linger {
+    /// Time for each of the two steps.
+    pub fn time(&self) -> Duration {
+        Duration::from_millis(self.time_ms.into())
+    }
+}
+
+impl Default for Linger {
+    fn default() -> Self {
+        Self { time_ms: 1000, bytes: 64 << 10 }
+    }
 }
 
 /// One listener.
@@ -49,8 +77,48 @@ impl BrokerConfig {
     pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError(format!("cannot read {}: {error}", path.display())))?;
-        toml::from_str(&text)
-            .map_err(|error| ConfigError(format!("{}: {}", path.display(), error.to_string().trim_end())))
+        Self::from_toml(&text).map_err(|error| ConfigError(format!("{}: {error}", path.display())))
+    }
+
+    /// Reads TOML text. Unknown keys are refused.
+    ///
+    /// # Errors
+    /// The text says something that is not known or cannot be; names line and key.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        let config: Self =
+            toml::from_str(text).map_err(|error| ConfigError(error.to_string().trim_end().to_owned()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Refuses limits that contradict each other or let nobody do anything.
+    ///
+    /// # Errors
+    /// Names the first such limit.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let limits = &self.limits;
+        let zero = [
+            ("connect_timeout_ms", limits.connect_timeout.is_zero()),
+            ("hook_timeout_ms", limits.hook_timeout.is_zero()),
+            ("receive_maximum", limits.receive_maximum == 0),
+            ("max_inflight", limits.max_inflight == 0),
+            ("max_topic_length", limits.max_topic_length == 0),
+            ("max_topic_levels", limits.max_topic_levels == 0),
+            ("max_packet_size", limits.max_packet_size == 0),
+            ("max_packet_size_before_connect", limits.max_packet_size_before_connect == 0),
+            ("egress_high", limits.egress_high == 0),
+        ];
+        if let Some((key, _)) = zero.iter().find(|(_, is_zero)| *is_zero) {
+            return Err(ConfigError(format!("limits.{key} must not be 0")));
+        }
+        if limits.egress_low >= limits.egress_high {
+            return Err(ConfigError(format!(
+                "limits.egress_low ({}) must be below limits.egress_high ({}): between them a slow client gets \
+                 nothing",
+                limits.egress_low, limits.egress_high
+            )));
+        }
+        Ok(())
     }
 
     /// The addresses to listen on, checked: beyond loopback only with authentication, or where anonymous access
@@ -101,7 +169,7 @@ mod tests {
     use super::BrokerConfig;
 
     fn parse(text: &str) -> Result<BrokerConfig, String> {
-        toml::from_str(text).map_err(|error| error.to_string())
+        BrokerConfig::from_toml(text).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -119,6 +187,22 @@ mod tests {
     fn an_unknown_key_is_refused_by_name_and_line() {
         let error = parse("[limits]\nrecieve_maximum = 7\n").unwrap_err();
         assert!(error.contains("line 2") && error.contains("recieve_maximum"), "{error}");
+    }
+
+    #[test]
+    fn limits_that_contradict_are_refused() {
+        let error = parse("[limits]\negress_low = 9\negress_high = 9\n").unwrap_err();
+        assert!(error.contains("egress_low (9)"), "{error}");
+        let error = parse("[limits]\nreceive_maximum = 0\n").unwrap_err();
+        assert_eq!(error, "limits.receive_maximum must not be 0");
+        assert_eq!(parse("[linger]\ntime_ms = 5\n").unwrap().linger.bytes, 64 << 10);
+        assert!(parse("[linger]\nbytes = -1\n").is_err());
+    }
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        let text = toml::to_string(&BrokerConfig::default()).unwrap();
+        assert_eq!(parse(&text).unwrap(), BrokerConfig::default(), "{text}");
     }
 
     #[test]

@@ -8,9 +8,10 @@
 use crate::hooks::Authenticator;
 use crate::write_buffer::{Pool, WriteBuffer};
 use broker_engine::{
-    CloseCause, Command, ConnId, ConnIds, Deadline, Engine, Flow, Input, ListenerId, Outbox, Time, View,
-    Wire, patch_packet_id,
+    CloseCause, Command, ConnId, ConnIds, Deadline, Engine, Flow, Input, ListenerId, Note, Outbox, Time,
+    View, Wire, patch_packet_id,
 };
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
 
@@ -24,12 +25,24 @@ const SLICES: usize = 16;
 #[derive(Debug)]
 struct Entry {
     id: ConnId,
+    peer: Option<SocketAddr>,
     buffer: WriteBuffer,
     /// Unsent bytes as the engine knows them.
     reported: u32,
-    dirty: bool,
+    queued: Queued,
     closing: bool,
     paused: bool,
+    /// Its client was let in.
+    accepted: bool,
+}
+
+/// Which lists of connections to be flushed name a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Queued {
+    No,
+    Dirty,
+    /// In both.
+    Urgent,
 }
 
 /// How a flush ended.
@@ -52,10 +65,12 @@ pub struct Driver {
     out: Outbox,
     ids: ConnIds,
     table: Vec<Option<Entry>>,
-    dirty: Vec<ConnId>,
-    /// Connections whose reads were paused or resumed, or that are to be closed, since the last look.
+    dirty: VecDeque<ConnId>,
+    /// Connections whose reads were paused or resumed since the last look.
     changed: Vec<ConnId>,
-    urgent: Option<ConnId>,
+    urgent: Vec<ConnId>,
+    /// Connections whose client was not let in yet.
+    strangers: usize,
     pool: Pool,
     authenticator: Box<dyn Authenticator>,
 }
@@ -74,9 +89,10 @@ impl Driver {
             out: Outbox::new(),
             ids: ConnIds::new(),
             table: Vec::new(),
-            dirty: Vec::new(),
+            dirty: VecDeque::new(),
             changed: Vec::new(),
-            urgent: None,
+            urgent: Vec::new(),
+            strangers: 0,
             pool: Pool::default(),
             authenticator,
         }
@@ -88,9 +104,17 @@ impl Driver {
         if self.table.len() <= id.slot() {
             self.table.resize_with(id.slot() + 1, || None);
         }
-        let buffer = WriteBuffer::default();
-        self.table[id.slot()] =
-            Some(Entry { id, buffer, reported: 0, dirty: false, closing: false, paused: false });
+        self.table[id.slot()] = Some(Entry {
+            id,
+            peer,
+            buffer: WriteBuffer::default(),
+            reported: 0,
+            queued: Queued::No,
+            closing: false,
+            paused: false,
+            accepted: false,
+        });
+        self.strangers += 1;
         self.handle(now, Input::Opened { conn: id, listener, peer });
         id
     }
@@ -125,9 +149,10 @@ impl Driver {
         self.engine.view()
     }
 
-    /// A connection with something to flush; each is named once.
+    /// A connection with something to flush, in the order in which they got it. None is named twice before it is
+    /// flushed.
     pub fn next_dirty(&mut self) -> Option<ConnId> {
-        self.dirty.pop()
+        self.dirty.pop_front()
     }
 
     /// Is there anything to flush?
@@ -136,8 +161,8 @@ impl Driver {
     }
 
     /// A connection with so much to send that it should be flushed before more is fed.
-    pub fn take_urgent(&mut self) -> Option<ConnId> {
-        self.urgent.take()
+    pub fn next_urgent(&mut self) -> Option<ConnId> {
+        self.urgent.pop()
     }
 
     /// A connection whose reading was paused or resumed.
@@ -155,10 +180,22 @@ impl Driver {
         self.entry(conn).is_none_or(|entry| entry.closing)
     }
 
-    /// The socket is closed; its slot may be used again.
+    /// Bytes that wait to be written to this connection.
+    pub fn unsent(&self, conn: ConnId) -> usize {
+        self.entry(conn).map_or(0, |entry| entry.buffer.len())
+    }
+
+    /// Connections whose client was not let in yet. Needs [`broker_engine::Interest::CLIENTS`].
+    pub fn strangers(&self) -> usize {
+        self.strangers
+    }
+
+    /// The socket is closed; its slot may be used again. The engine has been told, or wanted it.
     pub fn release(&mut self, conn: ConnId) {
-        if self.entry(conn).is_some() {
-            self.table[conn.slot()] = None;
+        let Some(slot) = self.table.get_mut(conn.slot()) else { return };
+        if let Some(mut entry) = slot.take_if(|entry| entry.id == conn) {
+            entry.buffer.clear(&mut self.pool);
+            self.strangers -= usize::from(!entry.accepted);
             self.ids.release(conn);
         }
     }
@@ -174,7 +211,7 @@ impl Driver {
         else {
             return Flushed::Done;
         };
-        entry.dirty = false;
+        entry.queued = Queued::No;
         let mut outcome = Flushed::Done;
         while !entry.buffer.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
@@ -271,7 +308,18 @@ impl Driver {
             }
         }
         for note in &out.notes {
-            self.authenticator.note(note);
+            let (Note::Connected { conn, .. } | Note::Disconnected { conn, .. }) = note else {
+                self.authenticator.note(note, None);
+                continue;
+            };
+            let entry = self.table.get_mut(conn.slot()).and_then(Option::as_mut).filter(|e| e.id == *conn);
+            let peer = entry.and_then(|entry| {
+                if matches!(note, Note::Connected { .. }) && !std::mem::replace(&mut entry.accepted, true) {
+                    self.strangers -= 1;
+                }
+                entry.peer
+            });
+            self.authenticator.note(note, peer);
         }
     }
 }
@@ -280,11 +328,13 @@ fn writable(table: &mut [Option<Entry>], conn: ConnId) -> Option<&mut Entry> {
     table.get_mut(conn.slot())?.as_mut().filter(|entry| entry.id == conn && !entry.closing)
 }
 
-fn mark(entry: &mut Entry, dirty: &mut Vec<ConnId>, urgent: &mut Option<ConnId>) {
-    if !std::mem::replace(&mut entry.dirty, true) {
-        dirty.push(entry.id);
+fn mark(entry: &mut Entry, dirty: &mut VecDeque<ConnId>, urgent: &mut Vec<ConnId>) {
+    if entry.queued == Queued::No {
+        entry.queued = Queued::Dirty;
+        dirty.push_back(entry.id);
     }
-    if entry.buffer.len() >= URGENT {
-        *urgent = Some(entry.id);
+    if entry.buffer.len() >= URGENT && entry.queued != Queued::Urgent {
+        entry.queued = Queued::Urgent;
+        urgent.push(entry.id);
     }
 }

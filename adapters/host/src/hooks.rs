@@ -2,29 +2,38 @@
 
 use broker_engine::mqtt_proto::ReasonCode;
 use broker_engine::{Answer, Note, Question};
+use std::net::SocketAddr;
 
-/// Decides who may connect and subscribe, and hears what happened.
+/// Decides who may connect and subscribe, and hears what happened. It runs on the broker's thread: while it
+/// thinks, nobody is served.
 pub trait Authenticator: Send {
     /// Answers a question of the engine.
     fn answer(&mut self, question: &Question) -> Answer;
 
-    /// Hears of something that happened; see [`broker_engine::Interest`].
-    fn note(&mut self, note: &Note) {
-        let _ = note;
+    /// Hears of something that happened, and with which client's address where that is known; see
+    /// [`broker_engine::Interest`].
+    fn note(&mut self, note: &Note, peer: Option<SocketAddr>) {
+        let _ = (note, peer);
     }
 }
 
-/// Lets everybody do everything. Enhanced authentication methods are refused, as none is known.
+/// Lets everybody do everything. Enhanced authentication is refused (0x8C): no method is known.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AllowAll;
 
 impl Authenticator for AllowAll {
-    fn answer(&mut self, _: &Question) -> Answer {
-        Answer::Allow
+    fn answer(&mut self, question: &Question) -> Answer {
+        match question {
+            Question::Authenticate(client) if client.method.is_some() => {
+                Answer::Deny(ReasonCode::BadAuthenticationMethod)
+            }
+            Question::AuthenticateStep { .. } => Answer::Deny(ReasonCode::BadAuthenticationMethod),
+            _ => Answer::Allow,
+        }
     }
 }
 
-/// Lets nobody in.
+/// Lets nobody in (0x87).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DenyAll;
 

@@ -1,8 +1,9 @@
 //! Bytes on their way to one socket.
 //!
-//! Frames below [`broker_engine::SHARED_PAYLOAD`] are copied into one growing chunk, so that a turn is one write.
-//! Larger payloads stay shared between all their receivers and are written with vectored writes. An idle
-//! connection keeps no buffer.
+//! Policy: a frame whose payload is below [`broker_engine::SHARED_PAYLOAD`] is copied into one growing chunk, so
+//! that a turn is one plain write and costs no allocation once the pool is warm. A larger payload stays shared
+//! between all its receivers, with its head in a chunk of just that size, and goes out by vectored writes. An
+//! empty buffer owns no memory: chunks and their queue go back to the [`Pool`] of the driver.
 
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -11,11 +12,15 @@ use std::io::IoSlice;
 /// A chunk that is larger is not appended to, so that memory is given back as it is written.
 const CHUNK: usize = 64 << 10;
 
-/// Chunks with more capacity are not kept for reuse.
-const KEPT_CHUNK: usize = 2 * CHUNK;
+/// Chunks with less or more capacity are not kept for reuse.
+const LEAST_CHUNK: usize = 256;
+const MOST_CHUNK: usize = 2 * CHUNK;
 
-/// Most chunks kept for reuse.
+/// Most chunks kept for reuse, and as many queues.
 const KEPT_CHUNKS: usize = 64;
+
+/// Queues with more room are not kept for reuse.
+const KEPT_QUEUE: usize = 64;
 
 #[derive(Debug)]
 enum Chunk {
@@ -32,22 +37,31 @@ impl Chunk {
     }
 }
 
-/// Chunks to be used again.
+/// Memory to be used again: at most 8 MiB for the whole broker, however many connections there are.
 #[derive(Debug, Default)]
-pub struct Pool(Vec<Vec<u8>>);
+pub struct Pool {
+    chunks: Vec<Vec<u8>>,
+    queues: Vec<VecDeque<Chunk>>,
+}
 
 impl Pool {
-    fn take(&mut self) -> Vec<u8> {
-        self.0.pop().unwrap_or_default()
+    fn chunk(&mut self) -> Vec<u8> {
+        self.chunks.pop().unwrap_or_default()
     }
 
-    fn give(&mut self, chunk: Chunk) {
+    fn keep_chunk(&mut self, chunk: Chunk) {
         if let Chunk::Copied(mut bytes) = chunk
-            && self.0.len() < KEPT_CHUNKS
-            && bytes.capacity() <= KEPT_CHUNK
+            && self.chunks.len() < KEPT_CHUNKS
+            && (LEAST_CHUNK..=MOST_CHUNK).contains(&bytes.capacity())
         {
             bytes.clear();
-            self.0.push(bytes);
+            self.chunks.push(bytes);
+        }
+    }
+
+    fn keep_queue(&mut self, queue: VecDeque<Chunk>) {
+        if self.queues.len() < KEPT_CHUNKS && (1..=KEPT_QUEUE).contains(&queue.capacity()) {
+            self.queues.push(queue);
         }
     }
 }
@@ -76,7 +90,11 @@ impl WriteBuffer {
     pub fn push(&mut self, head: &[u8], payload: &Bytes, pool: &mut Pool, patch: impl FnOnce(&mut [u8])) {
         let room = matches!(self.chunks.back(), Some(Chunk::Copied(bytes)) if bytes.len() < CHUNK);
         if !room {
-            self.chunks.push_back(Chunk::Copied(pool.take()));
+            if self.chunks.capacity() == 0 {
+                self.chunks = pool.queues.pop().unwrap_or_default();
+            }
+            let fresh = if payload.is_empty() { pool.chunk() } else { Vec::with_capacity(head.len()) };
+            self.chunks.push_back(Chunk::Copied(fresh));
         }
         if let Some(Chunk::Copied(bytes)) = self.chunks.back_mut() {
             let start = bytes.len();
@@ -101,8 +119,9 @@ impl WriteBuffer {
         filled
     }
 
-    /// `count` bytes were written.
+    /// `count` bytes were written; more than there are count as all.
     pub fn advance(&mut self, count: usize, pool: &mut Pool) {
+        let count = count.min(self.len);
         self.len -= count;
         self.written += count;
         while let Some(first) = self.chunks.front() {
@@ -112,12 +131,26 @@ impl WriteBuffer {
             }
             self.written -= len;
             if let Some(done) = self.chunks.pop_front() {
-                pool.give(done);
+                pool.keep_chunk(done);
             }
         }
         if self.chunks.is_empty() && self.chunks.capacity() > 0 {
-            self.chunks = VecDeque::new();
+            pool.keep_queue(std::mem::take(&mut self.chunks));
         }
+    }
+
+    /// Forgets what waits; for a connection that is gone.
+    pub fn clear(&mut self, pool: &mut Pool) {
+        self.advance(self.len, pool);
+    }
+
+    /// Memory that it owns, bytes; shared payloads not included.
+    pub fn memory(&self) -> usize {
+        let copied = self.chunks.iter().map(|chunk| match chunk {
+            Chunk::Copied(bytes) => bytes.capacity(),
+            Chunk::Shared(_) => 0,
+        });
+        copied.sum::<usize>() + self.chunks.capacity() * size_of::<Chunk>()
     }
 }
 
@@ -149,7 +182,41 @@ mod tests {
             buffer.push(b"h", &Bytes::new(), &mut pool, |_| ());
             assert_eq!(buffer.len(), 8);
             assert_eq!(written(&mut buffer, &mut pool, step), b"abCdEFGh");
-            assert_eq!(buffer.chunks.capacity(), 0, "an idle connection keeps no buffer");
+            assert_eq!(buffer.memory(), 0, "an idle connection keeps no buffer");
         }
+    }
+
+    #[test]
+    fn large_payloads_are_not_copied_and_their_heads_take_no_pooled_chunk() {
+        let (mut buffer, mut pool) = (WriteBuffer::default(), Pool::default());
+        // Warm the pool with a large chunk.
+        buffer.push(&vec![0; 60 << 10], &Bytes::new(), &mut pool, |_| ());
+        buffer.clear(&mut pool);
+        assert_eq!(pool.chunks.len(), 1);
+        let payload = Bytes::from(vec![7; 1 << 20]);
+        for _ in 0..8 {
+            buffer.push(b"head", &payload, &mut pool, |_| ());
+        }
+        assert_eq!(buffer.len(), 8 * (4 + (1 << 20)));
+        assert!(buffer.memory() < 2048, "{} bytes for eight heads", buffer.memory());
+        assert_eq!(pool.chunks.len(), 1);
+        let mut slices = [IoSlice::new(&[]); 4];
+        assert_eq!(buffer.slices(&mut slices), 4);
+        assert!(std::ptr::eq(slices[1].as_ptr(), payload.as_ptr()));
+    }
+
+    #[test]
+    fn memory_is_reused_and_bounded() {
+        let mut pool = Pool::default();
+        let mut buffers: Vec<WriteBuffer> = (0..1000).map(|_| WriteBuffer::default()).collect();
+        for buffer in &mut buffers {
+            buffer.push(&[1; 300], &Bytes::new(), &mut pool, |_| ());
+        }
+        for buffer in &mut buffers {
+            buffer.clear(&mut pool);
+        }
+        assert_eq!((pool.chunks.len(), pool.queues.len()), (super::KEPT_CHUNKS, super::KEPT_CHUNKS));
+        buffers[0].push(b"again", &Bytes::new(), &mut pool, |_| ());
+        assert_eq!((pool.chunks.len(), pool.queues.len()), (super::KEPT_CHUNKS - 1, super::KEPT_CHUNKS - 1));
     }
 }

@@ -1,17 +1,21 @@
-//! Starting, asking and stopping a broker from any program; the caller needs no runtime.
+//! Starting a broker from any program; the caller needs no runtime.
 
+use crate::files;
+use crate::handle::{BrokerHandle, Order, Stats};
 use crate::listener;
+use crate::notes::Logged;
 use crate::turn::Shared;
-use broker_engine::{Command, CommandPublish, Counters, Engine, HashKey, Interest, ListenerId, Seed};
+use broker_engine::{Command, Engine, HashKey, Interest, ListenerId, Seed};
+use metronome_host::config::ListenerConfig;
 use metronome_host::{Authenticator, BrokerConfig, ConfigError, DenyAll, Driver};
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Mutex;
-use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::LocalSet;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{LocalSet, spawn_local};
 
 /// Orders that may wait for the broker's thread.
 const ORDERS: usize = 1024;
@@ -50,17 +54,17 @@ pub enum StartError {
         /// The address.
         address: SocketAddr,
         /// What the system says.
-        error: std::io::Error,
+        error: io::Error,
     },
     /// Thread, runtime or random source are not to be had.
-    System(std::io::Error),
+    System(io::Error),
 }
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(error) => error.fmt(f),
-            Self::Listen { address, error } if error.kind() == std::io::ErrorKind::AddrInUse => {
+            Self::Listen { address, error } if error.kind() == io::ErrorKind::AddrInUse => {
                 write!(f, "cannot listen on {address}: the port is in use by another program")
             }
             Self::Listen { address, error } => write!(f, "cannot listen on {address}: {error}"),
@@ -69,12 +73,13 @@ impl fmt::Display for StartError {
     }
 }
 
-impl std::error::Error for StartError {}
-
-enum Order {
-    Command(Command),
-    Counters(oneshot::Sender<Counters>),
-    Stop(Duration),
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Config(error) => Some(error),
+            Self::Listen { error, .. } | Self::System(error) => Some(error),
+        }
+    }
 }
 
 impl Builder {
@@ -88,7 +93,7 @@ impl Builder {
     /// Adds an address, as `127.0.0.1:1883`; port 0 picks a free one.
     #[must_use]
     pub fn listen(mut self, address: &str) -> Self {
-        self.config.listeners.push(metronome_host::config::ListenerConfig { address: address.to_owned() });
+        self.config.listeners.push(ListenerConfig { address: address.to_owned() });
         self
     }
 
@@ -99,78 +104,74 @@ impl Builder {
         self
     }
 
-    /// Listens, and runs the broker on a thread of its own.
+    /// Listens, and runs the broker on a thread of its own. Raises the process's open-file limit to its maximum.
     ///
     /// # Errors
     /// A configuration that cannot be used, an address that cannot be listened on, or no thread to be had.
     pub fn start(self) -> Result<BrokerHandle, StartError> {
+        self.config.check().map_err(StartError::Config)?;
         let authenticated = self.authenticator.is_some();
         let addresses = self.config.addresses(authenticated).map_err(StartError::Config)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(StartError::System)?;
         let mut listeners = Vec::new();
+        let mut local_addrs = Vec::new();
         for address in addresses {
-            let bound = listener::bind(address).and_then(|bound| Ok((bound.local_addr()?, bound)));
-            listeners.push(bound.map_err(|error| StartError::Listen { address, error })?);
+            let (local, listener) =
+                listen(&runtime, address).map_err(|error| StartError::Listen { address, error })?;
+            local_addrs.push(local);
+            listeners.push(listener);
         }
-        let local_addrs = listeners.iter().map(|(address, _)| *address).collect();
-        let (open_files, most) = listener::raise_file_limit();
+        let (open_files, most) = files::raise_limit();
         let (seed, hash_key) = random().map_err(StartError::System)?;
         let mut limits = self.config.limits;
         limits.interest = limits.interest | Interest::CLIENTS;
-        let authenticator = self.authenticator.unwrap_or_else(|| Box::new(DenyAll));
+        let authenticator = Logged(self.authenticator.unwrap_or_else(|| Box::new(DenyAll)));
+        let linger = self.config.linger;
         let (orders, inbox) = mpsc::channel(ORDERS);
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::System)?;
+        let (stop, stopping) = watch::channel(None);
         let thread = std::thread::Builder::new().name("metronome".into()).spawn(move || {
-            let driver = Driver::new(Engine::new(limits, seed, hash_key), authenticator);
-            let sockets = listeners.into_iter().map(|(_, listener)| listener).collect();
-            LocalSet::new().block_on(&runtime, run(Shared::new(driver), sockets, most, inbox));
+            let driver = Driver::new(Engine::new(limits, seed, hash_key), Box::new(authenticator));
+            let shared = Shared::new(driver, linger);
+            LocalSet::new().block_on(&runtime, run(shared, listeners, most, inbox, stopping));
         });
-        let thread = Mutex::new(Some(thread.map_err(StartError::System)?));
-        Ok(BrokerHandle { orders, local_addrs, open_files, thread })
+        let thread = thread.map_err(StartError::System)?;
+        Ok(BrokerHandle::new(orders, stop, local_addrs, open_files, thread))
     }
 }
 
+fn listen(runtime: &tokio::runtime::Runtime, address: SocketAddr) -> io::Result<(SocketAddr, TcpListener)> {
+    let _inside = runtime.enter();
+    let listener = TcpListener::from_std(listener::bind(address)?)?;
+    Ok((listener.local_addr()?, listener))
+}
+
 /// Seed and hash key that nobody can guess.
-fn random() -> std::io::Result<(Seed, HashKey)> {
+fn random() -> io::Result<(Seed, HashKey)> {
     let mut bytes = [0; 24];
-    getrandom::fill(&mut bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
     let word = |at: usize| bytes[at..at + 8].iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
     Ok((Seed(word(0)), HashKey([word(8), word(16)])))
 }
 
+/// The broker's thread.
 async fn run(
     shared: Rc<Shared>,
-    listeners: Vec<std::net::TcpListener>,
+    listeners: Vec<TcpListener>,
     most: usize,
     mut inbox: mpsc::Receiver<Order>,
+    mut stopping: watch::Receiver<Option<Duration>>,
 ) {
     let mut accepting = Vec::new();
     for (number, listener) in (0..).zip(listeners) {
-        // Made non-blocking when it was bound; registering it has no other way to fail than a lack of files.
-        match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => {
-                let task = listener::accept(Rc::clone(&shared), listener, ListenerId(number), most);
-                accepting.push(tokio::task::spawn_local(task));
-            }
-            Err(error) => tracing::error!(%error, "a listener could not be started"),
-        }
+        accepting.push(spawn_local(listener::accept(Rc::clone(&shared), listener, ListenerId(number), most)));
     }
-    tokio::task::spawn_local(Rc::clone(&shared).run_flusher());
-    tokio::task::spawn_local(Rc::clone(&shared).run_timer());
-    let deadline = loop {
-        match inbox.recv().await {
-            Some(Order::Command(command)) => {
-                shared.driver.borrow_mut().command(shared.now(), command);
-                shared.fed();
-            }
-            Some(Order::Counters(answer)) => {
-                let counters = shared.driver.borrow().view().counters().clone();
-                // Who asked may have gone.
-                let _gone = answer.send(counters);
-            }
-            Some(Order::Stop(deadline)) => break deadline,
-            None => break Duration::ZERO,
-        }
+    spawn_local(Rc::clone(&shared).run_flusher());
+    spawn_local(Rc::clone(&shared).run_timer());
+    let deadline = tokio::select! {
+        deadline = stop_asked(&mut stopping) => deadline,
+        () = shared.failed.notified() => return tracing::error!("a task panicked, which is a bug: stopping"),
+        () = carry_out(&shared, &mut inbox) => Duration::ZERO,
     };
     accepting.iter().for_each(tokio::task::JoinHandle::abort);
     shared.driver.borrow_mut().command(shared.now(), Command::Shutdown);
@@ -185,65 +186,24 @@ async fn run(
     }
 }
 
-/// A running broker. Dropping it stops the broker without waiting.
-#[derive(Debug)]
-pub struct BrokerHandle {
-    orders: mpsc::Sender<Order>,
-    local_addrs: Vec<SocketAddr>,
-    open_files: u64,
-    thread: Mutex<Option<JoinHandle<()>>>,
+/// Waits for [`BrokerHandle::shutdown`], or for the handle to be dropped.
+async fn stop_asked(stopping: &mut watch::Receiver<Option<Duration>>) -> Duration {
+    let asked = stopping.wait_for(Option::is_some).await;
+    asked.ok().and_then(|deadline| *deadline).unwrap_or_default()
 }
 
-impl fmt::Debug for Order {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Command(_) => "Command",
-            Self::Counters(_) => "Counters",
-            Self::Stop(_) => "Stop",
-        })
-    }
-}
-
-impl BrokerHandle {
-    /// Where it listens, in the order of configuration, with the ports that were picked.
-    pub fn local_addrs(&self) -> &[SocketAddr] {
-        &self.local_addrs
-    }
-
-    /// Files that the process may have open.
-    pub fn open_file_limit(&self) -> u64 {
-        self.open_files
-    }
-
-    /// Waits until the broker has stopped, for whatever reason.
-    pub async fn stopped(&self) {
-        self.orders.closed().await;
-    }
-
-    /// Publishes as the broker itself. Waits while more than a thousand orders are unfinished; not to be called
-    /// from an asynchronous task. `false` when the broker has stopped.
-    pub fn publish(&self, message: CommandPublish) -> bool {
-        self.order(Order::Command(Command::Publish(message)))
-    }
-
-    /// Totals since the start; `None` when the broker has stopped. Not to be called from an asynchronous task.
-    pub fn counters(&self) -> Option<Counters> {
-        let (answer, counters) = oneshot::channel();
-        self.order(Order::Counters(answer)).then(|| counters.blocking_recv().ok()).flatten()
-    }
-
-    fn order(&self, order: Order) -> bool {
-        self.orders.blocking_send(order).is_ok()
-    }
-
-    /// Tells every client that the broker goes down, waits until they are gone, at most for `deadline`, and ends
-    /// the thread. A second call does nothing.
-    pub fn shutdown(&self, deadline: Duration) {
-        let thread = self.thread.lock().ok().and_then(|mut thread| thread.take());
-        if let Some(thread) = thread {
-            self.order(Order::Stop(deadline));
-            if thread.join().is_err() {
-                tracing::error!("the broker's thread panicked; this is a bug");
+/// Carries out orders until nobody can give any.
+async fn carry_out(shared: &Shared, inbox: &mut mpsc::Receiver<Order>) {
+    while let Some(order) = inbox.recv().await {
+        match order {
+            Order::Command(command) => {
+                shared.driver.borrow_mut().command(shared.now(), command);
+                shared.fed();
+            }
+            Order::Stats(answer) => {
+                let stats = Stats::of(shared.driver.borrow().view());
+                // Who asked may have gone.
+                let _gone = answer.send(stats);
             }
         }
     }

@@ -1,23 +1,26 @@
 //! Accepting connections, also when files run out.
 
 use crate::connection;
-use crate::turn::Shared;
+use crate::files::{Reserve, is_out_of_files};
+use crate::turn::{Alarm, Shared};
 use broker_engine::ListenerId;
 use socket2::{Domain, Protocol, Socket, Type};
-use std::io;
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 4096;
 
-/// Files that stay free for everything but clients.
-const RESERVED_FILES: u64 = 64;
-
-/// How long accepting rests when there are no files left.
+/// How long accepting rests when the system has nothing left to accept with.
 const REST: Duration = Duration::from_millis(200);
+
+/// How long new connections wait, unaccepted, before it is seen whether there are fewer strangers.
+const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Opens a listening socket.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -35,29 +38,69 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 }
 
 /// Accepts for ever. Errors of single connections and a lack of files pass; what is connected stays.
+///
+/// At most `most` connections are open; further ones are closed at once: a client that is refused can try
+/// elsewhere, one that hangs cannot. At most half of `most` may be strangers, that is, not yet let in by the
+/// engine, whose connect deadline clears them; meanwhile further ones wait in the kernel and are not closed.
 pub(crate) async fn accept(shared: Rc<Shared>, listener: TcpListener, id: ListenerId, most: usize) {
-    let mut out_of_files = false;
+    let _alarm = Alarm(Rc::clone(&shared));
+    let mut reserve = Reserve::new();
+    // Said once for a burst of refusals, not for each.
+    let mut complained = false;
     loop {
+        while shared.driver.borrow().strangers() > most / 2 {
+            tokio::time::sleep(PATIENCE).await;
+        }
         match listener.accept().await {
             Ok((stream, _)) if shared.open_connections() >= most => {
-                // Closed at once: a client that is refused can try elsewhere, one that hangs cannot.
                 drop(stream);
-                if !std::mem::replace(&mut out_of_files, true) {
-                    tracing::warn!(connections = most, "out of files: new clients are refused");
+                if !std::mem::replace(&mut complained, true) {
+                    tracing::warn!(
+                        connections = most,
+                        "as many clients as files allow: new ones are refused"
+                    );
                 }
             }
             Ok((stream, peer)) => {
-                out_of_files = false;
+                complained = false;
                 start(&shared, stream, peer, id);
             }
+            Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
-                if !std::mem::replace(&mut out_of_files, true) {
+                if !std::mem::replace(&mut complained, true) {
                     tracing::warn!(%error, "cannot accept; connected clients are not affected");
                 }
-                tokio::time::sleep(REST).await;
+                if !(is_out_of_files(&error) && refuse(&listener, &mut reserve).await) {
+                    tokio::time::sleep(REST).await;
+                }
             }
         }
     }
+}
+
+/// The client gave up, or the network did, between its arrival and its acceptance.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::Interrupted
+            | ErrorKind::TimedOut
+    )
+}
+
+/// Closes the first waiting connection with the help of the reserved file. That none waits is fine: some systems
+/// look for a free file first, and only then for a connection.
+async fn refuse(listener: &TcpListener, reserve: &mut Reserve) -> bool {
+    if !reserve.release() {
+        return false;
+    }
+    let first = poll_fn(|context| Poll::Ready(listener.poll_accept(context))).await;
+    let refused = !matches!(first, Poll::Ready(Err(_)));
+    drop(first);
+    reserve.take_again();
+    tokio::task::yield_now().await;
+    refused
 }
 
 fn start(shared: &Rc<Shared>, stream: TcpStream, peer: SocketAddr, id: ListenerId) {
@@ -67,21 +110,4 @@ fn start(shared: &Rc<Shared>, stream: TcpStream, peer: SocketAddr, id: ListenerI
     let socket = shared.insert(conn, stream);
     tokio::task::spawn_local(connection::run(Rc::clone(shared), socket));
     shared.fed();
-}
-
-/// Raises the open-file limit as far as it goes, and says how many clients that allows.
-pub(crate) fn raise_file_limit() -> (u64, usize) {
-    #[cfg(unix)]
-    let files = {
-        use rustix::process::{Resource, getrlimit, setrlimit};
-        let mut limit = getrlimit(Resource::Nofile);
-        limit.current = limit.maximum;
-        if setrlimit(Resource::Nofile, limit).is_err() {
-            limit = getrlimit(Resource::Nofile);
-        }
-        limit.current.unwrap_or(u64::MAX)
-    };
-    #[cfg(not(unix))]
-    let files = u64::MAX;
-    (files, usize::try_from(files.saturating_sub(RESERVED_FILES)).unwrap_or(usize::MAX).max(1))
 }

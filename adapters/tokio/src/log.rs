@@ -1,9 +1,6 @@
-//! The log, and what of the clients goes into it. Text that clients chose is escaped.
+//! Where the binary's log goes, and in which form.
 
 use clap::ValueEnum;
-use metronome_tokio::AllowAll;
-use metronome_tokio::Authenticator;
-use metronome_tokio::host::engine::{Answer, Note, Question};
 use tracing_subscriber::EnvFilter;
 
 /// Form of the log.
@@ -26,28 +23,4 @@ pub(crate) fn start(form: Form, level: &str) -> Result<(), String> {
         Form::Json => log.json().try_init(),
     };
     started.map_err(|error| error.to_string())
-}
-
-/// Lets everybody in and logs who comes and goes.
-#[derive(Debug, Default)]
-pub(crate) struct LogClients(AllowAll);
-
-impl Authenticator for LogClients {
-    fn answer(&mut self, question: &Question) -> Answer {
-        self.0.answer(question)
-    }
-
-    fn note(&mut self, note: &Note) {
-        match note {
-            Note::Connected { conn, client_id, version, session_present } => {
-                tracing::info!(conn = conn.slot(), client = ?client_id, ?version, session_present, "client connected");
-            }
-            Note::Disconnected { conn, client_id, reason, detail } => {
-                let (conn, reason) = (conn.slot(), reason.name());
-                tracing::info!(conn, client = ?client_id, reason, detail = ?detail, "client disconnected");
-            }
-            Note::SessionEnded { client_id } => tracing::debug!(client = ?client_id, "session ended"),
-            _ => {}
-        }
-    }
 }

@@ -4,7 +4,8 @@ mod log;
 
 use clap::Parser;
 use metronome_tokio::host::config::ListenerConfig;
-use metronome_tokio::{Broker, BrokerConfig, BrokerHandle};
+use metronome_tokio::{AllowAll, Broker, BrokerConfig, BrokerHandle};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -64,7 +65,7 @@ fn main() -> ExitCode {
     }
     // Everybody may come in: from this machine, or because the operator said so, which was checked above.
     config.allow_anonymous = true;
-    let broker = match Broker::builder().config(config).authenticator(log::LogClients::default()).start() {
+    let broker = match Broker::builder().config(config).authenticator(AllowAll).start() {
         Ok(broker) => broker,
         Err(error) => return fail(1, &error.to_string()),
     };
@@ -79,27 +80,35 @@ fn fail(code: u8, message: &str) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn greet(broker: &BrokerHandle, data_asked: bool) {
+/// Says where it listens, what it keeps, and what to type next.
+fn greet(broker: &BrokerHandle, data_asked: bool) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
     for address in broker.local_addrs() {
-        println!("listening on mqtt://{address}");
+        writeln!(out, "listening on mqtt://{address}")?;
     }
-    println!("keeping sessions, queued and retained messages in memory: they end with this process");
+    writeln!(out, "keeping sessions, queued and retained messages in memory: they end with this process")?;
     if data_asked {
-        println!("note: --data is accepted, but nothing is written there by this version");
+        writeln!(out, "note: --data is accepted, but nothing is written there by this version")?;
     }
-    println!("open-file limit {}", broker.open_file_limit());
+    writeln!(out, "open-file limit {}", broker.open_file_limit())?;
     if let Some(address) = broker.local_addrs().first() {
-        let (host, port) = (address.ip(), address.port());
-        println!("try:  mosquitto_sub -h {host} -p {port} -t 'hello/#' -v");
-        println!("      mosquitto_pub -h {host} -p {port} -t hello/world -m tick");
+        let port = address.port();
+        let host = match address.ip() {
+            ip if ip.is_unspecified() => "localhost".to_owned(),
+            ip => ip.to_string(),
+        };
+        writeln!(out, "try:  mosquitto_sub -h {host} -p {port} -t 'hello/#' -v")?;
+        writeln!(out, "      mosquitto_pub -h {host} -p {port} -t hello/world -m tick")?;
     }
+    out.flush()
 }
 
 fn serve(runtime: &Runtime, broker: &BrokerHandle, data_asked: bool) -> ExitCode {
     let Ok(mut signals) = runtime.block_on(async { Signals::new() }) else {
         return fail(1, "cannot start: no signal handlers to be had");
     };
-    greet(broker, data_asked);
+    // Nobody has to read it: a closed standard output is no reason to stop.
+    let _unread = greet(broker, data_asked);
     let asked_to_stop = runtime.block_on(async {
         tokio::select! {
             () = signals.next() => true,

@@ -4,16 +4,23 @@
 //! were ready in the same turn, and writes each connection once.
 
 use broker_engine::{ConnId, Time};
+use metronome_host::config::Linger;
 use metronome_host::{Driver, Flushed};
+use socket2::SockRef;
 use std::cell::{Cell, RefCell};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, Read};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 /// Bytes of the one read buffer that all connections share.
 const READ_BUFFER: usize = 64 << 10;
+
+/// Where readiness is told at edges, a read that does not fill the buffer has emptied the socket, and asking
+/// once more would be a wasted system call.
+const EDGES: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// A socket and what its task should know.
 #[derive(Debug)]
@@ -24,11 +31,21 @@ pub(crate) struct Socket {
     pub(crate) wake: Notify,
     /// Bytes wait for the socket to become writable.
     pub(crate) blocked: Cell<bool>,
+    /// The engine wants nothing read.
     pub(crate) paused: Cell<bool>,
-    /// Everything is written and the engine wants it closed.
-    pub(crate) finished: Cell<bool>,
+    pub(crate) end: Cell<End>,
+}
+
+/// How near its end a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Open,
+    /// The engine has forgotten it, and something is still unsent.
+    Closing,
+    /// Everything is written.
+    Written,
     /// The socket failed.
-    pub(crate) broken: Cell<bool>,
+    Broken,
 }
 
 /// What all tasks of the thread share.
@@ -44,10 +61,24 @@ pub(crate) struct Shared {
     /// Open connections, and who waits for there to be none.
     open: Cell<usize>,
     pub(crate) all_closed: Notify,
+    pub(crate) linger: Linger,
+    /// A task panicked.
+    pub(crate) failed: Notify,
+}
+
+/// Reports a panic of the task that holds it: the engine may be left half-way, so the broker must stop.
+pub(crate) struct Alarm(pub(crate) Rc<Shared>);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.failed.notify_one();
+        }
+    }
 }
 
 impl Shared {
-    pub(crate) fn new(driver: Driver) -> Rc<Self> {
+    pub(crate) fn new(driver: Driver, linger: Linger) -> Rc<Self> {
         Rc::new(Self {
             driver: RefCell::new(driver),
             sockets: RefCell::default(),
@@ -58,6 +89,8 @@ impl Shared {
             armed: Cell::new(Time::MAX),
             open: Cell::new(0),
             all_closed: Notify::new(),
+            linger,
+            failed: Notify::new(),
         })
     }
 
@@ -76,8 +109,7 @@ impl Shared {
             wake: Notify::new(),
             blocked: Cell::new(false),
             paused: Cell::new(false),
-            finished: Cell::new(false),
-            broken: Cell::new(false),
+            end: Cell::new(End::Open),
         });
         let mut sockets = self.sockets.borrow_mut();
         if sockets.len() <= id.slot() {
@@ -103,23 +135,25 @@ impl Shared {
     }
 
     /// Reads once and feeds the engine. `None` when there is nothing to read now, 0 at the end of the stream.
-    pub(crate) fn read(&self, socket: &Socket) -> Option<std::io::Result<usize>> {
+    pub(crate) fn read(&self, socket: &Socket) -> Option<io::Result<usize>> {
         let mut buffer = self.read_buffer.borrow_mut();
-        match socket.stream.try_read(&mut buffer) {
-            Ok(0) => Some(Ok(0)),
-            Ok(count) => {
-                self.driver.borrow_mut().received(self.now(), socket.id, &buffer[..count]);
-                Some(Ok(count))
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
-            Err(error) => Some(Err(error)),
+        let read = read_into(socket, &mut buffer);
+        if let Some(Ok(count @ 1..)) = read {
+            self.driver.borrow_mut().received(self.now(), socket.id, &buffer[..count]);
         }
+        read
+    }
+
+    /// Reads once and throws it away.
+    pub(crate) fn discard(&self, socket: &Socket) -> Option<io::Result<usize>> {
+        read_into(socket, &mut self.read_buffer.borrow_mut())
     }
 
     /// To be called whenever the driver was fed: sees to flushing and to the timer.
     pub(crate) fn fed(&self) {
-        let urgent = self.driver.borrow_mut().take_urgent();
-        if let Some(id) = urgent {
+        loop {
+            let urgent = self.driver.borrow_mut().next_urgent();
+            let Some(id) = urgent else { break };
             self.flush_one(id);
         }
         let driver = self.driver.borrow();
@@ -151,26 +185,26 @@ impl Shared {
     pub(crate) fn flush_one(&self, id: ConnId) {
         let Some(socket) = self.socket(id) else { return };
         let now = self.now();
-        let outcome =
-            self.driver.borrow_mut().flush(now, id, |slices| socket.stream.try_write_vectored(slices));
-        let was_blocked = socket.blocked.replace(outcome == Flushed::Blocked);
-        match outcome {
-            Flushed::Done => {}
-            Flushed::Blocked if was_blocked => {}
-            Flushed::Blocked => socket.wake.notify_one(),
-            Flushed::Close => {
-                socket.finished.set(true);
-                socket.wake.notify_one();
-            }
-            Flushed::Broken => {
-                socket.broken.set(true);
-                socket.wake.notify_one();
-            }
+        let mut driver = self.driver.borrow_mut();
+        let outcome = driver.flush(now, id, |slices| socket.stream.try_write_vectored(slices));
+        let closing = driver.is_closing(id);
+        drop(driver);
+        let blocked = outcome == Flushed::Blocked;
+        let end = match outcome {
+            Flushed::Close => End::Written,
+            Flushed::Broken => End::Broken,
+            Flushed::Blocked if closing => End::Closing,
+            Flushed::Done | Flushed::Blocked => socket.end.get(),
+        };
+        let was_blocked = socket.blocked.replace(blocked);
+        if socket.end.replace(end) != end || (blocked && !was_blocked) {
+            socket.wake.notify_one();
         }
     }
 
     /// The flushing task.
     pub(crate) async fn run_flusher(self: Rc<Self>) {
+        let _alarm = Alarm(Rc::clone(&self));
         loop {
             self.flush.notified().await;
             // A flush can lead to new output (a queue that drains), so it goes on until there is none.
@@ -185,6 +219,7 @@ impl Shared {
 
     /// The timer task.
     pub(crate) async fn run_timer(self: Rc<Self>) {
+        let _alarm = Alarm(Rc::clone(&self));
         loop {
             let deadline = self.driver.borrow().next_deadline();
             self.armed.set(deadline.map_or(Time::MAX, |deadline| deadline.at));
@@ -206,5 +241,23 @@ impl Shared {
                 }
             }
         }
+    }
+}
+
+fn read_into(socket: &Socket, buffer: &mut [u8]) -> Option<io::Result<usize>> {
+    let mut partial = 0;
+    let read = socket.stream.try_io(Interest::READABLE, || {
+        let count = (&*SockRef::from(&socket.stream)).read(buffer)?;
+        if EDGES && count > 0 && count < buffer.len() {
+            // Said to the runtime as "nothing more to read"; the end of the stream stays known to it.
+            partial = count;
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        Ok(count)
+    });
+    match read {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => (partial > 0).then_some(Ok(partial)),
+        Err(error) if error.kind() == ErrorKind::Interrupted => None,
+        read => Some(read),
     }
 }

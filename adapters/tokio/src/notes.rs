@@ -1,0 +1,42 @@
+//! What goes into the log about clients. Text that clients chose is escaped.
+
+use broker_engine::{Answer, Note, Question};
+use metronome_host::Authenticator;
+use std::net::SocketAddr;
+
+/// Logs what happens, and leaves decisions to another.
+pub(crate) struct Logged(pub(crate) Box<dyn Authenticator>);
+
+impl Authenticator for Logged {
+    fn answer(&mut self, question: &Question) -> Answer {
+        self.0.answer(question)
+    }
+
+    fn note(&mut self, note: &Note, peer: Option<SocketAddr>) {
+        log(note, peer);
+        self.0.note(note, peer);
+    }
+}
+
+fn log(note: &Note, peer: Option<SocketAddr>) {
+    let peer = peer.map(tracing::field::display);
+    match note {
+        Note::Connected { conn, client_id, version, session_present } => {
+            let (conn, session_present) = (conn.slot(), *session_present);
+            tracing::info!(conn, peer, client = ?client_id, ?version, session_present, "client connected");
+        }
+        Note::Disconnected { conn, client_id, reason, detail } if client_id.is_empty() => {
+            let (conn, reason) = (conn.slot(), reason.name());
+            tracing::info!(conn, peer, reason, ?detail, "connection refused");
+        }
+        Note::Disconnected { conn, client_id, reason, detail } => {
+            let (conn, reason) = (conn.slot(), reason.name());
+            tracing::info!(conn, peer, client = ?client_id, reason, ?detail, "client disconnected");
+        }
+        Note::SessionEnded { client_id } => tracing::debug!(client = ?client_id, "session ended"),
+        Note::MessageDropped { client_id, topic, reason } => {
+            tracing::debug!(client = ?client_id, ?topic, ?reason, "message dropped");
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,271 @@
+//! The `metronome` binary as a process: flags, exit codes, signals.
+
+mod common;
+
+use common::Client;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+struct Running {
+    child: Child,
+    address: SocketAddr,
+    greeting: String,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+fn metronome() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_metronome"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn start(mut command: Command) -> Running {
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut first = String::new();
+    lines.read_line(&mut first).unwrap();
+    let address = first.trim_end().strip_prefix("listening on mqtt://").expect(&first).parse().unwrap();
+    let mut greeting = first;
+    while !greeting.contains("mosquitto_pub") {
+        assert!(lines.read_line(&mut greeting).unwrap() > 0, "{greeting}");
+    }
+    Running { child, address, greeting }
+}
+
+fn start_on_free_port(flags: &[&str]) -> Running {
+    let mut command = metronome();
+    command.args(["--listen", "127.0.0.1:0"]).args(flags);
+    start(command)
+}
+
+impl Running {
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Exit code and standard error.
+    fn ended(&mut self) -> (Option<i32>, String) {
+        let began = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(began.elapsed() < Duration::from_secs(15), "still running");
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        let mut log = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        (status.code(), log)
+    }
+}
+
+fn run(flags: &[&str]) -> (Option<i32>, String) {
+    let Output { status, stdout, stderr } = metronome().args(flags).output().unwrap();
+    assert!(stdout.is_empty(), "{}", String::from_utf8_lossy(&stdout));
+    (status.code(), String::from_utf8(stderr).unwrap())
+}
+
+/// A file of its own for each call.
+fn file(text: &str) -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let path =
+        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{number}.toml", std::process::id()));
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn it_says_where_it_listens_what_it_keeps_and_what_to_type() {
+    let broker = start_on_free_port(&["--data", "somewhere"]);
+    for part in
+        ["in memory", "open-file limit", "mosquitto_sub", "--data is accepted, but nothing is written"]
+    {
+        assert!(broker.greeting.contains(part), "{}", broker.greeting);
+    }
+    assert!(broker.greeting.contains(&format!("-p {}", broker.address.port())));
+    Client::connect(broker.address, 5, "c");
+}
+
+#[test]
+fn an_address_may_name_its_transport() {
+    let mut command = metronome();
+    command.args(["--listen", "tcp://127.0.0.1:0", "--listen", "mqtt://127.0.0.1:0"]);
+    let broker = start(command);
+    assert_eq!(broker.greeting.matches("listening on mqtt://127.0.0.1:").count(), 2);
+}
+
+#[cfg(unix)]
+#[test]
+fn sigterm_and_sigint_say_goodbye_and_end_well() {
+    for (signal, form, escaped) in [("TERM", "text", r#""c\nx""#), ("INT", "json", r#"\"c\\nx\""#)] {
+        let mut broker = start_on_free_port(&["--log", form]);
+        let mut client = Client::connect(broker.address, 5, "c\nx");
+        broker.signal(signal);
+        let disconnect = client.packet();
+        assert_eq!((disconnect[0], disconnect[2]), (0xe0, 0x8b));
+        assert_eq!(client.try_packet(), None);
+        drop(client);
+        let (code, log) = broker.ended();
+        assert_eq!(code, Some(0), "{log}");
+        assert!(log.contains("client connected") && log.contains("client disconnected"), "{log}");
+        assert!(log.contains(escaped) && !log.contains("c\nx"), "client text is escaped: {log}");
+        assert_eq!(
+            log.lines().all(|line| line.starts_with('{') && line.ends_with('}')),
+            form == "json",
+            "{log}"
+        );
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_signal_does_not_wait_for_clients() {
+    let config = file("[linger]\ntime_ms = 60000\n");
+    let mut broker = start_on_free_port(&["--config", config.to_str().unwrap()]);
+    let mut stubborn = Client::connect(broker.address, 5, "stubborn");
+    let began = Instant::now();
+    broker.signal("TERM");
+    assert_eq!(stubborn.packet()[0], 0xe0);
+    broker.signal("TERM");
+    let (code, log) = broker.ended();
+    assert_eq!(code, Some(130), "{log}");
+    assert!(began.elapsed() < Duration::from_secs(4));
+}
+
+#[test]
+fn a_port_in_use_is_one_clear_line() {
+    let broker = start_on_free_port(&[]);
+    let (code, errors) = run(&["--listen", &broker.address.to_string()]);
+    let wanted =
+        format!("metronome: cannot listen on {}: the port is in use by another program\n", broker.address);
+    assert_eq!((code, errors), (Some(1), wanted));
+}
+
+#[test]
+fn bad_flags_are_refused_with_two() {
+    for (flags, part) in [
+        (&["--lisen", "x"][..], "--listen"),
+        (&["--listen", "nowhere"], "ADDRESS:PORT"),
+        (&["--listen", "tls://127.0.0.1:8883"], "not supported"),
+        (&["--listen", "ws://127.0.0.1:8080"], "not supported"),
+        (&["--listen", "wss://127.0.0.1:8080"], "not supported"),
+        (&["--listen", "unix:///run/m.sock"], "not supported"),
+        (&["--log", "xml"], "json"),
+        (&["--log-level", "a=b=c"], "--log-level"),
+        (&["--listen", "127.0.0.1:0", "--listen", "0.0.0.0:0"], "--allow-anonymous"),
+        (&["--listen", "[::]:0"], "--allow-anonymous"),
+    ] {
+        let (code, errors) = run(flags);
+        assert_eq!(code, Some(2), "{flags:?}: {errors}");
+        assert!(errors.contains(part), "{flags:?}: {errors}");
+    }
+}
+
+#[test]
+fn anonymous_access_from_everywhere_is_possible_when_asked_for() {
+    let mut command = metronome();
+    command.args(["--listen", "0.0.0.0:0", "--allow-anonymous"]);
+    let broker = start(command);
+    assert!(broker.greeting.contains("mosquitto_sub -h localhost"), "{}", broker.greeting);
+    Client::connect(([127, 0, 0, 1], broker.address.port()).into(), 4, "c");
+}
+
+#[test]
+fn a_bad_configuration_names_file_line_and_key() {
+    let path = file("[limits]\nrecieve_maximum = 3\n");
+    let (code, errors) = run(&["--config", path.to_str().unwrap()]);
+    assert_eq!(code, Some(2));
+    for part in [path.to_str().unwrap(), "line 2", "recieve_maximum"] {
+        assert!(errors.contains(part), "{errors}");
+    }
+    let (code, errors) = run(&["--config", "/does/not/exist.toml"]);
+    assert_eq!((code, errors.lines().count()), (Some(2), 1), "{errors}");
+}
+
+#[test]
+fn a_configuration_sets_listeners_and_limits() {
+    let path = file("[[listeners]]\naddress = \"127.0.0.1:0\"\n[limits]\nconnect_timeout_ms = 100\n");
+    let mut command = metronome();
+    command.args(["--config", path.to_str().unwrap()]);
+    let broker = start(command);
+    assert_eq!(Client::open(broker.address, 4).try_packet(), None);
+}
+
+#[test]
+fn help_and_version_end_well() {
+    for (flag, part) in [("--help", "Examples:"), ("--version", env!("CARGO_PKG_VERSION"))] {
+        let output = metronome().arg(flag).output().unwrap();
+        assert!(output.status.success());
+        assert!(String::from_utf8(output.stdout).unwrap().contains(part));
+    }
+}
+
+#[test]
+fn nobody_has_to_read_standard_output() {
+    let mut command = metronome();
+    command.args(["--listen", "127.0.0.1:0"]);
+    let mut child = command.spawn().unwrap();
+    drop(child.stdout.take());
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(child.try_wait().unwrap().is_none(), "it goes on");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn as_many_clients_as_files_allow_and_no_more() {
+    let mut command = Command::new("sh");
+    let script = format!("ulimit -n 84; exec {} --listen 127.0.0.1:0", env!("CARGO_BIN_EXE_metronome"));
+    command.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut broker = start(command);
+    assert!(broker.greeting.contains("open-file limit 84"), "{}", broker.greeting);
+    let mut clients: Vec<Client> =
+        (0..20).map(|n| Client::connect(broker.address, 4, &format!("c{n}"))).collect();
+    // Refused at once instead of left hanging.
+    for _ in 0..3 {
+        assert_eq!(Client::open(broker.address, 4).try_packet(), None);
+    }
+    for client in &mut clients {
+        client.send(&[0xc0, 0]);
+        assert_eq!(client.packet(), [0xd0, 0]);
+    }
+    clients.truncate(10);
+    std::thread::sleep(Duration::from_millis(100));
+    Client::connect(broker.address, 4, "later");
+    drop(clients);
+    broker.signal("TERM");
+    let (code, log) = broker.ended();
+    assert_eq!(code, Some(0));
+    assert_eq!(log.matches("new ones are refused").count(), 1, "once for a burst: {log}");
+}
+
+#[cfg(unix)]
+#[test]
+fn strangers_take_at_most_half() {
+    let mut command = Command::new("sh");
+    let script = format!("ulimit -n 84; exec {} --listen 127.0.0.1:0", env!("CARGO_BIN_EXE_metronome"));
+    command.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let broker = start(command);
+    let mut strangers: Vec<Client> = (0..15).map(|_| Client::open(broker.address, 4)).collect();
+    let mut client = Client::open(broker.address, 4);
+    client.send(&common::connect(4, "c"));
+    client.stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    assert!(client.stream.peek(&mut [0]).is_err(), "waits, and is not closed");
+    strangers.truncate(4);
+    client.stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    assert_eq!(client.packet(), [0x20, 2, 0, 0]);
+}

@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# mosquitto_pub and mosquitto_sub: mosquitto.sh PORT
+set -euo pipefail
+port=$1
+passed=0
+pub() { timeout 10 mosquitto_pub -h 127.0.0.1 -p "$port" "$@"; }
+sub() { timeout 10 stdbuf -oL mosquitto_sub -h 127.0.0.1 -p "$port" "$@"; }
+# want NAME WANTED GOT
+want() {
+  if [ "$2" != "$3" ]; then printf 'FAILED %s\n  wanted: %s\n  got:    %s\n' "$1" "$2" "$3"; exit 1; fi
+  passed=$((passed + 1))
+}
+# Waits until a subscriber has said that its subscription is made, and forgets it for the next one.
+subscribed() { for _ in $(seq 100); do grep -q Subscribed "$1" 2>/dev/null && return; sleep 0.05; done; echo "no SUBACK"; exit 1; }
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+for version in mqttv31 mqttv311 mqttv5; do
+  for from in 0 1 2; do
+    for to in 0 1 2; do
+      sub -V "$version" -t "q/$version/+" -q "$to" -C 1 -d -F '>>%q %t %p' >"$work/out" &
+      subscriber=$!
+      subscribed "$work/out"
+      pub -V "$version" -t "q/$version/$from" -q "$from" -m "hello $from $to"
+      wait "$subscriber"
+      mv "$work/out" "$work/said"
+      lower=$((from < to ? from : to))
+      want "$version QoS $from to $to" ">>$lower q/$version/$from hello $from $to" "$(grep -a '^>>' "$work/said")"
+    done
+  done
+  pub -V "$version" -t "retained/$version" -r -m kept
+  want "$version retained" "1 kept" "$(sub -V "$version" -t "retained/$version" -C 1 -F '%r %p')"
+  pub -V "$version" -t "retained/$version" -r -n
+  want "$version retained cleared" "" "$(sub -V "$version" -t "retained/$version" -W 1 || true)"
+
+  sub -V "$version" -t "will/$version" -C 1 -d -F '>>%p' >"$work/out" &
+  watcher=$!
+  subscribed "$work/out"
+  stdbuf -oL mosquitto_sub -h 127.0.0.1 -p "$port" -V "$version" -t x -d --will-topic "will/$version" --will-payload lost >"$work/victim" &
+  victim=$!
+  subscribed "$work/victim"
+  kill -9 "$victim"
+  wait "$victim" 2>/dev/null || true
+  wait "$watcher"
+  mv "$work/out" "$work/said"
+  rm "$work/victim"
+  want "$version will" ">>lost" "$(grep -a '^>>' "$work/said")"
+
+  lasting=(-V "$version" -i "lasting-$version" -c -q 2 -t "offline/$version")
+  [ "$version" = mqttv5 ] && lasting+=(-x 600)
+  sub "${lasting[@]}" -E
+  for number in 1 2 3; do pub -V "$version" -t "offline/$version" -q 2 -m "$number"; done
+  want "$version queued while offline" "1 2 3" "$(sub "${lasting[@]}" -C 3 | tr '\n' ' ' | sed 's/ $//')"
+done
+
+sub -V mqttv5 -t props -C 1 -d -F '>>%C %R %D %P' >"$work/out" &
+subscriber=$!
+subscribed "$work/out"
+pub -V mqttv5 -t props -m x -D publish content-type text/plain -D publish response-topic answer \
+  -D publish correlation-data 42 -D publish user-property name value
+wait "$subscriber"
+mv "$work/out" "$work/said"
+want "properties" ">>text/plain answer 42 name:value" "$(grep -a '^>>' "$work/said")"
+
+head -c 1048576 /dev/urandom >"$work/large"
+for qos in 0 1 2; do
+  sub -V mqttv5 -t "large/$qos" -q "$qos" -C 1 -N >"$work/got" &
+  subscriber=$!
+  sleep 0.5
+  pub -V mqttv5 -t "large/$qos" -q "$qos" -f "$work/large"
+  wait "$subscriber"
+  want "1 MiB at QoS $qos" "$(sha256sum <"$work/large")" "$(sha256sum <"$work/got")"
+done
+echo "$passed passed, 0 failed"
