@@ -458,3 +458,28 @@ fn nothing_is_left_when_all_are_gone() {
     assert_eq!(left, (0, 0, 0, 0, 0));
     assert_eq!((view.filters(), view.timers(), view.message_bytes(), view.input_bytes()), ((0, 0), 0, 0, 0));
 }
+
+/// Reads that were paused for a slow socket resume when it drained, also if a packet was parked meanwhile.
+#[test]
+fn reads_resume_when_every_reason_to_pause_has_passed() {
+    let mut world = World::new(Config { interest: Interest::SUBSCRIBE, ..Config::default() });
+    let client = world.client(Version::V5, "c");
+    world.hold_questions = true;
+    world.subscribe_with(client, "t", SubscribeOptions::default(), None);
+    world.handle(Input::Backlog { conn: client, unsent: 300 << 10 });
+    assert!(world.paused.contains(&client));
+    world.handle(Input::Backlog { conn: client, unsent: 0 });
+    assert!(world.paused.contains(&client), "the answer is still awaited");
+    world.answer(Answer::Allow);
+    assert!(world.paused.is_empty());
+    // A client that floods while its packet waits is paused, and goes on afterwards.
+    world.subscribe_with(client, "u", SubscribeOptions::default(), None);
+    for _ in 0..9000 {
+        world.send(client, &Packet::PingReq);
+    }
+    assert!(world.paused.contains(&client));
+    world.take(client);
+    world.answer(Answer::Allow);
+    assert!(world.paused.is_empty());
+    assert_eq!(world.take(client).len(), 9001);
+}

@@ -77,7 +77,7 @@ impl Engine {
     /// Handles what has waited in the connection's input buffer.
     pub(crate) fn resume_input(&mut self, id: ConnId, out: &mut Outbox) {
         let Some(conn) = self.conn_mut(id) else { return };
-        if conn.parked.is_some() || conn.input.is_empty() {
+        if conn.parked.is_some() {
             return;
         }
         let mut input = core::mem::take(&mut conn.input);
@@ -87,7 +87,8 @@ impl Engine {
                 input.drain(..used);
                 conn.input = input;
             }
-            if conn.parked.is_none() && conn.paused && !conn.egress.congested {
+            // Also with nothing to handle: reads may have been paused for another reason that has passed.
+            if conn.parked.is_none() && !conn.egress.congested {
                 self.set_paused(id, false, out);
             }
         }

@@ -2,7 +2,7 @@
 #![allow(dead_code, unreachable_pub)] // Shared by several test programs, each of which uses its part.
 
 use broker_engine::{
-    Answer, Call, CloseCause, Config, ConnId, ConnIds, DropReason, Engine, HashKey, Input, ListenerId,
+    Answer, Call, CloseCause, Config, ConnId, ConnIds, DropReason, Engine, Flow, HashKey, Input, ListenerId,
     Outbox, Seed, Time, Wire,
 };
 use mqtt_proto::{
@@ -10,7 +10,7 @@ use mqtt_proto::{
     PacketId, Publish, PublishProperties, QoS, ReasonCode, Subscribe, SubscribeFilters, SubscribeOptions,
     TopicName, Unsubscribe, UnsubscribeFilters, UserProperties, Version,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Engine, clock and what every client has received and not been asked for yet.
 pub struct World {
@@ -20,6 +20,8 @@ pub struct World {
     versions: BTreeMap<ConnId, Version>,
     inboxes: BTreeMap<ConnId, Vec<u8>>,
     closed: BTreeMap<ConnId, bool>,
+    /// Clients whose reads are paused.
+    pub paused: BTreeSet<ConnId>,
     /// Questions are kept here instead of being allowed at once.
     pub hold_questions: bool,
     pub questions: Vec<Call>,
@@ -34,6 +36,7 @@ impl World {
             versions: BTreeMap::new(),
             inboxes: BTreeMap::new(),
             closed: BTreeMap::new(),
+            paused: BTreeSet::new(),
             hold_questions: false,
             questions: Vec::new(),
         }
@@ -55,6 +58,13 @@ impl World {
                     .iter()
                     .any(|wire| matches!(wire, Wire::Close { conn } if !self.versions.contains_key(conn)))
             );
+            for wire in &out.wire {
+                match wire {
+                    Wire::Flow { conn, flow: Flow::Pause } => assert!(self.paused.insert(*conn)),
+                    Wire::Flow { conn, flow: Flow::Resume } => assert!(self.paused.remove(conn)),
+                    _ => {}
+                }
+            }
             let calls = std::mem::take(&mut out.calls);
             let stored = out.stores.last().map(|(seq, _)| *seq);
             out.clear();
