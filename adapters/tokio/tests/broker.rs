@@ -4,7 +4,7 @@ mod common;
 
 use common::{Client, connect, packet, publish};
 use metronome_tokio::host::config::Linger;
-use metronome_tokio::host::engine::{CommandPublish, Config, mqtt_proto::QoS};
+use metronome_tokio::host::engine::{Answer, CommandPublish, Config, Question, mqtt_proto::QoS};
 use metronome_tokio::{AllowAll, Authenticator, Broker, BrokerConfig, BrokerHandle, DenyAll, PublishError};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -294,6 +294,25 @@ fn a_handle_works_inside_somebody_elses_runtime() {
         broker.shutdown(Duration::from_secs(1));
         broker.stopped().await;
     });
+}
+
+/// Has a bug.
+struct Panics;
+
+impl Authenticator for Panics {
+    fn answer(&mut self, _: &Question) -> Answer {
+        panic!("this is the test's panic");
+    }
+}
+
+#[test]
+fn a_panic_stops_the_broker_instead_of_leaving_it_half_alive() {
+    let (broker, address) = start_with(BrokerConfig::default(), Panics);
+    let mut client = Client::open(address, 4);
+    client.send(&connect(4, "c"));
+    assert_eq!(client.try_packet(), None);
+    eventually("stopped", || broker.stats().is_none());
+    broker.shutdown(Duration::from_secs(1));
 }
 
 #[test]

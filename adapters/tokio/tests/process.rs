@@ -214,12 +214,17 @@ fn help_and_version_end_well() {
 }
 
 #[test]
-fn nobody_has_to_read_standard_output() {
+fn nobody_has_to_read_greeting_or_log() {
+    let mut broker = start_on_free_port(&["--log-level", "trace"]);
+    drop(broker.child.stderr.take());
+    for _ in 0..3 {
+        Client::connect(broker.address, 4, "c");
+    }
     let mut command = metronome();
     command.args(["--listen", "127.0.0.1:0"]);
     let mut child = command.spawn().unwrap();
     drop(child.stdout.take());
-    std::thread::sleep(Duration::from_millis(500));
+    std::thread::sleep(Duration::from_millis(300));
     assert!(child.try_wait().unwrap().is_none(), "it goes on");
     child.kill().unwrap();
     child.wait().unwrap();
