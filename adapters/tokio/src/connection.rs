@@ -4,9 +4,11 @@
 use crate::turn::{Alarm, End, Shared, Socket};
 use broker_engine::CloseCause;
 use socket2::SockRef;
+use std::future::poll_fn;
 use std::net::Shutdown;
 use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use tokio::io::Interest;
 use tokio::time::timeout;
 
@@ -16,7 +18,7 @@ const READS_PER_TURN: usize = 4;
 /// Runs a connection from accept to close.
 pub(crate) async fn run(shared: Rc<Shared>, socket: Rc<Socket>) {
     let _alarm = Alarm(Rc::clone(&shared));
-    match serve(&shared, &socket).await {
+    match poll_fn(|context| poll_serve(&shared, &socket, context)).await {
         Some(cause) => {
             if cause == CloseCause::PeerClosed {
                 // It may only have ended its own direction; answers to its last packets still count.
@@ -31,42 +33,60 @@ pub(crate) async fn run(shared: Rc<Shared>, socket: Rc<Socket>) {
     shared.remove(socket.id);
 }
 
-/// Reads and lets be written until the end; `Some` when the transport ended by itself.
-async fn serve(shared: &Shared, socket: &Socket) -> Option<CloseCause> {
+/// Reads and lets be written until the end; `Some` when the transport ended by itself. Polled by hand, because the
+/// state of this wait is what every idle connection costs.
+fn poll_serve(shared: &Shared, socket: &Socket, context: &mut Context<'_>) -> Poll<Option<CloseCause>> {
     while socket.end.get() == End::Open {
-        let interest = match (socket.paused.get(), socket.blocked.get()) {
-            (false, false) => Interest::READABLE,
-            (false, true) => Interest::READABLE | Interest::WRITABLE,
-            (true, true) => Interest::WRITABLE,
-            (true, false) => {
-                socket.wake.notified().await;
-                continue;
+        let mut went_on = false;
+        if socket.blocked.get() {
+            match socket.stream.poll_write_ready(context) {
+                Poll::Pending => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(Some(CloseCause::Fault)),
+                Poll::Ready(Ok(())) => {
+                    shared.flush_one(socket.id);
+                    shared.fed();
+                    went_on = true;
+                }
             }
-        };
-        let ready = tokio::select! {
-            ready = socket.stream.ready(interest) => ready,
-            () = socket.wake.notified() => continue,
-        };
-        let Ok(ready) = ready else { return Some(CloseCause::Fault) };
-        if ready.is_writable() && socket.blocked.get() {
-            shared.flush_one(socket.id);
-            shared.fed();
         }
-        if ready.is_readable() {
-            for _ in 0..READS_PER_TURN {
-                if socket.paused.get() || socket.end.get() != End::Open {
-                    break;
-                }
-                match shared.read(socket) {
-                    None => break,
-                    Some(Ok(0)) => return Some(CloseCause::PeerClosed),
-                    Some(Err(_)) => return Some(CloseCause::Fault),
-                    Some(Ok(_)) => shared.fed(),
-                }
+        if !socket.paused.get() && socket.end.get() == End::Open {
+            match socket.stream.poll_read_ready(context) {
+                Poll::Pending => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(Some(CloseCause::Fault)),
+                Poll::Ready(Ok(())) => match read_some(shared, socket) {
+                    ControlFlow::Break(cause) => return Poll::Ready(Some(cause)),
+                    ControlFlow::Continue(Emptied(true)) => went_on = true,
+                    ControlFlow::Continue(Emptied(false)) => {
+                        context.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                },
             }
+        }
+        if !went_on {
+            socket.wait(context);
+            return Poll::Pending;
         }
     }
-    None
+    Poll::Ready(None)
+}
+
+/// Is there nothing more to read for now?
+struct Emptied(bool);
+
+fn read_some(shared: &Shared, socket: &Socket) -> ControlFlow<CloseCause, Emptied> {
+    for _ in 0..READS_PER_TURN {
+        if socket.paused.get() || socket.end.get() != End::Open {
+            return ControlFlow::Continue(Emptied(true));
+        }
+        match shared.read(socket) {
+            None => return ControlFlow::Continue(Emptied(true)),
+            Some(Ok(0)) => return ControlFlow::Break(CloseCause::PeerClosed),
+            Some(Err(_)) => return ControlFlow::Break(CloseCause::Fault),
+            Some(Ok(_)) => shared.fed(),
+        }
+    }
+    ControlFlow::Continue(Emptied(false))
 }
 
 /// Closes a connection that the engine has done with: lets the client take what is unsent, says that nothing

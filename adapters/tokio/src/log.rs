@@ -16,8 +16,9 @@ pub(crate) enum Form {
 pub(crate) fn start(form: Form, level: &str) -> Result<(), String> {
     let filter = EnvFilter::try_new(level)
         .map_err(|error| format!("--log-level {level:?}: {error}; use error, warn, info, debug or trace"))?;
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // When nobody reads the log any more, the broker goes on; complaining about it there would be a panic.
+    let log = log.with_target(false).log_internal_errors(false);
     let started = match form {
         Form::Text => log.with_ansi(false).try_init(),
         Form::Json => log.json().try_init(),

@@ -76,7 +76,8 @@ fn main() -> ExitCode {
 }
 
 fn fail(code: u8, message: &str) -> ExitCode {
-    eprintln!("metronome: {message}");
+    // With standard error closed, the exit code has to do.
+    let _unread = writeln!(std::io::stderr(), "metronome: {message}");
     ExitCode::from(code)
 }
 
