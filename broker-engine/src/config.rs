@@ -46,6 +46,10 @@ pub struct Config {
     pub max_queued_messages: u32,
     /// Bytes that wait for one session. Default 8 MiB.
     pub max_queued_bytes: u32,
+    /// Messages of one queue that stay in memory where a store keeps the rest. Default 256.
+    pub queue_window_messages: u32,
+    /// Bytes of one queue that stay in memory where a store keeps the rest. Default 1 MiB.
+    pub queue_window_bytes: u32,
     /// What gives way when a queue is full. Default: the oldest.
     pub queue_full: QueueFull,
     /// Keep QoS 0 messages for sessions that are offline. Default no.
@@ -140,6 +144,8 @@ impl Default for Config {
             max_inflight: 1024,
             max_queued_messages: 1000,
             max_queued_bytes: 8 << 20,
+            queue_window_messages: 256,
+            queue_window_bytes: 1 << 20,
             queue_full: QueueFull::DropOldest,
             queue_qos0_offline: false,
             egress_high: 256 << 10,

@@ -29,11 +29,13 @@ pub enum DropReason {
     HookDropped,
     /// An operator dropped it.
     AdminDropped,
+    /// The store could not give it back.
+    StoreLost,
 }
 
 impl DropReason {
     /// All of them, in the order of [`Counters::dropped`].
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Expired,
         Self::QueueFull,
         Self::QuotaBytes,
@@ -46,6 +48,7 @@ impl DropReason {
         Self::SharedNoMember,
         Self::HookDropped,
         Self::AdminDropped,
+        Self::StoreLost,
     ];
 }
 
@@ -69,7 +72,7 @@ pub struct Counters {
     /// Deliveries finished: QoS 0 emitted, QoS 1 and 2 acknowledged.
     pub completed: u64,
     /// Deliveries given up, by [`DropReason`].
-    pub dropped: [u64; 12],
+    pub dropped: [u64; 13],
     /// Clients accepted.
     pub connects: u64,
     /// CONNECTs refused.
@@ -103,8 +106,12 @@ impl Counters {
     }
 
     pub(crate) fn drop_one(&mut self, reason: DropReason) {
-        if let Some(count) = self.dropped.get_mut(reason as usize) {
-            *count += 1;
+        self.drop_many(reason, 1);
+    }
+
+    pub(crate) fn drop_many(&mut self, reason: DropReason, count: usize) {
+        if let Some(total) = self.dropped.get_mut(reason as usize) {
+            *total += count as u64;
         }
     }
 }

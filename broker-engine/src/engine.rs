@@ -101,6 +101,7 @@ impl Engine {
             Input::Reply { call, answer } => self.replied(call, answer, out),
             Input::Stored { upto } => self.stored(upto, out),
             Input::StoreFailed { seq } => self.store_failed(seq, out),
+            Input::Loaded { fetch, deliveries } => self.loaded(fetch, &deliveries, out),
             Input::WallClock(_) | Input::Tick => {}
             Input::Command(command) => self.command(command, out),
         }
@@ -179,11 +180,21 @@ impl Engine {
     fn stored(&mut self, upto: StoreSeq, out: &mut Outbox) {
         for (conn, frame) in self.gates.open(upto) {
             self.send_now(conn, &frame, out);
+            self.greeted(conn, out);
         }
+    }
+
+    /// A frame left its gate; if it was CONNACK, the rest may follow.
+    fn greeted(&mut self, id: ConnId, out: &mut Outbox) {
+        let Some(conn) = self.conn_mut(id).filter(|conn| !conn.is_greeted()) else { return };
+        conn.parked = None;
+        self.drain(id, out);
+        self.resume_input(id, out);
     }
 
     /// Nothing after the failed operation is ever acknowledged; the clients it concerns are told.
     fn store_failed(&mut self, seq: StoreSeq, out: &mut Outbox) {
+        self.fetches_failed(seq);
         for conn in self.gates.fail(seq) {
             self.close(
                 conn,

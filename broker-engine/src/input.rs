@@ -2,7 +2,7 @@
 
 use crate::hooks::Answer;
 use crate::ids::{CallId, ConnId, ListenerId};
-use crate::storage::StoreSeq;
+use crate::storage::{StoreSeq, StoredDelivery};
 use alloc::{string::String, vec::Vec};
 use bytes::Bytes;
 use core::net::SocketAddr;
@@ -59,6 +59,13 @@ pub enum Input<'a> {
     StoreFailed {
         /// The first operation that was not kept.
         seq: StoreSeq,
+    },
+    /// A page of a queue, as [`crate::StoreOp::Fetch`] asked for it. An empty one says that nothing is there.
+    Loaded {
+        /// Number of the question.
+        fetch: StoreSeq,
+        /// In order of position, none before the one asked for.
+        deliveries: Vec<StoredDelivery>,
     },
     /// Wall clock, Unix microseconds, where facts that outlive the process are stored.
     WallClock(u64),

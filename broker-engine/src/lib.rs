@@ -62,6 +62,6 @@ pub use input::{CloseCause, Command, CommandPublish, Input};
 pub use mqtt_proto;
 pub use outbox::{Flow, Frame, Outbox, SHARED_PAYLOAD, Target, Wire, patch_packet_id};
 pub use snapshot::RestoreError;
-pub use storage::{StoreOp, StoreSeq};
+pub use storage::{MemoryStore, StoreOp, StoreSeq, StoredDelivery};
 pub use time::{Deadline, DeadlineReason, Time};
 pub use view::{SessionView, View};

@@ -117,7 +117,7 @@ impl Engine {
     pub(crate) fn referenced_messages(&self) -> u64 {
         let sessions = self.sessions.iter().map(|(_, session)| {
             let sent = session.inflight.iter().filter(|sent| sent.holds_message()).count();
-            (session.queue.len() + sent) as u64
+            (session.queue.in_memory() + sent) as u64
         });
         sessions.sum::<u64>() + self.retained.len() as u64 + u64::from(self.jobs)
     }

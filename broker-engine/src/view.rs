@@ -160,9 +160,14 @@ impl<'a> SessionView<'a> {
         self.session.queue.len()
     }
 
+    /// Those of them that wait in the store alone.
+    pub fn paged(&self) -> usize {
+        self.session.queue.paged()
+    }
+
     /// Bytes of the deliveries that wait.
     pub fn queued_bytes(&self) -> u64 {
-        self.session.queue_bytes
+        self.session.queue.bytes()
     }
 
     /// Deliveries sent and not acknowledged.

@@ -1,7 +1,8 @@
 //! Laws that hold for every sequence of inputs.
 
 use broker_engine::{
-    Answer, CloseCause, Config, ConnId, ConnIds, Engine, HashKey, Input, ListenerId, Outbox, Seed, Time, Wire,
+    Answer, CloseCause, Config, ConnId, ConnIds, Durability, Engine, HashKey, Input, ListenerId, MemoryStore,
+    Outbox, Seed, Time, Wire,
 };
 use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 use mqtt_proto::{
@@ -52,12 +53,15 @@ fn config() -> Config {
         work_per_call: 3,
         max_session_expiry: 6,
         match_cache_entries: 2,
+        durability: Durability::Durable,
+        queue_window_messages: 1,
         ..Config::default()
     }
 }
 
 struct Run {
     engine: Engine,
+    store: MemoryStore,
     ids: ConnIds,
     conns: [Option<(ConnId, Version)>; CLIENTS],
     now: u64,
@@ -68,8 +72,19 @@ struct Run {
 
 impl Run {
     fn new(hash_key: HashKey, chunk: usize) -> Self {
-        let engine = Engine::new(config(), Seed(3), hash_key);
-        Self { engine, ids: ConnIds::new(), conns: [None; CLIENTS], now: 0, chunk, output: Vec::new() }
+        Self::with(config(), hash_key, chunk)
+    }
+
+    fn with(config: Config, hash_key: HashKey, chunk: usize) -> Self {
+        Self {
+            engine: Engine::new(config, Seed(3), hash_key),
+            store: MemoryStore::new(),
+            ids: ConnIds::new(),
+            conns: [None; CLIENTS],
+            now: 0,
+            chunk,
+            output: Vec::new(),
+        }
     }
 
     fn handle(&mut self, input: Input<'_>) {
@@ -94,11 +109,17 @@ impl Run {
                     self.ids.release(*conn);
                 }
             }
-            let calls = std::mem::take(&mut out.calls);
+            let (calls, stores) = (std::mem::take(&mut out.calls), std::mem::take(&mut out.stores));
             out.clear();
+            let now = Time::from_micros(self.now);
             for call in calls {
-                let input = Input::Reply { call: call.id, answer: Answer::Allow };
-                self.engine.handle(Time::from_micros(self.now), input, &mut out);
+                self.engine.handle(now, Input::Reply { call: call.id, answer: Answer::Allow }, &mut out);
+            }
+            for (seq, op) in stores {
+                if let Some(deliveries) = self.store.apply(now, op) {
+                    self.engine.handle(now, Input::Loaded { fetch: seq, deliveries }, &mut out);
+                }
+                self.engine.handle(now, Input::Stored { upto: seq }, &mut out);
             }
         }
         self.engine.view().verify().expect("accounts add up");
@@ -260,6 +281,26 @@ proptest! {
             one.step(step);
             two.step(step);
             prop_assert_eq!(by_connection(&one.output), by_connection(&two.output));
+        }
+    }
+
+    /// Where the rest of a queue waits makes no difference to anybody.
+    #[test]
+    fn paged_queues_deliver_the_same(steps in prop::collection::vec(step(), 1..120), window in 1..4_u32) {
+        // Acknowledgements do not wait, or they would come later than without a store.
+        let durability = Durability::Async;
+        let roomy = Config { max_queued_messages: 1000, queue_window_messages: window, durability, ..config() };
+        let memory = Config { durability: Durability::Memory, ..roomy.clone() };
+        let mut paged = Run::with(roomy, HashKey([0, 0]), 1000);
+        let mut whole = Run::with(memory, HashKey([0, 0]), 1000);
+        for step in &steps {
+            paged.step(step);
+            whole.step(step);
+            prop_assert_eq!(by_connection(&paged.output), by_connection(&whole.output));
+            prop_assert_eq!(paged.engine.view().counters().dropped, whole.engine.view().counters().dropped);
+            for (one, two) in paged.engine.view().each_session().zip(whole.engine.view().each_session()) {
+                prop_assert_eq!((one.queued(), one.queued_bytes()), (two.queued(), two.queued_bytes()));
+            }
         }
     }
 

@@ -439,6 +439,33 @@ fn acknowledgements_wait_for_the_store() {
     assert_eq!(sent, b"\x40\x02\x00\x01\x40\x03\x00\x02\x10");
 }
 
+/// CONNACK is the first packet also when it waits for the store [MQTT-3.2.0-1].
+#[test]
+fn nothing_overtakes_a_connack_that_waits() {
+    let mut world = World::new(Config { durability: Durability::Durable, ..Config::default() });
+    let subscriber = world.persistent(Version::V5, "s");
+    world.subscribe(subscriber, "t", AtLeastOnce);
+    world.cut(subscriber);
+    let publisher = world.client(Version::V5, "p");
+    world.publish(publisher, "t", "m", AtLeastOnce, 1);
+    world.hold_stored = true;
+    let again = world.connect_with(&lasting(Version::V5, "s"));
+    world.send(again, &Packet::PingReq);
+    world.publish(publisher, "t", "live", AtMostOnce, 0);
+    world.expect(again, &[]);
+    world.release_stored();
+    world.expect(again, &["CONNACK Success present", "PUBLISH q1 #1 t m", "PINGRESP"]);
+
+    // A farewell meanwhile is said in CONNACK, as far as that has the reason.
+    world.hold_stored = true;
+    let taken = world.connect_with(&lasting(Version::V5, "s"));
+    world.expect(again, &["DISCONNECT Session taken over", "closed"]);
+    let last = world.connect_with(&lasting(Version::V5, "s"));
+    world.expect(taken, &["CONNACK Unspecified error", "closed"]);
+    world.handle(Input::Command(Command::Shutdown));
+    world.expect(last, &["CONNACK Server unavailable", "closed"]);
+}
+
 #[test]
 fn nothing_is_left_when_all_are_gone() {
     let mut world = world();

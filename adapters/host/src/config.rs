@@ -1,6 +1,6 @@
 //! The configuration file: listeners and limits.
 
-use broker_engine::Config;
+use broker_engine::{Config, Durability};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::SocketAddr;
@@ -118,6 +118,11 @@ impl BrokerConfig {
                 limits.egress_low, limits.egress_high
             )));
         }
+        if limits.durability != Durability::Memory {
+            return Err(ConfigError(
+                "limits.durability can only be \"memory\": there is no durable store yet".to_owned(),
+            ));
+        }
         Ok(())
     }
 
@@ -197,6 +202,8 @@ mod tests {
         assert_eq!(error, "limits.receive_maximum must not be 0");
         assert_eq!(parse("[linger]\ntime_ms = 5\n").unwrap().linger.bytes, 64 << 10);
         assert!(parse("[linger]\nbytes = -1\n").is_err());
+        let error = parse("[limits]\ndurability = \"durable\"\n").unwrap_err();
+        assert!(error.contains("limits.durability"), "{error}");
     }
 
     #[test]

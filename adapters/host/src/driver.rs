@@ -8,8 +8,8 @@
 use crate::hooks::Authenticator;
 use crate::write_buffer::{Pool, WriteBuffer};
 use broker_engine::{
-    CloseCause, Command, ConnId, ConnIds, Deadline, Engine, Flow, Input, ListenerId, Note, Outbox, Time,
-    View, Wire, patch_packet_id,
+    CloseCause, Command, ConnId, ConnIds, Deadline, Engine, Flow, Input, ListenerId, MemoryStore, Note,
+    Outbox, Time, View, Wire, patch_packet_id,
 };
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
@@ -73,6 +73,8 @@ pub struct Driver {
     strangers: usize,
     pool: Pool,
     authenticator: Box<dyn Authenticator>,
+    /// Keeps what the engine may ask back; a durable one takes its place.
+    store: MemoryStore,
 }
 
 impl std::fmt::Debug for Driver {
@@ -95,6 +97,7 @@ impl Driver {
             strangers: 0,
             pool: Pool::default(),
             authenticator,
+            store: MemoryStore::new(),
         }
     }
 
@@ -258,15 +261,20 @@ impl Driver {
         // Answers lead to further outputs, which may hold further questions.
         while !out.is_empty() {
             self.carry_out(&mut out);
-            let upto = out.stores.last().map(|(seq, _)| *seq);
-            let calls = std::mem::take(&mut out.calls);
+            let (calls, stores) = (std::mem::take(&mut out.calls), std::mem::take(&mut out.stores));
             out.clear();
             for call in calls {
                 let answer = self.authenticator.answer(&call.question);
                 self.engine.handle(now, Input::Reply { call: call.id, answer }, &mut out);
             }
+            let upto = stores.last().map(|(seq, _)| *seq);
+            for (seq, op) in stores {
+                if let Some(deliveries) = self.store.apply(now, op) {
+                    self.engine.handle(now, Input::Loaded { fetch: seq, deliveries }, &mut out);
+                }
+            }
             if let Some(upto) = upto {
-                // Nothing is stored yet: memory keeps it as well as it keeps the rest.
+                // One batch, kept as one.
                 self.engine.handle(now, Input::Stored { upto }, &mut out);
             }
         }

@@ -1,8 +1,8 @@
 //! The driver's policies, with sockets played by closures.
 
 use broker_engine::{
-    Answer, CloseCause, Command, Config, ConnId, Engine, HashKey, Interest, ListenerId, Note, Question, Seed,
-    Time,
+    Answer, CloseCause, Command, Config, ConnId, Durability, Engine, HashKey, Interest, ListenerId, Note,
+    Question, Seed, Time,
 };
 use metronome_host::{AllowAll, Authenticator, DenyAll, Driver, Flushed};
 use std::io::{self, ErrorKind, IoSlice};
@@ -98,6 +98,32 @@ fn one_turn_names_a_connection_once_and_writes_it_once() {
     });
     assert_eq!((outcome, count), (Flushed::Done, 1));
     assert_eq!(bytes, [publish(b't', b"1"), publish(b't', b"2"), publish(b't', b"3")].concat());
+}
+
+/// The rest of a long queue comes back from the driver's store, in order, without anybody asking again.
+#[test]
+fn a_long_queue_comes_back_from_the_store() {
+    let config = Config { durability: Durability::Durable, queue_window_messages: 1, ..Config::default() };
+    let engine = Engine::new(config, Seed(1), HashKey([1, 2]));
+    let mut driver = Driver::new(engine, Box::new(AllowAll));
+    // A CONNECT without Clean Session.
+    let lasting = [0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, 0, 0, 0, 0, 1, b'r'];
+    let reader = open(&mut driver);
+    driver.received(NOW, reader, &lasting);
+    assert_eq!(take(&mut driver, reader), [0x20, 2, 0, 0]);
+    subscribe(&mut driver, reader, b't', 1);
+    driver.closed(NOW, reader, CloseCause::Fault);
+    let writer = connect(&mut driver, b'w');
+    for id in 1..=4 {
+        driver.received(NOW, writer, &[0x32, 6, 0, 1, b't', 0, id, id]);
+        assert_eq!(take(&mut driver, writer), [0x40, 2, 0, id]);
+    }
+    assert_eq!(driver.view().messages(), 1, "three of them are in the store alone");
+    let again = open(&mut driver);
+    driver.received(NOW, again, &lasting);
+    let mut wanted = vec![0x20, 2, 1, 0];
+    wanted.extend((1..=4).flat_map(|id| [0x32, 6, 0, 1, b't', 0, id, id]));
+    assert_eq!(take(&mut driver, again), wanted);
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn order_holds_across_many_small_and_large_messages() {
         }
     }
     drop(writer.join().unwrap());
-    assert_eq!(broker.stats().unwrap().counters.dropped, [0; 12]);
+    assert_eq!(broker.stats().unwrap().counters.dropped.iter().sum::<u64>(), 0);
 }
 
 #[test]

@@ -126,7 +126,7 @@ impl Engine {
         if !self.gates.is_on() {
             return;
         }
-        if let Some(session) = self.sessions.get(key).filter(|session| session.is_persistent()) {
+        if let Some(session) = self.sessions.get(key).filter(|session| session.is_stored()) {
             let op = op(session.client_id.to_string());
             self.gates.emit(op);
         }
@@ -139,7 +139,7 @@ impl Engine {
         }
         if let Some(session) = self.sessions.get(key) {
             let client_id = session.client_id.to_string();
-            let op = if session.is_persistent() {
+            let op = if session.is_stored() {
                 let username = session.username.as_deref().map(ToString::to_string);
                 StoreOp::PutSession { client_id, expiry: session.expiry, username }
             } else {

@@ -7,7 +7,8 @@ use crate::ids::ConnId;
 use crate::outbox::{Outbox, Wire};
 use alloc::string::{String, ToString};
 use mqtt_proto::{
-    ConnAck, ConnAckProperties, DecodeError, Disconnect, DisconnectProperties, Packet, ReasonCode, Version,
+    ConnAck, ConnAckProperties, DecodeError, Disconnect, DisconnectProperties, Packet, PacketType,
+    ReasonCode, Version,
 };
 
 /// Why a connection ends and what the client is told.
@@ -107,6 +108,8 @@ impl Engine {
         let Some(conn) = self.conn(id) else { return };
         let reason_string = conn.problem_information.then_some(farewell.detail.as_str());
         match conn.phase {
+            // The CONNACK that accepts has not left, so another one may say why it never will.
+            Phase::Online { .. } if !conn.is_greeted() => self.refuse(id, conn.version, farewell, out),
             Phase::Online { .. } => {
                 // DISCONNECT from a server exists in MQTT 5 only.
                 if conn.version != Version::V5 {
@@ -144,7 +147,11 @@ impl Engine {
         if let Some(conn) = self.conn_mut(id) {
             conn.version = version;
         }
-        let reason = if farewell.reason.is_error() { farewell.reason } else { ReasonCode::UnspecifiedError };
+        let reason = match farewell.reason {
+            ReasonCode::ServerShuttingDown => ReasonCode::ServerUnavailable,
+            reason if reason.is_error() && reason.allowed_in(PacketType::ConnAck) => reason,
+            _ => ReasonCode::UnspecifiedError,
+        };
         let properties = ConnAckProperties {
             reason_string: Some(farewell.detail.as_str()),
             ..ConnAckProperties::default()

@@ -172,6 +172,11 @@ impl Engine {
         self.online += 1;
         self.counters.connects += 1;
         self.send_connack(id, &connect, assigned.as_deref(), expiry, present, auth_data, out);
+        if self.gates.is_waiting(id)
+            && let Some(conn) = self.conn_mut(id)
+        {
+            conn.parked = Some(Box::new(Parked::Greeting));
+        }
         if self.config.interest.contains(Interest::CLIENTS) {
             out.notes.push(Note::Connected {
                 conn: id,

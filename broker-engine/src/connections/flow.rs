@@ -37,8 +37,16 @@ impl Engine {
     pub(crate) fn can_send(&self, id: ConnId) -> bool {
         self.conn(id).is_some_and(|conn| {
             let emitted = if conn.egress.call == self.call { conn.egress.emitted } else { 0 };
-            !conn.egress.congested && conn.egress.unsent.saturating_add(emitted) < self.config.egress_high
+            conn.is_greeted()
+                && !conn.egress.congested
+                && conn.egress.unsent.saturating_add(emitted) < self.config.egress_high
         })
+    }
+
+    /// Will an input come that goes on sending to this connection: a drained socket, or a store that kept its
+    /// session?
+    pub(crate) fn is_held(&self, id: ConnId) -> bool {
+        self.conn(id).is_some_and(|conn| conn.egress.congested || !conn.is_greeted())
     }
 
     /// Goes on sending to this connection in the next call.

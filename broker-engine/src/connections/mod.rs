@@ -107,6 +107,11 @@ impl Connection {
         }
     }
 
+    /// Has its CONNACK left?
+    pub(crate) fn is_greeted(&self) -> bool {
+        !matches!(self.parked.as_deref(), Some(Parked::Greeting))
+    }
+
     pub(crate) fn has_quota(&self) -> bool {
         self.outstanding < self.send_maximum
     }
@@ -138,6 +143,8 @@ pub(crate) enum Parked {
     Question { call: CallId, deadline: Time, about: About },
     /// For a large fan-out to be finished, then to be acknowledged.
     Fanout,
+    /// For the store, with CONNACK at its gate: nothing may overtake it [MQTT-3.2.0-1].
+    Greeting,
 }
 
 /// What a question is about.

@@ -3,13 +3,14 @@
 use super::{Publication, Recipient};
 use crate::collections::SlotKey;
 use crate::config::QueueFull;
+use crate::connections::Connection;
 use crate::counters::DropReason;
 use crate::engine::Engine;
 use crate::hooks::{Interest, Note};
 use crate::ids::{ConnId, MessageKey};
 use crate::outbox::Outbox;
-use crate::sessions::{Delivery, inflight::Step};
-use crate::storage::StoreOp;
+use crate::sessions::{Delivery, SubIds, inflight::Step};
+use crate::storage::{StoreOp, StoredDelivery};
 use alloc::string::ToString;
 use mqtt_proto::QoS;
 
@@ -26,7 +27,6 @@ impl Engine {
         // A session that ended since a sliced fan-out was routed.
         let Some(session) = self.sessions.get(key) else { return };
         let conn = session.conn;
-        let waiting = !session.queue.is_empty();
         self.counters.routed += 1;
         let qos = publication.qos.min(recipient.qos);
         let retain = publication.retain && recipient.retain_as_published;
@@ -40,7 +40,11 @@ impl Engine {
                     }
                     return;
                 }
-                Some(_) => return self.dropped(key, publication.topic, DropReason::Qos0SlowReader, out),
+                Some(conn) => {
+                    let greeted = self.conn(conn).is_some_and(Connection::is_greeted);
+                    let reason = if greeted { DropReason::Qos0SlowReader } else { DropReason::Qos0Offline };
+                    return self.dropped(key, publication.topic, reason, out);
+                }
                 None if !self.config.queue_qos0_offline => {
                     return self.dropped(key, publication.topic, DropReason::Qos0Offline, out);
                 }
@@ -49,10 +53,24 @@ impl Engine {
         }
         let message = *kept.get_or_insert_with(|| self.messages.insert(publication));
         self.messages.retain(message);
-        let Some(session) = self.sessions.get_mut(key) else { return };
+        self.start_or_queue(key, message, publication, (qos, retain, recipient.ids), out);
+    }
+
+    /// Sends a delivery that outlives this call, or lines it up; takes over one reference to `message`.
+    pub(crate) fn start_or_queue(
+        &mut self,
+        key: SlotKey,
+        message: MessageKey,
+        publication: &Publication<'_>,
+        (qos, retain, ids): (QoS, bool, SubIds),
+        out: &mut Outbox,
+    ) {
+        let Some(session) = self.sessions.get_mut(key) else { return self.messages.release(message) };
+        let waiting = !session.queue.is_empty();
+        let conn = session.conn;
         let position = session.position;
         session.position += 1;
-        let delivery = Delivery { message, qos, retain, ids: recipient.ids, position };
+        let delivery = Delivery { message, qos, retain, ids, position };
         self.store_queued(key, &delivery, publication);
         match conn {
             Some(conn) if !waiting && self.may_start(conn, key) => {
@@ -128,13 +146,14 @@ impl Engine {
             let Some(session) = self.sessions.get(key) else { return };
             let reason = if session.queue.len() >= max_messages {
                 DropReason::QueueFull
-            } else if session.queue_bytes + size > max_bytes {
+            } else if session.queue.bytes() + size > max_bytes {
                 DropReason::QuotaBytes
             } else {
                 break;
             };
-            let first_qos0 = session.queue.iter().position(|waiting| waiting.qos == QoS::AtMostOnce);
-            let drop_new = session.queue.is_empty()
+            let first_qos0 = session.queue.first_qos0();
+            // Of what waits in the store alone nothing can be let go.
+            let drop_new = session.queue.in_memory() == 0
                 || (first_qos0.is_none() && delivery.qos == QoS::AtMostOnce)
                 || self.config.queue_full == QueueFull::DropNew;
             if drop_new {
@@ -146,9 +165,14 @@ impl Engine {
             }
             self.drop_queued(key, first_qos0.unwrap_or(0), reason, out);
         }
-        if let Some(session) = self.sessions.get_mut(key) {
-            session.queue_bytes += size;
-            session.queue.push_back(delivery);
+        let window = self.window();
+        let pages = self.gates.is_on();
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if pages && session.is_stored() && session.queue.is_beyond(window, size) {
+            session.queue.page(delivery.position, size);
+            self.messages.release(delivery.message);
+        } else {
+            session.queue.push(delivery, size);
         }
     }
 
@@ -169,12 +193,10 @@ impl Engine {
 
     /// Takes a delivery out of the queue; its message reference goes with it.
     pub(crate) fn unqueue(&mut self, key: SlotKey, index: usize) -> Option<Delivery> {
+        let messages = &self.messages;
         let session = self.sessions.get_mut(key)?;
-        let delivery = session.queue.remove(index)?;
-        session.queue_bytes -= self.messages.size(delivery.message) as u64;
-        if session.queue.is_empty() {
-            session.queue = alloc::collections::VecDeque::new();
-        }
+        let delivery = session.queue.remove(index, |delivery| messages.size(delivery.message) as u64)?;
+        self.refill(key);
         Some(delivery)
     }
 
@@ -196,17 +218,15 @@ impl Engine {
             return;
         }
         let now = self.now;
-        let publish = super::encode::stored_publish(publication, delivery.retain);
-        let (position, qos) = (delivery.position, delivery.qos);
-        let subscription_ids = delivery.ids.as_slice().to_vec();
-        let expires_in = publication.expires_at.map(|at| super::encode::seconds_left(at, now));
         self.store_for(key, |client_id| StoreOp::PutQueued {
             client_id,
-            position,
-            publish,
-            qos,
-            expires_in,
-            subscription_ids,
+            delivery: StoredDelivery {
+                position: delivery.position,
+                publish: super::encode::stored_publish(publication, delivery.retain),
+                qos: delivery.qos,
+                expires_in: publication.expires_at.map(|at| at.since(now)),
+                subscription_ids: delivery.ids.as_slice().to_vec(),
+            },
         });
     }
 }

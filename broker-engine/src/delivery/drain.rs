@@ -14,8 +14,7 @@ impl Engine {
         let Some(key) = self.conn(id).and_then(crate::connections::Connection::session) else { return };
         while self.has_more(id, key) {
             if self.budget == 0 || !self.can_send(id) {
-                // A congested socket resumes by itself once the host reports that it drained.
-                if self.conn(id).is_some_and(|conn| !conn.egress.congested) {
+                if !self.is_held(id) {
                     self.drain_later(id);
                 }
                 return;
@@ -25,6 +24,7 @@ impl Engine {
                 self.send_next(id, key, out);
             }
         }
+        self.refill(key);
     }
 
     /// Is there something that may be sent, quota permitting?

@@ -4,6 +4,7 @@
 //! * [`route`] — who gets a message; sliced fan-outs
 //! * [`deliver`] — one message for one session: sent, queued or dropped
 //! * [`drain`] — queues and resends, as far as quota and socket allow
+//! * [`paging`] — the part of a long queue that only the store has
 //! * [`retained`] — retained messages: kept, and sent to new subscriptions page by page
 //! * [`encode`] — frames: control packets, templates, own copies, topic aliases
 
@@ -11,6 +12,7 @@ mod deliver;
 mod drain;
 mod encode;
 mod message;
+mod paging;
 mod retained;
 mod route;
 

@@ -5,7 +5,7 @@ use crate::collections::SlotKey;
 use crate::engine::Engine;
 use crate::ids::{ConnId, MessageKey};
 use crate::outbox::Outbox;
-use crate::sessions::{Delivery, SubIds};
+use crate::sessions::SubIds;
 use crate::storage::StoreOp;
 use crate::timers::TimerKey;
 use crate::topics::{RetainedKey, ScanStep};
@@ -58,7 +58,7 @@ impl Engine {
                 .push(at.as_micros(), TimerKey::Retained(Box::new(RetainedKey::new(publication.topic))));
         }
         if self.gates.is_on() {
-            let expires_in = publication.expires_at.map(|at| super::encode::seconds_left(at, self.now));
+            let expires_in = publication.expires_at.map(|at| at.since(self.now));
             let publish = super::encode::stored_publish(publication, true);
             self.gates.emit(StoreOp::PutRetained {
                 topic: publication.topic.to_string(),
@@ -130,16 +130,7 @@ impl Engine {
             }
         } else {
             self.messages.retain(message);
-            let Some(session) = self.sessions.get_mut(scan.session) else { return };
-            let position = session.position;
-            session.position += 1;
-            let waiting = !session.queue.is_empty();
-            let delivery = Delivery { message, qos, retain: true, ids, position };
-            if !waiting && self.may_start(scan.conn, scan.session) {
-                self.start(scan.conn, scan.session, delivery, &publication, out);
-            } else {
-                self.enqueue(scan.session, delivery, publication.topic, out);
-            }
+            self.start_or_queue(scan.session, message, &publication, (qos, true, ids), out);
         }
         self.flush_templates(out);
     }

@@ -97,7 +97,8 @@ impl Engine {
         }
         let reason =
             if ending == Ending::Admin { DropReason::AdminDropped } else { DropReason::SessionEnded };
-        for delivery in session.queue.drain(..) {
+        self.counters.drop_many(reason, session.queue.forget_paged());
+        for delivery in session.queue.take_head() {
             self.messages.release(delivery.message);
             self.counters.drop_one(reason);
         }

@@ -1,5 +1,6 @@
 //! Sessions: what the broker keeps for a client identifier, connected or not.
 //!
+//! * [`queue`] — deliveries that wait to be sent, in memory and in the store
 //! * [`inflight`] — deliveries that were sent and wait for the client's acknowledgement, packet identifiers
 //! * [`lifecycle`] — begin, resume, take over, expire, end
 //! * [`subscribe`] — SUBSCRIBE and UNSUBSCRIBE
@@ -7,6 +8,7 @@
 
 pub(crate) mod inflight;
 mod lifecycle;
+pub(crate) mod queue;
 mod subscribe;
 mod will;
 
@@ -19,6 +21,7 @@ use crate::topics::EntryRef;
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use inflight::Inflight;
 use mqtt_proto::{QoS, SubscribeOptions, SubscriptionIds};
+use queue::Queue;
 use serde::{Deserialize, Serialize};
 
 /// A session that never ends by itself.
@@ -43,8 +46,7 @@ pub(crate) struct Session {
     /// Sorted by filter text.
     pub(crate) subscriptions: Vec<Subscription>,
     /// Deliveries that wait to be sent, oldest first.
-    pub(crate) queue: VecDeque<Delivery>,
-    pub(crate) queue_bytes: u64,
+    pub(crate) queue: Queue,
     pub(crate) inflight: Inflight,
     /// Packet identifiers of QoS 2 messages that wait for PUBREL, sorted.
     pub(crate) received: VecDeque<u16>,
@@ -64,8 +66,7 @@ impl Session {
             will_at: None,
             armed: None,
             subscriptions: Vec::new(),
-            queue: VecDeque::new(),
-            queue_bytes: 0,
+            queue: Queue::default(),
             inflight: Inflight::default(),
             received: VecDeque::new(),
             position: 0,
@@ -75,6 +76,11 @@ impl Session {
     /// Does it outlive its connection?
     pub(crate) fn is_persistent(&self) -> bool {
         self.expiry > 0
+    }
+
+    /// Does the store know it? One that lost its expiry is still needed there for the rest of its queue.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.is_persistent() || self.queue.paged() > 0
     }
 }
 
@@ -124,6 +130,15 @@ impl SubIds {
 
     pub(crate) fn is_none(&self) -> bool {
         matches!(self, Self::None)
+    }
+
+    /// From identifiers that are none of them 0.
+    pub(crate) fn from_slice(ids: &[u32]) -> Self {
+        match ids {
+            [] => Self::None,
+            [id] => Self::One(*id),
+            ids => Self::Many(ids.into()),
+        }
     }
 
     /// Adds another filter's identifier.

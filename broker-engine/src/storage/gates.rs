@@ -1,6 +1,7 @@
 //! What waits until its facts are kept. With [`Durability::Memory`] all of this is one branch.
 
 use super::{StoreOp, StoreSeq};
+use crate::collections::SlotKey;
 use crate::config::Durability;
 use crate::ids::ConnId;
 use crate::outbox::Outbox;
@@ -22,6 +23,8 @@ pub(crate) struct Gates {
     waiting: VecDeque<(u64, ConnId, Vec<u8>)>,
     /// How many frames of each connection wait, so that a later acknowledgement cannot overtake.
     by_connection: BTreeMap<ConnId, u32>,
+    /// Pages that were asked for, and for which session.
+    fetches: BTreeMap<StoreSeq, SlotKey>,
 }
 
 impl Gates {
@@ -34,6 +37,7 @@ impl Gates {
             touched: false,
             waiting: VecDeque::new(),
             by_connection: BTreeMap::new(),
+            fetches: BTreeMap::new(),
         }
     }
 
@@ -60,6 +64,25 @@ impl Gates {
         self.touched = true;
     }
 
+    /// Asks for a page of a session's queue. It is no fact, so nothing waits for it.
+    pub(crate) fn ask(&mut self, session: SlotKey, fetch: StoreOp) -> StoreSeq {
+        self.last += 1;
+        let seq = StoreSeq(self.last);
+        self.pending.push((seq, fetch));
+        self.fetches.insert(seq, session);
+        seq
+    }
+
+    /// The session for which this page was asked, once.
+    pub(crate) fn answered(&mut self, fetch: StoreSeq) -> Option<SlotKey> {
+        self.fetches.remove(&fetch)
+    }
+
+    /// Pages from `seq` on will not come.
+    pub(crate) fn fail_fetches(&mut self, seq: StoreSeq) -> BTreeMap<StoreSeq, SlotKey> {
+        self.fetches.split_off(&seq)
+    }
+
     /// Hands the operations so far to the outbox.
     pub(crate) fn flush_ops(&mut self, out: &mut Outbox) {
         out.stores.append(&mut self.pending);
@@ -69,7 +92,12 @@ impl Gates {
     #[inline]
     pub(crate) fn must_wait(&self, conn: ConnId) -> bool {
         self.level == Durability::Durable
-            && ((self.touched && self.last > self.stored) || self.by_connection.contains_key(&conn))
+            && ((self.touched && self.last > self.stored) || self.is_waiting(conn))
+    }
+
+    /// Does anything wait for this connection?
+    pub(crate) fn is_waiting(&self, conn: ConnId) -> bool {
+        self.by_connection.contains_key(&conn)
     }
 
     pub(crate) fn wait(&mut self, conn: ConnId, frame: Vec<u8>) {

@@ -1,11 +1,17 @@
 //! The store lane: facts as one ordered stream of idempotent operations.
+//!
+//! * [`gates`] — what leaves only after its facts are kept
+//! * [`memory`] — a store that keeps queues in memory, for tests and for hosts without another one
 
 mod gates;
+mod memory;
 
 pub(crate) use gates::Gates;
+pub use memory::MemoryStore;
 
 use alloc::{string::String, vec::Vec};
 use bytes::Bytes;
+use core::time::Duration;
 use mqtt_proto::{QoS, SubscribeOptions};
 use serde::{Deserialize, Serialize};
 
@@ -53,16 +59,8 @@ pub enum StoreOp {
     PutQueued {
         /// Client identifier.
         client_id: String,
-        /// Position in the session's order of delivery.
-        position: u64,
-        /// The message as an MQTT 5 PUBLISH.
-        publish: Bytes,
-        /// Quality of service of this delivery.
-        qos: QoS,
-        /// Whole seconds until it expires.
-        expires_in: Option<u32>,
-        /// Subscription Identifiers to send with it.
-        subscription_ids: Vec<u32>,
+        /// The message and how it is to be delivered.
+        delivery: StoredDelivery,
     },
     /// A waiting message was sent and got its packet identifier, or moved on to PUBREL.
     PutInflight {
@@ -102,12 +100,39 @@ pub enum StoreOp {
         topic: String,
         /// The message as an MQTT 5 PUBLISH.
         publish: Bytes,
-        /// Whole seconds until it expires.
-        expires_in: Option<u32>,
+        /// Time until it expires, counted from when it is handed over.
+        expires_in: Option<Duration>,
     },
     /// A topic has no retained message any more.
     RemoveRetained {
         /// Topic name.
         topic: String,
     },
+    /// Not a fact but a question: a page of a session's queue, in order of position. Answered once by
+    /// [`crate::Input::Loaded`], or by [`crate::Input::StoreFailed`]; [`crate::Input::Stored`] may cover it too.
+    Fetch {
+        /// Client identifier.
+        client_id: String,
+        /// First position wanted.
+        from: u64,
+        /// At most so many deliveries.
+        max_messages: u32,
+        /// No further delivery once so many bytes are together; the first one comes whatever its size.
+        max_bytes: u64,
+    },
+}
+
+/// A delivery as the store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredDelivery {
+    /// Position in the session's order of delivery.
+    pub position: u64,
+    /// The message as an MQTT 5 PUBLISH of its publisher's QoS 0.
+    pub publish: Bytes,
+    /// Quality of service of this delivery.
+    pub qos: QoS,
+    /// Time until it expires, counted from when it is handed over; none left means it has expired.
+    pub expires_in: Option<Duration>,
+    /// Subscription Identifiers to send with it.
+    pub subscription_ids: Vec<u32>,
 }

@@ -3,7 +3,7 @@
 
 use broker_engine::{
     Answer, Call, CloseCause, Config, ConnId, ConnIds, DropReason, Engine, Flow, HashKey, Input, ListenerId,
-    Outbox, Seed, Time, Wire,
+    MemoryStore, Outbox, Seed, StoreOp, StoreSeq, Time, Wire,
 };
 use mqtt_proto::{
     Ack, AckProperties, Connect, ConnectProperties, Disconnect, DisconnectProperties, Limits, Packet,
@@ -25,6 +25,13 @@ pub struct World {
     /// Questions are kept here instead of being allowed at once.
     pub hold_questions: bool,
     pub questions: Vec<Call>,
+    pub store: MemoryStore,
+    /// Pages are kept here instead of being given at once.
+    pub hold_pages: bool,
+    pub pages: Vec<(StoreSeq, StoreOp)>,
+    /// Operations are kept without saying so at once.
+    pub hold_stored: bool,
+    stored: StoreSeq,
 }
 
 impl World {
@@ -39,6 +46,11 @@ impl World {
             paused: BTreeSet::new(),
             hold_questions: false,
             questions: Vec::new(),
+            store: MemoryStore::new(),
+            hold_pages: false,
+            pages: Vec::new(),
+            hold_stored: false,
+            stored: StoreSeq(0),
         }
     }
 
@@ -66,7 +78,7 @@ impl World {
                 }
             }
             let calls = std::mem::take(&mut out.calls);
-            let stored = out.stores.last().map(|(seq, _)| *seq);
+            let stores = std::mem::take(&mut out.stores);
             out.clear();
             if self.hold_questions {
                 self.questions.extend(calls);
@@ -79,8 +91,16 @@ impl World {
                     );
                 }
             }
-            if let Some(upto) = stored {
-                self.engine.handle(self.now, Input::Stored { upto }, &mut out);
+            for (seq, op) in stores {
+                if self.hold_pages && matches!(op, StoreOp::Fetch { .. }) {
+                    self.pages.push((seq, op));
+                } else if let Some(deliveries) = self.store.apply(self.now, op) {
+                    self.engine.handle(self.now, Input::Loaded { fetch: seq, deliveries }, &mut out);
+                }
+                self.stored = seq;
+                if !self.hold_stored {
+                    self.engine.handle(self.now, Input::Stored { upto: seq }, &mut out);
+                }
             }
             if out.is_empty() {
                 return;
@@ -91,6 +111,19 @@ impl World {
     pub fn answer(&mut self, answer: Answer) {
         let call = self.questions.remove(0);
         self.handle(Input::Reply { call: call.id, answer });
+    }
+
+    /// Says that every operation so far is kept, from now on at once.
+    pub fn release_stored(&mut self) {
+        self.hold_stored = false;
+        self.handle(Input::Stored { upto: self.stored });
+    }
+
+    /// Gives the page that was asked for first.
+    pub fn give_page(&mut self) {
+        let (fetch, op) = self.pages.remove(0);
+        let deliveries = self.store.apply(self.now, op).expect("a page");
+        self.handle(Input::Loaded { fetch, deliveries });
     }
 
     /// Lets time pass, firing everything on its way at its own time.

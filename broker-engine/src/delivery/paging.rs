@@ -1,0 +1,110 @@
+//! Long queues: the head is in memory, the rest is fetched from the store page by page.
+
+use super::Publication;
+use crate::collections::SlotKey;
+use crate::connections::forwarded;
+use crate::counters::DropReason;
+use crate::engine::Engine;
+use crate::outbox::Outbox;
+use crate::sessions::queue::Window;
+use crate::sessions::{Delivery, SubIds};
+use crate::storage::{StoreOp, StoreSeq, StoredDelivery};
+use alloc::string::ToString;
+use mqtt_proto::{Limits, Packet, Version};
+
+impl Engine {
+    /// How much of a queue stays in memory where a store keeps the rest.
+    pub(crate) fn window(&self) -> Window {
+        Window {
+            messages: self.config.queue_window_messages.max(1) as usize,
+            bytes: u64::from(self.config.queue_window_bytes),
+        }
+    }
+
+    /// Asks for the next page once the head of a queue has run half empty.
+    pub(crate) fn refill(&mut self, key: SlotKey) {
+        let window = self.window();
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Some(page) = session.queue.wants(window) else { return };
+        let fetch = StoreOp::Fetch {
+            client_id: session.client_id.to_string(),
+            from: page.from,
+            max_messages: page.max_messages,
+            max_bytes: page.max_bytes,
+        };
+        let seq = self.gates.ask(key, fetch);
+        session.queue.set_fetch(Some(seq));
+    }
+
+    /// A page came. What the store no longer has is counted as lost.
+    pub(crate) fn loaded(&mut self, fetch: StoreSeq, deliveries: &[StoredDelivery], out: &mut Outbox) {
+        let Some(key) = self.gates.answered(fetch) else {
+            self.counters.late_replies += 1;
+            return;
+        };
+        let Some(session) = self.sessions.get_mut(key).filter(|session| session.queue.expects(fetch)) else {
+            self.counters.late_replies += 1;
+            return;
+        };
+        session.queue.set_fetch(None);
+        if deliveries.is_empty() {
+            let lost = session.queue.forget_paged();
+            self.counters.drop_many(DropReason::StoreLost, lost);
+        }
+        for delivery in deliveries {
+            if !self.take_loaded(key, delivery) {
+                self.counters.host_misuse += 1;
+            }
+        }
+        let conn = self.sessions.get(key).and_then(|session| session.conn);
+        self.refill(key);
+        if let Some(conn) = conn {
+            self.drain(conn, out);
+        }
+    }
+
+    /// Puts a loaded delivery behind the head; `false` if it is none that was kept for this queue.
+    fn take_loaded(&mut self, key: SlotKey, stored: &StoredDelivery) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else { return false };
+        if !session.queue.accepts(stored.position) {
+            return false;
+        }
+        let Ok(Some((Packet::Publish(publish), _))) =
+            Packet::parse(&stored.publish, Version::V5, &Limits::NONE)
+        else {
+            session.queue.unpage(stored.position, 0);
+            self.counters.drop_one(DropReason::StoreLost);
+            return false;
+        };
+        let properties = forwarded(publish.properties.raw());
+        let message = self.messages.insert(&Publication {
+            topic: publish.topic.map_or("", |topic| topic.as_str()),
+            properties: &properties,
+            payload: publish.payload,
+            qos: stored.qos,
+            retain: publish.retain,
+            expires_at: stored.expires_in.map(|left| self.now.after(left)),
+            publisher: None,
+        });
+        let size = self.messages.size(message) as u64;
+        let delivery = Delivery {
+            message,
+            qos: stored.qos,
+            retain: publish.retain,
+            ids: SubIds::from_slice(&stored.subscription_ids),
+            position: stored.position,
+        };
+        session.queue.unpage(stored.position, size);
+        session.queue.push(delivery, size);
+        true
+    }
+
+    /// The store failed from this operation on: pages that were asked for since are asked for again later.
+    pub(crate) fn fetches_failed(&mut self, seq: StoreSeq) {
+        for (fetch, key) in self.gates.fail_fetches(seq) {
+            if let Some(session) = self.sessions.get_mut(key).filter(|session| session.queue.expects(fetch)) {
+                session.queue.set_fetch(None);
+            }
+        }
+    }
+}

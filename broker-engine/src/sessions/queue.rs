@@ -1,0 +1,170 @@
+//! Deliveries that wait to be sent: the head in memory, the rest of a long queue in the store.
+
+use super::Delivery;
+use crate::storage::StoreSeq;
+use alloc::{boxed::Box, collections::VecDeque};
+use mqtt_proto::QoS;
+use serde::{Deserialize, Serialize};
+
+/// A session's queue, oldest first.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Queue {
+    head: VecDeque<Delivery>,
+    head_bytes: u64,
+    /// Deliveries of QoS 0 in the head; most queues have none, and need not be searched for one.
+    qos0: u32,
+    /// What waits behind the head, in the store alone.
+    paged: Option<Box<Paged>>,
+}
+
+/// The part of a queue of which memory knows only how much it is.
+#[derive(Debug, Serialize, Deserialize)]
+struct Paged {
+    count: u64,
+    bytes: u64,
+    /// No delivery in it has a smaller position.
+    from: u64,
+    /// The page that was asked for.
+    fetch: Option<StoreSeq>,
+}
+
+/// How much of a queue stays in memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    pub(crate) messages: usize,
+    pub(crate) bytes: u64,
+}
+
+/// A page to ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PageRequest {
+    pub(crate) from: u64,
+    pub(crate) max_messages: u32,
+    pub(crate) max_bytes: u64,
+}
+
+impl Queue {
+    /// Deliveries that wait, wherever they are.
+    pub(crate) fn len(&self) -> usize {
+        self.head.len() + self.paged()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head.is_empty() && self.paged.is_none()
+    }
+
+    /// Bytes of the deliveries that wait, wherever they are.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.head_bytes + self.paged.as_ref().map_or(0, |paged| paged.bytes)
+    }
+
+    /// Deliveries that wait in the store alone.
+    pub(crate) fn paged(&self) -> usize {
+        self.paged.as_ref().map_or(0, |paged| usize::try_from(paged.count).unwrap_or(usize::MAX))
+    }
+
+    /// Deliveries that wait in memory.
+    pub(crate) fn in_memory(&self) -> usize {
+        self.head.len()
+    }
+
+    /// The oldest delivery, if it is in memory.
+    pub(crate) fn front(&self) -> Option<&Delivery> {
+        self.head.front()
+    }
+
+    /// Where the oldest QoS 0 delivery in memory is.
+    pub(crate) fn first_qos0(&self) -> Option<usize> {
+        if self.qos0 == 0 {
+            return None;
+        }
+        self.head.iter().position(|delivery| delivery.qos == QoS::AtMostOnce)
+    }
+
+    /// Would one more delivery of this size not fit into the window?
+    pub(crate) fn is_beyond(&self, window: Window, size: u64) -> bool {
+        self.paged.is_some()
+            || self.head.len() >= window.messages
+            || (!self.head.is_empty() && self.head_bytes + size > window.bytes)
+    }
+
+    /// Appends in memory.
+    pub(crate) fn push(&mut self, delivery: Delivery, size: u64) {
+        self.qos0 += u32::from(delivery.qos == QoS::AtMostOnce);
+        self.head_bytes += size;
+        self.head.push_back(delivery);
+    }
+
+    /// Appends in the store alone.
+    pub(crate) fn page(&mut self, position: u64, size: u64) {
+        let paged = self
+            .paged
+            .get_or_insert_with(|| Box::new(Paged { count: 0, bytes: 0, from: position, fetch: None }));
+        paged.count += 1;
+        paged.bytes += size;
+    }
+
+    /// Takes a delivery out of memory; `size` is that of its message.
+    pub(crate) fn remove(&mut self, index: usize, size: impl FnOnce(&Delivery) -> u64) -> Option<Delivery> {
+        let delivery = self.head.remove(index)?;
+        self.qos0 -= u32::from(delivery.qos == QoS::AtMostOnce);
+        self.head_bytes -= size(&delivery);
+        if self.head.is_empty() {
+            self.head = VecDeque::new();
+        }
+        Some(delivery)
+    }
+
+    /// The page to ask for next: when the window is half empty and none is on its way.
+    pub(crate) fn wants(&self, window: Window) -> Option<PageRequest> {
+        let paged = self.paged.as_ref().filter(|paged| paged.fetch.is_none())?;
+        let half_empty = self.head.len() <= window.messages / 2 && self.head_bytes <= window.bytes / 2;
+        half_empty.then(|| PageRequest {
+            from: paged.from,
+            max_messages: u32::try_from(window.messages - self.head.len()).unwrap_or(u32::MAX),
+            max_bytes: window.bytes - self.head_bytes,
+        })
+    }
+
+    /// A page was asked for, or (with `None`) will not come.
+    pub(crate) fn set_fetch(&mut self, fetch: Option<StoreSeq>) {
+        if let Some(paged) = &mut self.paged {
+            paged.fetch = fetch;
+        }
+    }
+
+    /// Is this the page that was asked for?
+    pub(crate) fn expects(&self, fetch: StoreSeq) -> bool {
+        self.paged.as_ref().is_some_and(|paged| paged.fetch == Some(fetch))
+    }
+
+    /// No delivery before this position is asked for any more.
+    pub(crate) fn accepts(&self, position: u64) -> bool {
+        self.paged.as_ref().is_some_and(|paged| position >= paged.from)
+    }
+
+    /// A delivery left the store for memory, or for nowhere.
+    pub(crate) fn unpage(&mut self, position: u64, size: u64) {
+        let Some(paged) = &mut self.paged else { return };
+        paged.count -= 1;
+        paged.bytes = paged.bytes.saturating_sub(size);
+        paged.from = position + 1;
+        if paged.count == 0 {
+            self.paged = None;
+        }
+    }
+
+    /// Gives up what only the store had; says how many deliveries that was.
+    pub(crate) fn forget_paged(&mut self) -> usize {
+        let count = self.paged();
+        self.paged = None;
+        count
+    }
+
+    /// Takes everything that is in memory.
+    pub(crate) fn take_head(&mut self) -> VecDeque<Delivery> {
+        self.head_bytes = 0;
+        self.qos0 = 0;
+        core::mem::take(&mut self.head)
+    }
+}
