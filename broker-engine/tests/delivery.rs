@@ -2,7 +2,7 @@
 
 mod common;
 
-use broker_engine::{Config, DropReason, Input, Overlap};
+use broker_engine::{Config, DropReason, Durability, Input, Overlap};
 use common::{World, clean, lasting, message};
 use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 use mqtt_proto::{Packet, PublishProperties, ReasonCode, SubscribeOptions, UserProperties, Version};
@@ -99,6 +99,27 @@ fn receive_maximum_of_the_broker_holds() {
 }
 
 /// [MQTT-4.4.0-1], [MQTT-4.6.0-1]: original identifiers and order, DUP, PUBREL for what is past PUBREC.
+/// A QoS 1 message counts until its PUBACK has left, and what an earlier connection left open does not.
+#[test]
+fn receive_maximum_counts_what_is_open_on_this_connection() {
+    let config = Config { receive_maximum: 2, durability: Durability::Durable, ..Config::default() };
+    let mut world = World::new(config);
+    let subscriber = world.persistent(Version::V5, "s");
+    world.subscribe(subscriber, "t", AtLeastOnce);
+    let publisher = world.persistent(Version::V5, "p");
+    world.publish(publisher, "t", "", ExactlyOnce, 1);
+    world.publish(publisher, "t", "", ExactlyOnce, 2);
+    world.expect(publisher, &["PUBREC #1", "PUBREC #2"]);
+    world.cut(publisher);
+    let publisher = world.persistent(Version::V5, "p");
+    world.publish(publisher, "t", "", ExactlyOnce, 3);
+    world.hold_stored = true;
+    world.publish(publisher, "t", "", AtLeastOnce, 4);
+    world.expect(publisher, &["PUBREC #3"]);
+    world.publish(publisher, "t", "", AtLeastOnce, 5);
+    world.expect(publisher, &["DISCONNECT Receive Maximum exceeded", "closed"]);
+}
+
 #[test]
 fn resume_sends_again_in_order() {
     for version in VERSIONS {

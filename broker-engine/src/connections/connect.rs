@@ -100,15 +100,17 @@ impl Engine {
                 ));
             }
         }
-        if self.online >= config.max_connections && !self.is_online(connect.client_id) {
+        self.judge_room(connect)
+    }
+
+    /// Is there room for one more connected client? One that is connected may take its own place.
+    fn judge_room(&self, connect: &Connect<'_>) -> Result<(), (ReasonCode, &'static str)> {
+        let session = self.session_of(connect.client_id).and_then(|key| self.sessions.get(key));
+        if self.online >= self.config.max_connections && session.is_none_or(|session| session.conn.is_none())
+        {
             return Err((ReasonCode::QuotaExceeded, "the maximum of connected clients is reached"));
         }
         Ok(())
-    }
-
-    fn is_online(&self, client_id: &str) -> bool {
-        let session = self.session_of(client_id).and_then(|key| self.sessions.get(key));
-        session.is_some_and(|session| session.conn.is_some())
     }
 
     /// The answer to an authentication question.
@@ -192,6 +194,8 @@ impl Engine {
 
     /// Limits that only an accepted client can meet.
     fn admit(&self, connect: &Connect<'_>) -> Result<(), (ReasonCode, &'static str)> {
+        // Judged again: others were accepted while this one's answer was awaited.
+        self.judge_room(connect)?;
         let stored = self.session_of(connect.client_id).filter(|_| !connect.client_id.is_empty());
         match stored.and_then(|key| self.sessions.get(key)) {
             Some(session)

@@ -61,6 +61,8 @@ pub(crate) struct Connection {
     pub(crate) outstanding: u16,
     /// How many of the session's in-flight deliveries were sent (again) on this connection.
     pub(crate) resent: u16,
+    /// QoS 2 messages accepted on this connection that wait for PUBREL.
+    pub(crate) received: u16,
     /// Maximum Packet Size of the client, bytes.
     pub(crate) max_packet_size: u32,
     /// Request Problem Information.
@@ -91,6 +93,7 @@ impl Connection {
             send_maximum: u16::MAX,
             outstanding: 0,
             resent: 0,
+            received: 0,
             max_packet_size: u32::MAX,
             problem_information: true,
             method: None,

@@ -48,9 +48,7 @@ impl Engine {
             self.acknowledge_publish(id, publish.qos, publish.packet_id, ReasonCode::Success, out);
             return After::Continue;
         }
-        if publish.qos == QoS::ExactlyOnce
-            && self.open_received(session) >= usize::from(self.config.receive_maximum)
-        {
+        if publish.qos != QoS::AtMostOnce && self.unfinished(id) >= usize::from(self.config.receive_maximum) {
             return self.refuse_packet(
                 id,
                 ReasonCode::ReceiveMaximumExceeded,
@@ -85,7 +83,7 @@ impl Engine {
         if publish.qos == QoS::ExactlyOnce
             && let Some(packet_id) = publish.packet_id
         {
-            self.remember_received(session, packet_id);
+            self.remember_received(id, session, packet_id);
         }
         let owed = publish.packet_id.map(|packet_id| (publish.qos, packet_id));
         match self.route(&publication, Some((id, owed)), out) {
@@ -191,7 +189,7 @@ impl Engine {
             && let Some(session) = self.conn(id).and_then(super::Connection::session)
         {
             // A 3.x client will go on to PUBREL, which is answered from this.
-            self.remember_received(session, packet_id);
+            self.remember_received(id, session, packet_id);
         }
         self.acknowledge_publish(id, publish.qos, publish.packet_id, reason, out);
         After::Continue
@@ -210,6 +208,9 @@ impl Engine {
         let reason = match session.received.binary_search(&packet_id.get()) {
             Ok(index) => {
                 session.received.remove(index);
+                if let Some(conn) = self.conn_mut(id) {
+                    conn.received = conn.received.saturating_sub(1);
+                }
                 let packet_id = packet_id.get();
                 self.store_for(key, |client_id| StoreOp::RemoveReceived { client_id, packet_id });
                 ReasonCode::Success
@@ -224,16 +225,22 @@ impl Engine {
         session.is_some_and(|session| session.received.binary_search(&packet_id.get()).is_ok())
     }
 
-    fn open_received(&self, key: SlotKey) -> usize {
-        self.sessions.get(key).map_or(0, |session| session.received.len())
+    /// QoS 1 and 2 messages of this connection whose exchange is not over. Those of earlier connections do not
+    /// count: the client may have forgotten them.
+    fn unfinished(&self, id: ConnId) -> usize {
+        let received = self.conn(id).map_or(0, |conn| usize::from(conn.received));
+        received + self.gates.pubacks_waiting(id)
     }
 
-    fn remember_received(&mut self, key: SlotKey, packet_id: PacketId) {
+    fn remember_received(&mut self, id: ConnId, key: SlotKey, packet_id: PacketId) {
         let packet_id = packet_id.get();
         if let Some(session) = self.sessions.get_mut(key)
             && let Err(index) = session.received.binary_search(&packet_id)
         {
             session.received.insert(index, packet_id);
+            if let Some(conn) = self.conn_mut(id) {
+                conn.received = conn.received.saturating_add(1);
+            }
             self.store_for(key, |client_id| StoreOp::PutReceived { client_id, packet_id });
         }
     }

@@ -35,6 +35,9 @@ pub(crate) struct Inflight {
     last: u16,
     /// How many identifiers after `last` are known to be free.
     free_run: u16,
+    /// Some identifier came after all others were used once more, while the oldest was never acknowledged; so
+    /// distances from the oldest do not rise any more.
+    lapped: bool,
 }
 
 impl Inflight {
@@ -54,9 +57,18 @@ impl Inflight {
         self.sent.get_mut(index)
     }
 
-    /// Where an identifier is. Acknowledgements mostly come in order, so the front is looked at first.
+    /// Where an identifier is. Identifiers are given out in a circle, so their distance from the oldest rises
+    /// with the sending order; acknowledgements mostly come in order, so the oldest is looked at first.
     pub(crate) fn find(&self, id: PacketId) -> Option<usize> {
-        self.sent.iter().position(|sent| sent.id == id)
+        let oldest = self.sent.front()?.id.get();
+        if oldest == id.get() {
+            return Some(0);
+        }
+        if self.lapped {
+            return self.sent.iter().position(|sent| sent.id == id);
+        }
+        let wanted = distance(oldest, id.get());
+        self.sent.binary_search_by_key(&wanted, |sent| distance(oldest, sent.id.get())).ok()
     }
 
     /// A free identifier, amortised in constant time: a scan over the window tells how many identifiers in a
@@ -102,21 +114,36 @@ impl Inflight {
 
     /// Appends in sending order.
     pub(crate) fn push(&mut self, id: PacketId, step: Step) {
+        self.lapped = match (self.sent.front(), self.sent.back()) {
+            (Some(oldest), Some(newest)) => {
+                let oldest = oldest.id.get();
+                self.lapped || distance(oldest, id.get()) < distance(oldest, newest.id.get())
+            }
+            _ => false,
+        };
         self.sent.push_back(Sent { id, step });
     }
 
     pub(crate) fn remove(&mut self, index: usize) -> Option<Sent> {
         let sent = self.sent.remove(index);
+        if self.lapped && index == 0 {
+            self.lapped = !self.is_one_lap();
+        }
         if self.sent.is_empty() && self.sent.capacity() > 64 {
             self.sent = VecDeque::new();
         }
         sent
     }
 
+    /// Do distances from the oldest rise with the sending order?
+    fn is_one_lap(&self) -> bool {
+        let oldest = self.sent.front().map_or(0, |sent| sent.id.get());
+        self.sent.iter().is_sorted_by_key(|sent| distance(oldest, sent.id.get()))
+    }
+
     /// Takes everything, when the session ends.
     pub(crate) fn take_all(&mut self) -> VecDeque<Sent> {
-        self.free_run = 0;
-        core::mem::take(&mut self.sent)
+        core::mem::take(self).sent
     }
 }
 
@@ -128,4 +155,72 @@ const fn successor(id: u16) -> u16 {
 /// Steps from one identifier forward to another.
 const fn distance(from: u16, to: u16) -> u16 {
     if to >= from { to - from } else { u16::MAX - from + to }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Inflight, Step};
+    use alloc::vec::Vec;
+    use mqtt_proto::PacketId;
+    use proptest::prelude::*;
+
+    fn send(inflight: &mut Inflight) -> Option<PacketId> {
+        let id = inflight.next_id()?;
+        assert!(inflight.iter().all(|sent| sent.id != id), "{id:?} is in use");
+        inflight.push(id, Step::Released(0));
+        Some(id)
+    }
+
+    /// Whatever is acknowledged in whatever order, every identifier in flight is found where it is.
+    #[test]
+    fn identifiers_are_unique_and_found() {
+        proptest!(ProptestConfig::with_cases(50), |(picks in prop::collection::vec(any::<prop::sample::Index>(), 1..300), start: u16)| {
+            let mut inflight = Inflight { last: start, ..Inflight::default() };
+            for pick in picks {
+                for _ in 0..3 {
+                    send(&mut inflight);
+                }
+                let ids: Vec<_> = inflight.iter().map(|sent| sent.id).collect();
+                for (index, id) in ids.iter().enumerate() {
+                    prop_assert_eq!(inflight.find(*id), Some(index));
+                }
+                let gone = pick.get(&ids);
+                inflight.find(*gone).map(|index| inflight.remove(index));
+                prop_assert_eq!(inflight.find(*gone), None);
+            }
+        });
+    }
+
+    /// One delivery is never acknowledged while all identifiers are used twice over.
+    #[test]
+    fn a_lap_around_an_old_delivery() {
+        let mut inflight = Inflight::default();
+        let old = send(&mut inflight).unwrap();
+        let mut others: Vec<PacketId> = (0..3).filter_map(|_| send(&mut inflight)).collect();
+        for _ in 0..140_000 {
+            let next = send(&mut inflight).unwrap();
+            others.push(next);
+            let oldest = others.remove(0);
+            let at = inflight.find(oldest).unwrap();
+            inflight.remove(at);
+            assert_eq!((inflight.find(old), inflight.find(next)), (Some(0), Some(3)));
+        }
+        assert!(inflight.lapped);
+        inflight.remove(0);
+        assert!(!inflight.lapped, "without the old one it is a single lap again");
+    }
+
+    #[test]
+    fn all_identifiers_in_use_block() {
+        let mut inflight = Inflight::default();
+        let ids: Vec<u16> = (0..u16::MAX).map(|_| inflight.next_id().unwrap().get()).collect();
+        assert_eq!(ids, (1..=u16::MAX).collect::<Vec<_>>());
+        for id in ids {
+            inflight.push(PacketId::new(id).unwrap(), Step::Released(0));
+        }
+        assert_eq!(inflight.next_id(), None);
+        let at = inflight.find(PacketId::new(40_000).unwrap()).unwrap();
+        inflight.remove(at);
+        assert_eq!(inflight.next_id().map(PacketId::get), Some(40_000));
+    }
 }

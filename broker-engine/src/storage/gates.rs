@@ -6,7 +6,7 @@ use crate::config::Durability;
 use crate::ids::ConnId;
 use crate::outbox::Outbox;
 use alloc::{collections::BTreeMap, collections::VecDeque, vec::Vec};
-use mqtt_proto::QoS;
+use mqtt_proto::{PacketType, QoS};
 use serde::{Deserialize, Serialize};
 
 /// Store operations on their way out, and the frames behind them.
@@ -20,11 +20,28 @@ pub(crate) struct Gates {
     pending: Vec<(StoreSeq, StoreOp)>,
     /// The packet being handled made an operation.
     touched: bool,
-    waiting: VecDeque<(u64, ConnId, Vec<u8>)>,
-    /// How many frames of each connection wait, so that a later acknowledgement cannot overtake.
-    by_connection: BTreeMap<ConnId, u32>,
+    waiting: VecDeque<Waiting>,
+    /// What waits for each connection, so that a later acknowledgement cannot overtake.
+    by_connection: BTreeMap<ConnId, Counts>,
     /// Pages that were asked for, and for which session.
     fetches: BTreeMap<StoreSeq, SlotKey>,
+}
+
+/// A frame behind the operations that it promises.
+#[derive(Debug, Serialize, Deserialize)]
+struct Waiting {
+    /// The last of them.
+    seq: u64,
+    conn: ConnId,
+    frame: Vec<u8>,
+    is_puback: bool,
+}
+
+/// Frames of one connection that wait.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Counts {
+    frames: u32,
+    pubacks: u32,
 }
 
 impl Gates {
@@ -100,36 +117,47 @@ impl Gates {
         self.by_connection.contains_key(&conn)
     }
 
+    /// QoS 1 messages of this client that are not acknowledged, because their PUBACK waits.
+    pub(crate) fn pubacks_waiting(&self, conn: ConnId) -> usize {
+        self.by_connection.get(&conn).map_or(0, |counts| counts.pubacks as usize)
+    }
+
     pub(crate) fn wait(&mut self, conn: ConnId, frame: Vec<u8>) {
-        self.waiting.push_back((self.last, conn, frame));
-        *self.by_connection.entry(conn).or_default() += 1;
+        let is_puback = frame.first().is_some_and(|first| first >> 4 == PacketType::PubAck as u8);
+        let counts = self.by_connection.entry(conn).or_default();
+        counts.frames += 1;
+        counts.pubacks += u32::from(is_puback);
+        self.waiting.push_back(Waiting { seq: self.last, conn, frame, is_puback });
     }
 
     /// Everything up to `upto` is kept: these frames may leave, in order.
     pub(crate) fn open(&mut self, upto: StoreSeq) -> Vec<(ConnId, Vec<u8>)> {
         self.stored = self.stored.max(upto.0.min(self.last));
-        let ready = self.waiting.iter().take_while(|(seq, ..)| *seq <= self.stored).count();
-        let frames: Vec<_> = self.waiting.drain(..ready).map(|(_, conn, frame)| (conn, frame)).collect();
-        for (conn, _) in &frames {
-            self.leave(*conn);
+        let mut frames = Vec::new();
+        let ready = self.waiting.iter().take_while(|waiting| waiting.seq <= self.stored).count();
+        for _ in 0..ready {
+            let Some(waiting) = self.waiting.pop_front() else { break };
+            self.leave(&waiting);
+            frames.push((waiting.conn, waiting.frame));
         }
         frames
     }
 
     /// Nothing from `seq` on is kept: connections whose frames will never leave.
     pub(crate) fn fail(&mut self, seq: StoreSeq) -> Vec<ConnId> {
-        let lost = self.waiting.iter().filter(|(waits_for, ..)| *waits_for >= seq.0);
-        let mut conns: Vec<ConnId> = lost.map(|(_, conn, _)| *conn).collect();
+        let lost = self.waiting.iter().filter(|waiting| waiting.seq >= seq.0);
+        let mut conns: Vec<ConnId> = lost.map(|waiting| waiting.conn).collect();
         conns.sort_unstable();
         conns.dedup();
         conns
     }
 
-    fn leave(&mut self, conn: ConnId) {
-        if let Some(count) = self.by_connection.get_mut(&conn) {
-            *count -= 1;
-            if *count == 0 {
-                self.by_connection.remove(&conn);
+    fn leave(&mut self, waiting: &Waiting) {
+        if let Some(counts) = self.by_connection.get_mut(&waiting.conn) {
+            counts.frames -= 1;
+            counts.pubacks -= u32::from(waiting.is_puback);
+            if counts.frames == 0 {
+                self.by_connection.remove(&waiting.conn);
             }
         }
     }
@@ -137,7 +165,7 @@ impl Gates {
     /// A connection is gone; what waited for it is not sent.
     pub(crate) fn forget(&mut self, conn: ConnId) {
         if self.by_connection.remove(&conn).is_some() {
-            self.waiting.retain(|(_, waiting, _)| *waiting != conn);
+            self.waiting.retain(|waiting| waiting.conn != conn);
         }
     }
 
