@@ -103,6 +103,12 @@ pub struct Config {
     pub work_per_call: u32,
     /// Topic names whose matches are remembered. Default 16,384.
     pub match_cache_entries: u32,
+    /// Bytes from which on publishers are slowed down, by the broker's own account of what it keeps. Default
+    /// none; the regular broker takes 60 % of the memory there is.
+    pub memory_high: Option<u64>,
+    /// Bytes from which on new clients, subscriptions and messages are refused with 0x97, and QoS 0 is dropped.
+    /// Default none; the regular broker takes 80 % of the memory there is.
+    pub memory_max: Option<u64>,
     /// What an acknowledgement promises. Default memory.
     pub durability: Durability,
     /// Which hook points anybody listens to.
@@ -172,6 +178,8 @@ impl Default for Config {
             hook_timeout: Duration::from_secs(5),
             work_per_call: 4096,
             match_cache_entries: 16_384,
+            memory_high: None,
+            memory_max: None,
             durability: Durability::Memory,
             interest: Interest::NONE,
         }

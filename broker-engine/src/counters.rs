@@ -65,6 +65,8 @@ pub struct Counters {
     pub packets_sent: u64,
     /// PUBLISH packets taken in, by QoS.
     pub publish_received: [u64; 3],
+    /// PUBLISH packets taken in and not routed: refused, or of QoS 0 with the memory budget used up.
+    pub publish_refused: u64,
     /// PUBLISH packets emitted, by QoS, repeats included.
     pub publish_sent: [u64; 3],
     /// Messages handed to sessions: the sum of `completed`, `dropped`, and what waits or is in flight.

@@ -41,6 +41,8 @@ pub struct Engine {
     pub(crate) index: SubscriptionIndex<Subscriber>,
     pub(crate) subscriptions: u32,
     pub(crate) messages: MessageStore,
+    /// Bytes that wait for connections, as input here and as output in the host.
+    pub(crate) buffered: u64,
     pub(crate) retained: RetainedStore<Retained>,
     pub(crate) retained_bytes: u64,
     pub(crate) timers: TimerQueue<TimerKey>,
@@ -71,6 +73,7 @@ impl Engine {
             sessions: Slots::default(),
             subscriptions: 0,
             messages: MessageStore::default(),
+            buffered: 0,
             retained: RetainedStore::default(),
             retained_bytes: 0,
             timers: TimerQueue::default(),

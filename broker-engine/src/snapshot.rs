@@ -80,6 +80,7 @@ state! {
     index: SubscriptionIndex<Subscriber>,
     subscriptions: u32,
     messages: MessageStore,
+    buffered: u64,
     retained: RetainedStore<Retained>,
     retained_bytes: u64,
     timers: TimerQueue<TimerKey>,

@@ -54,8 +54,9 @@ impl Engine {
 
     fn connection_deadline(&self, id: ConnId) -> Option<Time> {
         let conn = self.conn(id)?;
-        let question = match conn.parked.as_deref() {
+        let parked = match conn.parked.as_deref() {
             Some(Parked::Question { deadline, .. }) => Some(*deadline),
+            Some(Parked::Pressure { until }) => Some(*until),
             _ => None,
         };
         let silence = match conn.phase {
@@ -64,12 +65,12 @@ impl Engine {
             }
             Phase::Online { .. } => None,
             // While a hook is asked, its own time limit counts.
-            Phase::Authenticating(_) if question.is_some() => None,
+            Phase::Authenticating(_) if parked.is_some() => None,
             Phase::Opening { .. } | Phase::Authenticating(_) => {
                 Some(conn.last_seen.after(self.config.connect_timeout))
             }
         };
-        question.into_iter().chain(silence).min()
+        parked.into_iter().chain(silence).min()
     }
 
     fn connection_timer(&mut self, id: ConnId, out: &mut Outbox) {
@@ -80,6 +81,14 @@ impl Engine {
             && *deadline <= now
         {
             self.question_timed_out(id, out);
+            self.arm_connection(id);
+            return;
+        }
+        if let Some(Parked::Pressure { until }) = conn.parked.as_deref()
+            && *until <= now
+        {
+            conn.parked = None;
+            self.resume_input(id, out);
             self.arm_connection(id);
             return;
         }

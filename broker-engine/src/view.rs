@@ -1,9 +1,11 @@
 //! A read-only look inside: metrics, `$SYS`, tests. Never on the path of a message.
 
 use crate::config::Config;
+use crate::connections::Connection;
 use crate::counters::{Counters, DropReason};
 use crate::engine::Engine;
 use crate::ids::ConnId;
+use crate::memory::MemoryPressure;
 use crate::sessions::Session;
 
 /// What the broker holds right now.
@@ -55,6 +57,16 @@ impl<'a> View<'a> {
     /// Messages kept, each counted once however many sessions wait for it.
     pub fn messages(&self) -> usize {
         self.engine.messages.len()
+    }
+
+    /// Bytes that the broker keeps, by its own account: what the memory budget is compared with.
+    pub fn memory_used(&self) -> u64 {
+        self.engine.memory_used()
+    }
+
+    /// How near that is to the budget.
+    pub fn memory_pressure(&self) -> MemoryPressure {
+        self.engine.memory_pressure()
     }
 
     /// Bytes of the messages kept.
@@ -120,6 +132,13 @@ impl<'a> View<'a> {
         let subscriptions: usize = self.engine.sessions.iter().map(|(_, s)| s.subscriptions.len()).sum();
         if subscriptions != self.subscriptions() || subscriptions != self.engine.index.entries() {
             return Err("subscriptions of the sessions differ from the index");
+        }
+        let buffered = self.engine.connections.iter().flatten().map(Connection::buffered_bytes);
+        if buffered.sum::<u64>() != self.engine.buffered {
+            return Err("bytes buffered for connections differ from their sum");
+        }
+        if self.engine.messages.recount() != self.engine.messages.references() {
+            return Err("references to messages differ from their sum");
         }
         if self.engine.referenced_messages() != self.engine.messages.references() {
             return Err("references to messages differ from the count in the message store");

@@ -118,6 +118,14 @@ impl BrokerConfig {
                 limits.egress_low, limits.egress_high
             )));
         }
+        if let (Some(high), Some(max)) = (limits.memory_high, limits.memory_max)
+            && high >= max
+        {
+            return Err(ConfigError(format!(
+                "limits.memory_high ({high}) must be below limits.memory_max ({max}): publishers are slowed down \
+                 first, and refused later"
+            )));
+        }
         if limits.durability != Durability::Memory {
             return Err(ConfigError(
                 "limits.durability can only be \"memory\": there is no durable store yet".to_owned(),
@@ -202,6 +210,8 @@ mod tests {
         assert_eq!(error, "limits.receive_maximum must not be 0");
         assert_eq!(parse("[linger]\ntime_ms = 5\n").unwrap().linger.bytes, 64 << 10);
         assert!(parse("[linger]\nbytes = -1\n").is_err());
+        let error = parse("[limits]\nmemory_high = 9\nmemory_max = 9\n").unwrap_err();
+        assert!(error.contains("memory_high (9)"), "{error}");
         let error = parse("[limits]\ndurability = \"durable\"\n").unwrap_err();
         assert!(error.contains("limits.durability"), "{error}");
     }

@@ -7,7 +7,7 @@ use crate::notes::Logged;
 use crate::turn::Shared;
 use broker_engine::{Command, Engine, HashKey, Interest, ListenerId, Seed};
 use metronome_host::config::ListenerConfig;
-use metronome_host::{Authenticator, BrokerConfig, ConfigError, DenyAll, Driver};
+use metronome_host::{Authenticator, BrokerConfig, ConfigError, DenyAll, Driver, memory};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -125,18 +125,20 @@ impl Builder {
         let (open_files, most) = files::raise_limit();
         let (seed, hash_key) = random().map_err(StartError::System)?;
         let mut limits = self.config.limits;
+        memory::set_budget(&mut limits);
         limits.interest = limits.interest | Interest::CLIENTS;
         let authenticator = Logged(self.authenticator.unwrap_or_else(|| Box::new(DenyAll)));
         let linger = self.config.linger;
         let (orders, inbox) = mpsc::channel(ORDERS);
         let (stop, stopping) = watch::channel(None);
+        let in_force = limits.clone();
         let thread = std::thread::Builder::new().name("metronome".into()).spawn(move || {
             let driver = Driver::new(Engine::new(limits, seed, hash_key), Box::new(authenticator));
             let shared = Shared::new(driver, linger);
             LocalSet::new().block_on(&runtime, run(shared, listeners, most, inbox, stopping));
         });
         let thread = thread.map_err(StartError::System)?;
-        Ok(BrokerHandle::new(orders, stop, local_addrs, open_files, thread))
+        Ok(BrokerHandle::new(orders, stop, local_addrs, open_files, in_force, thread))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Asking and stopping a running broker.
 
-use broker_engine::{Command, CommandPublish, Counters, View};
+use broker_engine::{Command, CommandPublish, Config, Counters, View};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
@@ -41,6 +41,8 @@ pub struct Stats {
     pub subscriptions: usize,
     /// Topics with a retained message.
     pub retained: usize,
+    /// Bytes that it keeps, by its own account: what the memory budget is compared with.
+    pub memory_used: u64,
 }
 
 impl Stats {
@@ -51,6 +53,7 @@ impl Stats {
             sessions: view.sessions(),
             subscriptions: view.subscriptions(),
             retained: view.retained(),
+            memory_used: view.memory_used(),
         }
     }
 }
@@ -83,6 +86,7 @@ pub struct BrokerHandle {
     stop: watch::Sender<Option<Duration>>,
     local_addrs: Vec<SocketAddr>,
     open_files: u64,
+    limits: Config,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -92,9 +96,10 @@ impl BrokerHandle {
         stop: watch::Sender<Option<Duration>>,
         local_addrs: Vec<SocketAddr>,
         open_files: u64,
+        limits: Config,
         thread: JoinHandle<()>,
     ) -> Self {
-        Self { orders, stop, local_addrs, open_files, thread: Mutex::new(Some(thread)) }
+        Self { orders, stop, local_addrs, open_files, limits, thread: Mutex::new(Some(thread)) }
     }
 
     /// Where it listens, in the order of configuration, with the ports that were picked.
@@ -105,6 +110,11 @@ impl BrokerHandle {
     /// Files that the process may have open.
     pub fn open_file_limit(&self) -> u64 {
         self.open_files
+    }
+
+    /// The engine's limits and choices in force, with those filled in that depend on the machine.
+    pub fn limits(&self) -> &Config {
+        &self.limits
     }
 
     /// Waits until the broker has stopped, for whatever reason. Any runtime will do.

@@ -1,6 +1,7 @@
 //! Where the binary's log goes, and in which form.
 
 use clap::ValueEnum;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 /// Form of the log.
@@ -12,16 +13,22 @@ pub(crate) enum Form {
     Json,
 }
 
-/// Starts logging to standard error.
-pub(crate) fn start(form: Form, level: &str) -> Result<(), String> {
+/// Lines that may wait for whoever reads the log; further ones are lost.
+const WAITING_LINES: usize = 16_384;
+
+/// Starts logging to standard error. A thread of its own writes, so that a reader who stopped reading stops
+/// nobody else; what waits is written when the guard is dropped.
+pub(crate) fn start(form: Form, level: &str) -> Result<WorkerGuard, String> {
     let filter = EnvFilter::try_new(level)
         .map_err(|error| format!("--log-level {level:?}: {error}; use error, warn, info, debug or trace"))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let writer = NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES).lossy(true);
+    let (writer, guard) = writer.finish(std::io::stderr());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     // When nobody reads the log any more, the broker goes on; complaining about it there would be a panic.
     let log = log.with_target(false).log_internal_errors(false);
     let started = match form {
         Form::Text => log.with_ansi(false).try_init(),
         Form::Json => log.json().try_init(),
     };
-    started.map_err(|error| error.to_string())
+    started.map(|()| guard).map_err(|error| error.to_string())
 }

@@ -49,9 +49,11 @@ struct Flags {
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    if let Err(error) = log::start(flags.log, &flags.log_level) {
-        return fail(USAGE, &error);
-    }
+    // Dropped last: what was logged until then is written.
+    let _log = match log::start(flags.log, &flags.log_level) {
+        Ok(log) => log,
+        Err(error) => return fail(USAGE, &error),
+    };
     let mut config = match flags.config.as_deref().map(BrokerConfig::from_file).transpose() {
         Ok(config) => config.unwrap_or_default(),
         Err(error) => return fail(USAGE, &error.to_string()),
@@ -92,6 +94,11 @@ fn greet(broker: &BrokerHandle, data_asked: bool) -> std::io::Result<()> {
         writeln!(out, "note: --data is accepted, but nothing is written there by this version")?;
     }
     writeln!(out, "open-file limit {}", broker.open_file_limit())?;
+    if let (Some(high), Some(max)) = (broker.limits().memory_high, broker.limits().memory_max) {
+        let mebibytes = |bytes| bytes >> 20;
+        let (high, max) = (mebibytes(high), mebibytes(max));
+        writeln!(out, "memory budget {max} MiB, publishers are slowed down from {high} MiB on")?;
+    }
     if let Some(address) = broker.local_addrs().first() {
         let port = address.port();
         let host = match address.ip() {

@@ -90,9 +90,13 @@ fn file(text: &str) -> PathBuf {
 #[test]
 fn it_says_where_it_listens_what_it_keeps_and_what_to_type() {
     let broker = start_on_free_port(&["--data", "somewhere"]);
-    for part in
-        ["in memory", "open-file limit", "mosquitto_sub", "--data is accepted, but nothing is written"]
-    {
+    for part in [
+        "in memory",
+        "open-file limit",
+        "memory budget",
+        "mosquitto_sub",
+        "--data is accepted, but nothing is written",
+    ] {
         assert!(broker.greeting.contains(part), "{}", broker.greeting);
     }
     assert!(broker.greeting.contains(&format!("-p {}", broker.address.port())));
@@ -228,6 +232,26 @@ fn nobody_has_to_read_greeting_or_log() {
     assert!(child.try_wait().unwrap().is_none(), "it goes on");
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// A pipe takes 64 KiB, and then whoever writes to it waits for its reader.
+#[cfg(unix)]
+#[test]
+fn a_log_that_nobody_reads_any_more_stops_nobody() {
+    let mut broker = start_on_free_port(&[]);
+    let name = "n".repeat(200);
+    for _ in 0..400 {
+        Client::connect(broker.address, 4, &name);
+    }
+    let stopping = Instant::now();
+    broker.signal("TERM");
+    while broker.child.try_wait().unwrap().is_none() {
+        assert!(stopping.elapsed() < Duration::from_secs(8), "it waits for its log");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let mut log = String::new();
+    broker.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(log.len() >= 60_000, "the pipe was full: {}", log.len());
 }
 
 #[cfg(unix)]

@@ -82,6 +82,7 @@ impl Engine {
             self.say_goodbye(id, &farewell, out);
         }
         let Some(conn) = self.connections.get_mut(id.slot()).and_then(Option::take) else { return };
+        self.buffered -= conn.counted;
         self.shrink_connections();
         if !farewell.gone {
             out.wire.push(Wire::Close { conn: id });

@@ -5,6 +5,7 @@ use super::{About, Applicant, Farewell, Parked, Phase};
 use crate::engine::Engine;
 use crate::hooks::{Answer, Authenticate, Interest, Note, Question};
 use crate::ids::ConnId;
+use crate::memory::MemoryPressure;
 use crate::outbox::Outbox;
 use crate::sessions::{FOR_EVER, Will};
 use alloc::{boxed::Box, format, string::String, string::ToString};
@@ -109,6 +110,9 @@ impl Engine {
         if self.online >= self.config.max_connections && session.is_none_or(|session| session.conn.is_none())
         {
             return Err((ReasonCode::QuotaExceeded, "the maximum of connected clients is reached"));
+        }
+        if session.is_none() && self.memory_pressure() == MemoryPressure::Max {
+            return Err((ReasonCode::QuotaExceeded, "the memory budget is used up"));
         }
         Ok(())
     }

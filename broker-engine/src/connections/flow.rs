@@ -15,6 +15,8 @@ impl Engine {
             return;
         };
         conn.egress.unsent = unsent;
+        self.count_buffered(id);
+        let Some(conn) = self.conn_mut(id) else { return };
         if unsent > hard {
             self.close(id, Farewell::tell(ReasonCode::QuotaExceeded, "the client does not read"), out);
         } else if unsent >= high {

@@ -52,6 +52,8 @@ pub(crate) struct Connection {
     /// Reads are paused.
     pub(crate) paused: bool,
     pub(crate) egress: Egress,
+    /// Its part of [`crate::engine::Engine::buffered`].
+    pub(crate) counted: u64,
     /// Retained messages for new subscriptions, while the socket is congested.
     #[allow(clippy::vec_box)] // They come from boxes and go back into boxes.
     pub(crate) scans: Vec<Box<RetainedScan>>,
@@ -89,6 +91,7 @@ impl Connection {
             armed: None,
             paused: false,
             egress: Egress::default(),
+            counted: 0,
             scans: Vec::new(),
             send_maximum: u16::MAX,
             outstanding: 0,
@@ -146,6 +149,8 @@ pub(crate) enum Parked {
     Question { call: CallId, deadline: Time, about: About },
     /// For a large fan-out to be finished, then to be acknowledged.
     Fanout,
+    /// For a moment, because memory is short; the packets behind it wait, it itself is done with.
+    Pressure { until: Time },
     /// For the store, with CONNACK at its gate: nothing may overtake it [MQTT-3.2.0-1].
     Greeting,
 }

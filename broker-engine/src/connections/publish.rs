@@ -7,6 +7,7 @@ use crate::delivery::{Publication, Routed};
 use crate::engine::Engine;
 use crate::ids::ConnId;
 use crate::input::CommandPublish;
+use crate::memory::MemoryPressure;
 use crate::outbox::Outbox;
 use crate::storage::StoreOp;
 use alloc::{boxed::Box, string::ToString, vec::Vec};
@@ -59,6 +60,9 @@ impl Engine {
         if let Err(reason) = self.judge_publish(&topic, publish) {
             return self.refuse_publish(id, publish, reason, out);
         }
+        if self.memory_pressure() == MemoryPressure::Max {
+            return self.refuse_for_memory(id, publish, out);
+        }
         let kept;
         let properties = if needs_filtering(publish) {
             kept = forwarded(publish.properties.raw());
@@ -90,7 +94,7 @@ impl Engine {
             Routed::Done { matched } => {
                 let reason = self.publish_reason(matched);
                 self.acknowledge_publish(id, publish.qos, publish.packet_id, reason, out);
-                After::Continue
+                if self.slow_down(id, out) { After::Parked } else { After::Continue }
             }
             Routed::Queued => {
                 if let Some(conn) = self.conn_mut(id) {
@@ -182,6 +186,7 @@ impl Engine {
                 out,
             );
         }
+        self.counters.publish_refused += 1;
         let v5 = self.conn(id).is_some_and(|conn| conn.version.is_v5());
         if !v5
             && publish.qos == QoS::ExactlyOnce
@@ -193,6 +198,16 @@ impl Engine {
         }
         self.acknowledge_publish(id, publish.qos, publish.packet_id, reason, out);
         After::Continue
+    }
+
+    /// There is no room for a message. A 3.x client cannot be told, so it has to come back and try again.
+    fn refuse_for_memory(&mut self, id: ConnId, publish: &Publish<'_>, out: &mut Outbox) -> After {
+        let v5 = self.conn(id).is_some_and(|conn| conn.version.is_v5());
+        if publish.qos != QoS::AtMostOnce && !v5 {
+            return self.refuse_packet(id, ReasonCode::QuotaExceeded, "the memory budget is used up", out);
+        }
+        self.refuse_publish(id, publish, ReasonCode::QuotaExceeded, out);
+        if self.slow_down(id, out) { After::Parked } else { After::Continue }
     }
 
     /// When a message expires: its own interval, but not above the cap.

@@ -10,6 +10,9 @@ use mqtt_proto::{DecodeError, FixedHeader, Packet, PacketType};
 /// Bytes that may wait behind a parked packet before the client's reads are paused.
 const PARKED_BYTES: usize = 16 << 10;
 
+/// Unused bytes that an input buffer may keep once a large packet is out of it.
+const KEPT_SLACK: usize = 4 << 10;
+
 /// What handling a packet did to its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum After {
@@ -56,6 +59,7 @@ impl Engine {
             conn.input.extend_from_slice(data);
             let (waiting, need) = (conn.input.len(), conn.need);
             self.counters.bytes_received += data.len() as u64;
+            self.count_buffered(id);
             if parked {
                 if waiting > PARKED_BYTES {
                     self.set_paused(id, true, out);
@@ -71,6 +75,7 @@ impl Engine {
             && !rest.is_empty()
         {
             conn.input.extend_from_slice(rest);
+            self.count_buffered(id);
         }
     }
 
@@ -85,12 +90,16 @@ impl Engine {
         if let Some(conn) = self.conn_mut(id) {
             if used < input.len() {
                 input.drain(..used);
+                if input.capacity() > KEPT_SLACK + 2 * input.len() {
+                    input.shrink_to_fit();
+                }
                 conn.input = input;
             }
             // Also with nothing to handle: reads may have been paused for another reason that has passed.
             if conn.parked.is_none() && !conn.egress.congested {
                 self.set_paused(id, false, out);
             }
+            self.count_buffered(id);
         }
     }
 

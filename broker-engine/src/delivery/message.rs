@@ -109,6 +109,7 @@ impl MessageBuffer {
 pub(crate) struct MessageStore {
     slots: Slots<Message>,
     bytes: u64,
+    references: u64,
 }
 
 impl MessageStore {
@@ -116,6 +117,7 @@ impl MessageStore {
     pub(crate) fn insert(&mut self, publication: &Publication<'_>) -> MessageKey {
         let mut message = Message::new(publication);
         message.refs = 1;
+        self.references += 1;
         self.bytes += message.size() as u64;
         self.slots.insert(message)
     }
@@ -124,6 +126,7 @@ impl MessageStore {
     pub(crate) fn retain(&mut self, key: MessageKey) {
         if let Some(message) = self.slots.get_mut(key) {
             message.refs += 1;
+            self.references += 1;
         }
     }
 
@@ -131,6 +134,7 @@ impl MessageStore {
     pub(crate) fn release(&mut self, key: MessageKey) {
         let Some(message) = self.slots.get_mut(key) else { return };
         message.refs -= 1;
+        self.references -= 1;
         if message.refs == 0 {
             self.bytes -= message.size() as u64;
             self.slots.remove(key);
@@ -153,8 +157,13 @@ impl MessageStore {
         self.bytes
     }
 
-    /// Sum of all references, for consistency checks.
+    /// Sum of all references.
     pub(crate) fn references(&self) -> u64 {
+        self.references
+    }
+
+    /// The same, counted anew, for consistency checks.
+    pub(crate) fn recount(&self) -> u64 {
         self.slots.iter().map(|(_, message)| u64::from(message.refs)).sum()
     }
 

@@ -7,6 +7,7 @@ use crate::delivery::{RetainedScan, Work};
 use crate::engine::Engine;
 use crate::hooks::{Answer, Interest, Question};
 use crate::ids::ConnId;
+use crate::memory::MemoryPressure;
 use crate::outbox::Outbox;
 use crate::storage::StoreOp;
 use crate::topics::EntryRef;
@@ -152,6 +153,7 @@ impl Engine {
             Err(at) => {
                 if session.subscriptions.len() >= self.config.max_subscriptions_per_session as usize
                     || self.subscriptions >= self.config.max_subscriptions
+                    || self.memory_pressure() == MemoryPressure::Max
                 {
                     return Err(ReasonCode::QuotaExceeded);
                 }
