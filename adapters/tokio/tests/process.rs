@@ -3,79 +3,12 @@
 mod common;
 
 use common::Client;
-use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use common::process::{metronome, run, start, start_on_free_port};
+use std::io::Read;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-
-struct Running {
-    child: Child,
-    address: SocketAddr,
-    greeting: String,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ended = self.child.kill();
-        let _reaped = self.child.wait();
-    }
-}
-
-fn metronome() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_metronome"));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-fn start(mut command: Command) -> Running {
-    let mut child = command.spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap());
-    let mut first = String::new();
-    lines.read_line(&mut first).unwrap();
-    let address = first.trim_end().strip_prefix("listening on mqtt://").expect(&first).parse().unwrap();
-    let mut greeting = first;
-    while !greeting.contains("mosquitto_pub") {
-        assert!(lines.read_line(&mut greeting).unwrap() > 0, "{greeting}");
-    }
-    Running { child, address, greeting }
-}
-
-fn start_on_free_port(flags: &[&str]) -> Running {
-    let mut command = metronome();
-    command.args(["--listen", "127.0.0.1:0"]).args(flags);
-    start(command)
-}
-
-impl Running {
-    fn signal(&self, name: &str) {
-        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
-        assert!(status.success());
-    }
-
-    /// Exit code and standard error.
-    fn ended(&mut self) -> (Option<i32>, String) {
-        let began = Instant::now();
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(began.elapsed() < Duration::from_secs(15), "still running");
-            std::thread::sleep(Duration::from_millis(10));
-        };
-        let mut log = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-        (status.code(), log)
-    }
-}
-
-fn run(flags: &[&str]) -> (Option<i32>, String) {
-    let Output { status, stdout, stderr } = metronome().args(flags).output().unwrap();
-    assert!(stdout.is_empty(), "{}", String::from_utf8_lossy(&stdout));
-    (status.code(), String::from_utf8(stderr).unwrap())
-}
 
 /// A file of its own for each call.
 fn file(text: &str) -> PathBuf {
