@@ -238,7 +238,9 @@ fn a_thousand_clients_at_once() {
             receiving.push(tokio::task::spawn_local(async move {
                 loop {
                     match events.poll().await.expect("the connection holds") {
-                        Event::Incoming(Packet::SubAck(_)) => drop(ready.wait().await),
+                        Event::Incoming(Packet::SubAck(_)) => {
+                            ready.wait().await;
+                        }
                         Event::Incoming(Packet::Publish(publish)) => return publish.payload,
                         _ => {}
                     }
