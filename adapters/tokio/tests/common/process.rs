@@ -52,7 +52,8 @@ pub(crate) fn start_on_free_port(flags: &[&str]) -> Running {
 
 impl Running {
     pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        let status =
+            Command::new("sh").args(["-c", &format!("kill -s {name} {}", self.child.id())]).status().unwrap();
         assert!(status.success());
     }
 
