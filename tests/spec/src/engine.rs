@@ -1,0 +1,113 @@
+//! The pure engine as a transport: time is virtual, and everybody may connect.
+
+use crate::run::{Patience, Transport};
+use broker_engine::{
+    Answer, CloseCause, Config, ConnId, ConnIds, Engine, HashKey, Input, ListenerId, MemoryStore, Outbox,
+    Seed, Time,
+};
+use std::collections::BTreeMap;
+
+/// An engine and what it sent to each connection.
+#[derive(Debug)]
+pub struct EngineTransport {
+    engine: Engine,
+    store: MemoryStore,
+    ids: ConnIds,
+    now: Time,
+    sent: BTreeMap<ConnId, Sent>,
+}
+
+#[derive(Debug, Default)]
+struct Sent {
+    bytes: Vec<u8>,
+    closed: bool,
+}
+
+impl EngineTransport {
+    /// A broker with these limits, as lines of TOML.
+    ///
+    /// # Panics
+    /// The limits are not understood.
+    pub fn new(limits: &[String]) -> Self {
+        let config: Config = toml::from_str(&limits.join("\n")).expect("limits of the broker");
+        Self {
+            engine: Engine::new(config, Seed(1), HashKey([2, 3])),
+            store: MemoryStore::new(),
+            ids: ConnIds::new(),
+            now: Time::from_secs(1),
+            sent: BTreeMap::new(),
+        }
+    }
+
+    fn handle(&mut self, input: Input<'_>) {
+        let mut out = Outbox::new();
+        self.engine.handle(self.now, input, &mut out);
+        while !out.is_empty() {
+            for (conn, sent) in &mut self.sent {
+                sent.bytes.extend(out.bytes_for(*conn));
+                sent.closed |= out.closes(*conn);
+            }
+            let (calls, stores) = (std::mem::take(&mut out.calls), std::mem::take(&mut out.stores));
+            out.clear();
+            for call in calls {
+                let input = Input::Reply { call: call.id, answer: Answer::Allow };
+                self.engine.handle(self.now, input, &mut out);
+            }
+            for (seq, op) in stores {
+                if let Some(deliveries) = self.store.apply(self.now, op) {
+                    self.engine.handle(self.now, Input::Loaded { fetch: seq, deliveries }, &mut out);
+                }
+                self.engine.handle(self.now, Input::Stored { upto: seq }, &mut out);
+            }
+        }
+        self.engine.view().verify().expect("the engine's own accounts add up");
+    }
+
+    /// Fires everything that is due by `until`, each at its own time.
+    fn tick_until(&mut self, until: Time) {
+        while let Some(deadline) = self.engine.next_deadline().filter(|deadline| deadline.at <= until) {
+            self.now = self.now.max(deadline.at);
+            self.handle(Input::Tick);
+        }
+        self.now = until;
+    }
+}
+
+impl Transport for EngineTransport {
+    type Conn = ConnId;
+
+    fn open(&mut self) -> ConnId {
+        let conn = self.ids.allocate();
+        self.sent.insert(conn, Sent::default());
+        self.handle(Input::Opened { conn, listener: ListenerId(0), peer: None });
+        conn
+    }
+
+    fn send(&mut self, conn: &mut ConnId, bytes: &[u8]) {
+        if !self.sent[conn].closed {
+            self.handle(Input::Received { conn: *conn, data: bytes });
+        }
+        self.tick_until(self.now);
+    }
+
+    fn receive(&mut self, conn: &mut ConnId, into: &mut Vec<u8>, _: Patience) -> bool {
+        let Some(sent) = self.sent.get_mut(conn) else { return true };
+        into.append(&mut sent.bytes);
+        sent.closed
+    }
+
+    fn cut(&mut self, conn: ConnId) {
+        if !self.sent[&conn].closed {
+            self.handle(Input::Closed { conn, cause: CloseCause::Fault });
+        }
+        self.tick_until(self.now);
+    }
+
+    fn wait(&mut self, millis: u64) {
+        self.tick_until(Time::from_micros(self.now.as_micros() + millis * 1000));
+    }
+
+    fn finish(&mut self) -> Result<(), String> {
+        self.engine.view().verify().map_err(str::to_owned)
+    }
+}
