@@ -15,6 +15,7 @@ pub struct EngineTransport {
     ids: ConnIds,
     now: Time,
     sent: BTreeMap<ConnId, Sent>,
+    answers: bool,
 }
 
 #[derive(Debug, Default)]
@@ -36,7 +37,13 @@ impl EngineTransport {
             ids: ConnIds::new(),
             now: Time::from_secs(1),
             sent: BTreeMap::new(),
+            answers: true,
         }
+    }
+
+    /// A broker where nobody ever says who may connect.
+    pub fn that_never_answers() -> Self {
+        Self { answers: false, ..Self::new(&[]) }
     }
 
     fn handle(&mut self, input: Input<'_>) {
@@ -49,7 +56,7 @@ impl EngineTransport {
             }
             let (calls, stores) = (std::mem::take(&mut out.calls), std::mem::take(&mut out.stores));
             out.clear();
-            for call in calls {
+            for call in calls.into_iter().filter(|_| self.answers) {
                 let input = Input::Reply { call: call.id, answer: Answer::Allow };
                 self.engine.handle(self.now, input, &mut out);
             }
