@@ -1,4 +1,5 @@
-//! Every packet type in every state of a connection, and what the broker does about it, as a table for a person.
+//! Bytes of every kind and what the broker does about them, as tables for a person: every packet type in every state of
+//! a connection, every pattern of flags, every packet cut short.
 
 use metronome_spec::engine::EngineTransport;
 use metronome_spec::render::decode;
@@ -126,4 +127,56 @@ fn every_pattern_of_flags() {
     for version in [Version::V311, Version::V5] {
         insta::assert_snapshot!(format!("flags-{version}"), flags(version));
     }
+}
+
+/// Packets with everything in them.
+const FULL: [(&str, Version); 12] = [
+    (
+        "CONNECT c clean session-expiry-interval=5 receive-maximum=2 user-property=k:v will=w will-payload=x \
+         will.will-delay-interval=1 username=u password=p",
+        Version::V5,
+    ),
+    ("CONNECT c clean will=w will-payload=x username=u password=p", Version::V311),
+    ("PUBLISH t x q1 #1 payload-format-indicator=1 response-topic=r correlation-data=d", Version::V5),
+    ("PUBLISH t x q2 #1", Version::V311),
+    ("PUBACK #1 00 reason-string=r user-property=k:v", Version::V5),
+    ("PUBREL #1 92 reason-string=r", Version::V5),
+    ("PUBREL #1", Version::V311),
+    ("SUBSCRIBE #1 subscription-identifier=200 user-property=k:v a q1 , b q2", Version::V5),
+    ("SUBSCRIBE #1 a q1 , b q2", Version::V311),
+    ("UNSUBSCRIBE #1 user-property=k:v a b", Version::V5),
+    ("DISCONNECT 04 session-expiry-interval=0 reason-string=r", Version::V5),
+    ("AUTH 19 authentication-method=m authentication-data=d", Version::V5),
+];
+
+/// What a packet gets whose body ends after so many bytes, and whose length says so.
+fn truncations(line: &str, version: Version) -> String {
+    let packet = encode(line, version);
+    assert!(packet[1] < 128, "one byte of length");
+    let mut runs: Vec<(usize, usize, String)> = Vec::new();
+    for len in 0..=packet.len() - 2 {
+        let mut transport = EngineTransport::new(&[]);
+        let mut conn = transport.open();
+        if !line.starts_with("CONNECT") {
+            transport.send(&mut conn, &encode("CONNECT c clean", version));
+            transport.receive(&mut conn, &mut Vec::new(), Patience::Short);
+        }
+        let cut = [&[packet[0], u8::try_from(len).unwrap()], &packet[2..2 + len]].concat();
+        transport.send(&mut conn, &cut);
+        let answer = answer(&mut transport, &mut conn, version);
+        match runs.last_mut() {
+            Some((_, last, same)) if *same == answer => *last = len,
+            _ => runs.push((len, len, answer)),
+        }
+    }
+    runs.iter().fold(format!("{line} ({version})\n"), |text, (first, last, answer)| {
+        let bytes = if first == last { first.to_string() } else { format!("{first}-{last}") };
+        format!("{text}  {bytes:>6} bytes: {answer}\n")
+    })
+}
+
+#[test]
+fn every_packet_cut_short() {
+    let tables: String = FULL.iter().map(|(line, version)| truncations(line, *version)).collect();
+    insta::assert_snapshot!("truncations", tables);
 }
