@@ -1,7 +1,8 @@
 //! One deadline for everything: what is due, in a defined order.
 //!
-//! Objects remember the earliest entry that is set for them. An entry that fires too early, because its object
-//! was busy meanwhile, sets itself again; so a packet costs a store, not a queue operation.
+//! Objects remember the one entry that is set for them, and take it along when they go. An entry that fires too
+//! early, because its object was busy meanwhile, sets itself again; so a packet costs a store, not a queue
+//! operation.
 
 use crate::collections::SlotKey;
 use crate::connections::{Farewell, Parked, Phase};
@@ -46,9 +47,18 @@ impl Engine {
     pub(crate) fn arm_connection(&mut self, id: ConnId) {
         let Some(at) = self.connection_deadline(id) else { return };
         let Some(conn) = self.conn_mut(id) else { return };
-        if conn.armed.is_none_or(|armed| at < armed) {
+        let before = conn.armed;
+        if before.is_none_or(|armed| at < armed) {
             conn.armed = Some(at);
+            self.disarm(before, TimerKey::Connection(id));
             self.timers.push(at.as_micros(), TimerKey::Connection(id));
+        }
+    }
+
+    /// Takes out the entry of an object that goes, or gets an earlier one.
+    pub(crate) fn disarm(&mut self, armed: Option<Time>, key: TimerKey) {
+        if let Some(at) = armed {
+            self.timers.remove(at.as_micros(), key);
         }
     }
 
@@ -112,8 +122,10 @@ impl Engine {
     pub(crate) fn arm_session(&mut self, key: SlotKey) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let Some(at) = session.will_at.into_iter().chain(session.ends_at).min() else { return };
-        if session.armed.is_none_or(|armed| at < armed) {
+        let before = session.armed;
+        if before.is_none_or(|armed| at < armed) {
             session.armed = Some(at);
+            self.disarm(before, TimerKey::Session(key));
             self.timers.push(at.as_micros(), TimerKey::Session(key));
         }
     }

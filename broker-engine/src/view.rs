@@ -89,7 +89,7 @@ impl<'a> View<'a> {
         self.engine.index.sizes()
     }
 
-    /// Entries in the timer queue, those that no longer count included.
+    /// Entries in the timer queue: at most one for each transport, session and retained message.
     pub fn timers(&self) -> usize {
         self.engine.timers.len()
     }
@@ -139,6 +139,9 @@ impl<'a> View<'a> {
         }
         if self.engine.messages.recount() != self.engine.messages.references() {
             return Err("references to messages differ from their sum");
+        }
+        if self.timers() > self.transports() + self.sessions() + self.retained() {
+            return Err("timers outlive what they are about");
         }
         if self.engine.referenced_messages() != self.engine.messages.references() {
             return Err("references to messages differ from the count in the message store");

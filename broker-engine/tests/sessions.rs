@@ -502,6 +502,27 @@ fn nothing_is_left_when_all_are_gone() {
     assert_eq!((view.filters(), view.timers(), view.message_bytes(), view.input_bytes()), ((0, 0), 0, 0, 0));
 }
 
+/// Clients choose how far away a deadline is, so none may be kept for what is gone: connections, sessions that
+/// began anew, retained messages that were replaced.
+#[test]
+fn timers_go_with_what_they_are_about() {
+    let mut world = world();
+    let mut connect = lasting(Version::V5, "c");
+    connect.properties.session_expiry_interval = Some(u32::MAX);
+    let mut retained = Publish { retain: true, ..message("t", "x", AtMostOnce, 0) };
+    for round in 1..100 {
+        let client =
+            world.connect_with(&Connect { clean_start: true, keep_alive: u16::MAX, ..connect.clone() });
+        world.wait(11);
+        retained.properties.message_expiry_interval = Some(u32::MAX - round);
+        world.publish_with(client, &retained);
+        world.cut(client);
+        assert_eq!(world.engine.view().timers(), 2, "one for the session, one for the retained message");
+    }
+    world.wait(7 * 24 * 3600);
+    assert_eq!((world.engine.view().sessions(), world.engine.view().timers()), (0, 1));
+}
+
 /// Reads that were paused for a slow socket resume when it drained, also if a packet was parked meanwhile.
 #[test]
 fn reads_resume_when_every_reason_to_pause_has_passed() {

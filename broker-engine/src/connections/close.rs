@@ -5,6 +5,7 @@ use crate::engine::Engine;
 use crate::hooks::{Interest, Note};
 use crate::ids::ConnId;
 use crate::outbox::{Outbox, Wire};
+use crate::timers::TimerKey;
 use alloc::string::{String, ToString};
 use mqtt_proto::{
     ConnAck, ConnAckProperties, DecodeError, Disconnect, DisconnectProperties, Packet, PacketType,
@@ -83,6 +84,7 @@ impl Engine {
         }
         let Some(conn) = self.connections.get_mut(id.slot()).and_then(Option::take) else { return };
         self.buffered -= conn.counted;
+        self.disarm(conn.armed, TimerKey::Connection(id));
         self.shrink_connections();
         if !farewell.gone {
             out.wire.push(Wire::Close { conn: id });

@@ -51,7 +51,7 @@ impl Engine {
         let message = self.messages.insert(publication);
         self.retained_bytes = self.retained_bytes - old_size + size;
         if let Some(old) = self.retained.insert(publication.topic, Retained { message }) {
-            self.messages.release(old.message);
+            self.release_retained(publication.topic, old);
         }
         if let Some(at) = publication.expires_at {
             self.timers
@@ -72,10 +72,17 @@ impl Engine {
     pub(crate) fn remove_retained(&mut self, topic: &str) {
         let Some(old) = self.retained.remove(topic) else { return };
         self.retained_bytes -= self.messages.size(old.message) as u64;
-        self.messages.release(old.message);
+        self.release_retained(topic, old);
         if self.gates.is_on() {
             self.gates.emit(StoreOp::RemoveRetained { topic: topic.to_string() });
         }
+    }
+
+    fn release_retained(&mut self, topic: &str, old: Retained) {
+        if let Some(at) = self.messages.get(old.message).and_then(|message| message.expires_at) {
+            self.timers.remove(at.as_micros(), TimerKey::Retained(Box::new(RetainedKey::new(topic))));
+        }
+        self.messages.release(old.message);
     }
 
     /// Sends the next page of retained messages, as far as budget and socket allow.

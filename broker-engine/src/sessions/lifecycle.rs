@@ -8,6 +8,7 @@ use crate::engine::Engine;
 use crate::hooks::{Interest, Note};
 use crate::outbox::Outbox;
 use crate::storage::StoreOp;
+use crate::timers::TimerKey;
 use alloc::string::ToString;
 use mqtt_proto::{Connect, ReasonCode};
 
@@ -90,6 +91,7 @@ impl Engine {
             self.send_will(key, out);
         }
         let Some(mut session) = self.sessions.remove(key) else { return };
+        self.disarm(session.armed, TimerKey::Session(key));
         let sessions = &self.sessions;
         self.clients.remove(&session.client_id, |other| other == key || !sessions.contains(other));
         for Subscription { at, filter } in core::mem::take(&mut session.subscriptions) {
