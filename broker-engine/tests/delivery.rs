@@ -399,3 +399,42 @@ fn a_large_fanout_is_sliced_and_nothing_overtakes_it() {
         world.expect(subscriber, &["PUBLISH q1 #1 t 1", "PUBLISH q1 #2 t 2"]);
     }
 }
+
+/// What does not fit into a client's window waits where it is retained, not in its queue.
+#[test]
+fn retained_messages_beyond_the_window_are_not_dropped() {
+    for durability in [Durability::Memory, Durability::Durable] {
+        let mut world = World::new(Config { durability, max_queued_messages: 5, ..Config::default() });
+        let publisher = world.client(Version::V5, "p");
+        for number in 0..100 {
+            let topic = format!("r/{number:02}");
+            world.publish_with(
+                publisher,
+                &mqtt_proto::Publish { retain: true, ..message(&topic, "m", AtLeastOnce, 1) },
+            );
+        }
+        let mut connect = lasting(Version::V5, "s");
+        connect.properties.receive_maximum = Some(10);
+        let client = world.connect_with(&connect);
+        world.expect(client, &["CONNACK Success"]);
+        world.subscribe_with(
+            client,
+            "r/+",
+            SubscribeOptions { qos: AtLeastOnce, ..Default::default() },
+            None,
+        );
+        let mut got = world.take(client);
+        got.retain(|line| line != "SUBACK #9 01");
+        let mut acknowledged = 0;
+        while acknowledged < got.len() {
+            let id = got[acknowledged].split(['#', ' ']).nth(3).unwrap().parse().unwrap();
+            world.ack(client, Packet::PubAck, id);
+            world.settle();
+            got.extend(world.take(client));
+            acknowledged += 1;
+        }
+        let topics: Vec<_> = got.iter().map(|line| line.split(' ').nth(4).unwrap().to_string()).collect();
+        assert_eq!(topics, (0..100).map(|number| format!("r/{number:02}")).collect::<Vec<_>>());
+        assert_eq!(world.dropped(DropReason::QueueFull), 0);
+    }
+}

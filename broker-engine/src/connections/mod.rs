@@ -54,7 +54,7 @@ pub(crate) struct Connection {
     pub(crate) egress: Egress,
     /// Its part of [`crate::engine::Engine::buffered`].
     pub(crate) counted: u64,
-    /// Retained messages for new subscriptions, while the socket is congested.
+    /// Retained messages for new subscriptions, while the socket is congested or the client's window is full.
     #[allow(clippy::vec_box)] // They come from boxes and go back into boxes.
     pub(crate) scans: Vec<Box<RetainedScan>>,
     /// Receive Maximum of the client, lowered to our own window.

@@ -81,10 +81,17 @@ impl Engine {
     }
 
     /// Is there quota and room in the socket for a new delivery, and nothing to be sent again before it?
-    pub(crate) fn may_start(&self, id: ConnId, key: SlotKey) -> bool {
+    fn may_start(&self, id: ConnId, key: SlotKey) -> bool {
         let Some(conn) = self.conn(id) else { return false };
         let all_resent = self.sessions.get(key).is_some_and(|s| usize::from(conn.resent) == s.inflight.len());
         conn.has_quota() && all_resent && self.can_send(id)
+    }
+
+    /// Could a new delivery be sent at once, as far as the client's acknowledgements go?
+    pub(crate) fn has_window(&self, id: ConnId, key: SlotKey) -> bool {
+        let (Some(conn), Some(session)) = (self.conn(id), self.sessions.get(key)) else { return false };
+        let all_resent = usize::from(conn.resent) == session.inflight.len();
+        conn.has_quota() && all_resent && session.queue.is_empty()
     }
 
     /// First transmission of a QoS 1 or 2 delivery.

@@ -25,6 +25,7 @@ impl Engine {
             }
         }
         self.refill(key);
+        self.resume_scans(id, key);
     }
 
     /// Is there something that may be sent, quota permitting?

@@ -92,10 +92,12 @@ impl Engine {
             if self.conn(scan.conn).and_then(crate::connections::Connection::session) != Some(scan.session) {
                 return;
             }
-            if self.budget == 0 || !self.can_send(scan.conn) {
-                // A congested socket takes it up again once the host reports that it drained.
+            // What the client's window does not take waits here: its queue would have to let go of the rest.
+            let full = scan.qos > QoS::AtMostOnce && !self.has_window(scan.conn, scan.session);
+            if self.budget == 0 || full || !self.can_send(scan.conn) {
+                // It is taken up again once the host reports that the socket drained, or the client acknowledges.
                 match self.conn_mut(scan.conn) {
-                    Some(conn) if conn.egress.congested => conn.scans.push(scan),
+                    Some(conn) if full || conn.egress.congested => conn.scans.push(scan),
                     _ => self.work.push_back(Work::Retained(scan)),
                 }
                 return;
@@ -114,6 +116,17 @@ impl Engine {
             if !self.is_expired(message) {
                 self.deliver_retained(&scan, message, out);
             }
+        }
+    }
+
+    /// Goes on with retained messages that waited for the client's acknowledgements.
+    pub(crate) fn resume_scans(&mut self, id: ConnId, key: SlotKey) {
+        if !self.has_window(id, key) {
+            return;
+        }
+        if let Some(conn) = self.conn_mut(id).filter(|conn| !conn.egress.congested) {
+            let scans = core::mem::take(&mut conn.scans);
+            self.work.extend(scans.into_iter().map(Work::Retained));
         }
     }
 
