@@ -156,9 +156,7 @@ impl World {
     }
 
     pub fn send(&mut self, conn: ConnId, packet: &Packet<'_>) {
-        let mut bytes = Vec::new();
-        packet.encode(self.versions[&conn], &mut bytes).unwrap();
-        self.bytes(conn, &bytes);
+        self.bytes(conn, &encoded(packet, self.versions[&conn]));
     }
 
     /// The client's transport breaks.
@@ -170,9 +168,14 @@ impl World {
         self.closed.contains_key(&conn)
     }
 
+    /// Takes what a client has received so far, as it is on the wire.
+    pub fn take_bytes(&mut self, conn: ConnId) -> Vec<u8> {
+        self.inboxes.remove(&conn).unwrap_or_default()
+    }
+
     /// Takes what a client has received so far.
     pub fn take(&mut self, conn: ConnId) -> Vec<String> {
-        let bytes = self.inboxes.remove(&conn).unwrap_or_default();
+        let bytes = self.take_bytes(conn);
         let mut lines = Vec::new();
         let mut rest = &bytes[..];
         while !rest.is_empty() {
@@ -271,9 +274,24 @@ impl World {
         );
     }
 
+    /// Everything that grows with clients: transports, sessions, subscriptions, messages, timers, bytes of input.
+    pub fn held(&self) -> [usize; 6] {
+        let view = self.engine.view();
+        let (transports, sessions, subscriptions) =
+            (view.transports(), view.sessions(), view.subscriptions());
+        [transports, sessions, subscriptions, view.messages(), view.timers(), view.input_bytes()]
+    }
+
     pub fn dropped(&self, reason: DropReason) -> u64 {
         self.engine.view().counters().dropped_for(reason)
     }
+}
+
+/// A packet's bytes.
+pub fn encoded(packet: &Packet<'_>, version: Version) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    packet.encode(version, &mut bytes).unwrap();
+    bytes
 }
 
 pub fn id_of(id: u16) -> PacketId {
