@@ -18,7 +18,7 @@
 mod common;
 mod counting;
 
-use broker_engine::{Config, ConnId, DropReason, Input, QueueFull};
+use broker_engine::{Answer, Config, ConnId, DropReason, Input, QueueFull};
 use common::{World, clean, encoded, id_of, lasting, message};
 use counting::allocated;
 use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
@@ -410,6 +410,31 @@ fn a_fight_for_a_session_leaves_nothing_behind() {
         assert_eq!(sent, 22, "DISCONNECT, CONNACK and what is in flight");
         assert_eq!(world.held(), before);
     }
+}
+
+/// B-20: also with several clients at the door at once; who is connected may take over.
+#[test]
+fn connected_clients_are_counted() {
+    let mut world = World::new(Config { max_connections: 2, ..Config::default() });
+    let first = world.client(Version::V5, "a");
+    world.hold_questions = true;
+    let [second, third] = ["b", "c"].map(|name| world.connect_with(&clean(Version::V5, name)));
+    let nameless = world.connect_with(&clean(Version::V5, ""));
+    for _ in 0..3 {
+        world.answer(Answer::Allow);
+    }
+    world.hold_questions = false;
+    world.expect(second, &["CONNACK Success"]);
+    world.expect(third, &["CONNACK Quota exceeded", "closed"]);
+    world.expect(nameless, &["CONNACK Quota exceeded", "closed"]);
+    let old = world.connect_with(&clean(Version::V311, "c"));
+    world.expect(old, &["CONNACK Server unavailable", "closed"]);
+    let again = world.connect_with(&clean(Version::V5, "a"));
+    world.expect(first, &["DISCONNECT Session taken over", "closed"]);
+    world.expect(again, &["CONNACK Success"]);
+    world.disconnect(second, mqtt_proto::ReasonCode::Success);
+    world.client(Version::V5, "c");
+    assert_eq!(world.engine.view().connections(), 2);
 }
 
 /// All filters of `levels` levels that match `a/a/...`, each with its Subscription Identifier.
