@@ -469,3 +469,17 @@ fn identifiers_of_overlapping_filters_may_make_a_message_too_large() {
     world.expect(small, &["PINGRESP"]);
     assert_eq!(world.dropped(DropReason::PacketTooLarge), 1);
 }
+
+/// B-22: eight times the filters cost about eight times as much.
+#[test]
+fn overlapping_filters_cost_their_number() {
+    let cost = |levels| {
+        let mut world = world();
+        let client = world.client(Version::V5, "c");
+        subscribe_to_all_overlapping(&mut world, client, levels);
+        let topic = vec!["a"; levels as usize].join("/");
+        allocated(|| world.publish(client, &topic, "m", AtMostOnce, 0))
+    };
+    let (few, many) = (cost(8), cost(11));
+    assert!(many < few * 16, "{few} bytes for 256 filters, {many} for 2,048");
+}

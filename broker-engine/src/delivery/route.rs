@@ -244,15 +244,22 @@ fn wants(subscriber: &Subscriber, publication: &Publication<'_>) -> bool {
 /// One copy for each session, at its highest QoS and with all its Subscription Identifiers [MQTT-3.3.4-2].
 fn merge(recipients: &mut Vec<Recipient>) {
     recipients.sort_by_key(|recipient| recipient.session);
+    // Identifiers of a session's later filters, until its last one is seen.
+    let mut ids = Vec::new();
     recipients.dedup_by(|later, first| {
         let same = later.session == first.session;
         if same {
             first.qos = first.qos.max(later.qos);
             first.retain_as_published |= later.retain_as_published;
-            later.ids.as_slice().iter().for_each(|id| first.ids.add(*id));
+            ids.extend_from_slice(later.ids.as_slice());
+        } else {
+            first.ids.append(&mut ids);
         }
         same
     });
+    if let Some(last) = recipients.last_mut() {
+        last.ids.append(&mut ids);
+    }
 }
 
 /// A hash that is the same everywhere and for ever (FNV-1a); not for tables.

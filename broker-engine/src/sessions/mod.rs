@@ -141,16 +141,12 @@ impl SubIds {
         }
     }
 
-    /// Adds another filter's identifier.
-    pub(crate) fn add(&mut self, id: u32) {
-        if id == 0 {
-            return;
+    /// Takes over the identifiers of further filters.
+    pub(crate) fn append(&mut self, more: &mut Vec<u32>) {
+        if !more.is_empty() {
+            *self = Self::from_slice(&[self.as_slice(), more].concat());
+            more.clear();
         }
-        *self = match core::mem::take(self) {
-            Self::None => Self::One(id),
-            Self::One(first) => Self::Many([first, id].into()),
-            Self::Many(ids) => Self::Many(ids.iter().copied().chain([id]).collect()),
-        };
     }
 
     pub(crate) fn as_slice(&self) -> &[u32] {
