@@ -2,7 +2,9 @@
 
 mod common;
 
-use broker_engine::{Answer, Command, Config, Durability, Input, Interest, SharedStrategy, StoreSeq};
+use broker_engine::{
+    Answer, Command, Config, Durability, Engine, HashKey, Input, Interest, Seed, SharedStrategy, StoreSeq,
+};
 use common::{World, clean, lasting, message};
 use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 use mqtt_proto::{
@@ -343,6 +345,47 @@ fn shared_subscriptions_by_strategy() {
         }
         assert_eq!(members.map(|conn| world.take(conn).len()), wanted, "{shared_strategy:?}");
     }
+}
+
+/// Random choices come from the seed; what is chosen by hash depends on publisher or topic alone.
+#[test]
+fn shared_subscriptions_by_chance_and_by_hash() {
+    // Who of three members got the message, for 60 messages from 10 publishers to 6 topics each.
+    let run = |shared_strategy, seed| {
+        let mut world = World::new(Config { shared_strategy, ..Config::default() });
+        world.engine = Engine::new(world.engine.view().config().clone(), Seed(seed), HashKey([seed, 9]));
+        let members = ["a", "b", "c"].map(|name| {
+            let conn = world.client(Version::V5, name);
+            world.subscribe(conn, "$share/g/t/+", AtMostOnce);
+            conn
+        });
+        let publishers: Vec<_> =
+            (0..10).map(|number| world.client(Version::V311, &format!("publisher {number}"))).collect();
+        let mut chosen = Vec::new();
+        for publisher in publishers {
+            for topic in 0..6 {
+                world.publish(publisher, &format!("t/{topic}"), "x", AtMostOnce, 0);
+                let got = members.map(|member| world.take(member).len());
+                assert_eq!(got.iter().sum::<usize>(), 1, "one copy for the group");
+                chosen.push(got.iter().position(|count| *count == 1).unwrap());
+            }
+        }
+        for member in 0..3 {
+            assert!(chosen.contains(&member), "{shared_strategy:?}: each member gets some of {chosen:?}");
+        }
+        chosen
+    };
+    let random = run(SharedStrategy::Random, 1);
+    assert_eq!(random, run(SharedStrategy::Random, 1), "equal seeds, equal choices");
+    assert_ne!(random, run(SharedStrategy::Random, 2), "another seed, other choices");
+    let by_client = run(SharedStrategy::HashClient, 1);
+    assert!(by_client.chunks(6).all(|same| same.iter().all(|member| *member == same[0])), "{by_client:?}");
+    let by_topic = run(SharedStrategy::HashTopic, 1);
+    assert!(by_topic.chunks(6).all(|publisher| publisher == &by_topic[..6]), "{by_topic:?}");
+    assert_eq!(
+        (by_client, by_topic),
+        (run(SharedStrategy::HashClient, 2), run(SharedStrategy::HashTopic, 2))
+    );
 }
 
 /// An offline member is skipped while there is another; a group and a filter of one's own give a copy each.
