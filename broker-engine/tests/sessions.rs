@@ -89,22 +89,6 @@ fn raw_first_packets() {
     }
 }
 
-/// Those who wait for their answer do not slip past the limit, and a client may take its own place.
-#[test]
-fn maximum_connections_also_holds_for_those_who_waited() {
-    let mut world = World::new(Config { max_connections: 1, ..Config::default() });
-    world.hold_questions = true;
-    let one = world.connect_with(&clean(Version::V5, "one"));
-    let two = world.connect_with(&clean(Version::V5, "two"));
-    world.answer(Answer::Allow);
-    world.answer(Answer::Allow);
-    world.expect(one, &["CONNACK Success"]);
-    world.expect(two, &["CONNACK Quota exceeded", "closed"]);
-    world.hold_questions = false;
-    let again = world.connect_with(&clean(Version::V5, "one"));
-    world.expect(again, &["CONNACK Success"]);
-}
-
 #[test]
 fn a_refused_connect_changes_nothing() {
     let mut world = world();
