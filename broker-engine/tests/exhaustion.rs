@@ -289,6 +289,40 @@ fn retained_messages_for_many_are_paged() {
     assert!(clients.iter().all(|(_, got)| *got == 400), "{clients:?}");
 }
 
+/// B-11: whoever subscribes again and again, without reading or acknowledging, begins anew instead of adding more.
+#[test]
+fn repeated_subscriptions_do_not_pile_up_retained_messages() {
+    for qos in [AtMostOnce, AtLeastOnce] {
+        let mut world = World::new(Config { work_per_call: 5, ..Config::default() });
+        let publisher = world.client(Version::V5, "p");
+        for number in 0..20 {
+            let topic = format!("r/{number}");
+            world.publish_with(publisher, &Publish { retain: true, ..message(&topic, "m", AtLeastOnce, 1) });
+        }
+        let mut connect = clean(Version::V5, "c");
+        connect.properties.receive_maximum = Some(3);
+        let client = world.connect_with(&connect);
+        let options = SubscribeOptions { qos, ..Default::default() };
+        let mut sizes = Vec::new();
+        for _ in 0..200 {
+            world.subscribe_with(client, "r/+", options, None);
+            sizes.push(world.engine.snapshot().len());
+        }
+        assert!(sizes[199] <= sizes[9] + 20, "{} bytes, then {}", sizes[9], sizes[199]);
+        world.settle();
+        let got = world.take(client);
+        let sent = got.iter().filter(|line| line.starts_with("PUBLISH")).count();
+        assert_eq!(sent >= 20, qos == AtMostOnce, "the window of 3 is never left: {sent}");
+        // Nothing further comes for a subscription that is gone [MQTT-3.10.4-2].
+        world.unsubscribe(client, "r/+");
+        for id in 1..=3 {
+            world.ack(client, Packet::PubAck, id);
+        }
+        world.settle();
+        world.expect(client, &["UNSUBACK #8 00"]);
+    }
+}
+
 /// B-12: each queue has its bounds in messages and bytes, and lets go by its rule; others are not concerned.
 #[test]
 fn queues_of_absent_clients_are_bounded_each_by_itself() {

@@ -24,13 +24,12 @@ impl Engine {
             self.set_paused(id, true, out);
         } else if unsent <= low && conn.egress.congested {
             conn.egress.congested = false;
-            let scans = core::mem::take(&mut conn.scans);
             let parked = conn.parked.is_some();
             if !parked {
                 self.set_paused(id, false, out);
                 self.resume_input(id, out);
             }
-            self.work.extend(scans.into_iter().map(Work::Retained));
+            self.scan_later(id);
             self.drain(id, out);
         }
     }

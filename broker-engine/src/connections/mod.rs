@@ -26,7 +26,7 @@ use crate::collections::SlotKey;
 use crate::delivery::{Aliases, RetainedScan};
 use crate::ids::{CallId, ConnId, ListenerId};
 use crate::time::Time;
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, string::String, vec::Vec};
 use core::net::SocketAddr;
 use mqtt_proto::{PacketId, ReasonCode, SubscribeOptions, Version};
 use serde::{Deserialize, Serialize};
@@ -54,9 +54,9 @@ pub(crate) struct Connection {
     pub(crate) egress: Egress,
     /// Its part of [`crate::engine::Engine::buffered`].
     pub(crate) counted: u64,
-    /// Retained messages for new subscriptions, while the socket is congested or the client's window is full.
-    #[allow(clippy::vec_box)] // They come from boxes and go back into boxes.
-    pub(crate) scans: Vec<Box<RetainedScan>>,
+    /// Retained messages for new subscriptions that are not sent yet.
+    /// One for each topic filter, so that repeating a SUBSCRIBE begins it anew instead of adding another.
+    pub(crate) scans: BTreeMap<Box<str>, RetainedScan>,
     /// Receive Maximum of the client, lowered to our own window.
     pub(crate) send_maximum: u16,
     /// In-flight deliveries sent on this connection.
@@ -92,7 +92,7 @@ impl Connection {
             paused: false,
             egress: Egress::default(),
             counted: 0,
-            scans: Vec::new(),
+            scans: BTreeMap::new(),
             send_maximum: u16::MAX,
             outstanding: 0,
             resent: 0,
@@ -185,6 +185,8 @@ pub(crate) struct Egress {
     pub(crate) call: u64,
     /// Over high water; ends below low water.
     pub(crate) congested: bool,
-    /// A work item will go on sending to it.
+    /// A work item will go on with its queue.
     pub(crate) draining: bool,
+    /// A work item will go on with its retained messages.
+    pub(crate) scanning: bool,
 }

@@ -32,6 +32,6 @@ pub(crate) enum Work {
     Fanout(Box<Job>),
     /// A connection that can take more of its session's queue.
     Drain(ConnId),
-    /// Retained messages for a new subscription.
-    Retained(Box<RetainedScan>),
+    /// A connection that has retained messages coming.
+    Retained(ConnId),
 }

@@ -22,14 +22,21 @@ pub(crate) struct Retained {
 /// Retained messages on their way to a new subscription.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct RetainedScan {
-    pub(crate) conn: ConnId,
-    pub(crate) session: SlotKey,
-    pub(crate) filter: Box<str>,
     pub(crate) qos: QoS,
     /// Subscription Identifier, 0 for none.
     pub(crate) id: u32,
     /// The topic that was looked at last.
     pub(crate) after: Option<RetainedKey>,
+}
+
+/// What became of a scan in this call.
+enum Page {
+    /// Everything is sent.
+    Done,
+    /// It goes on in the next call.
+    Later(RetainedScan),
+    /// It is taken up again once the host reports that the socket drained, or the client acknowledges.
+    Held(RetainedScan),
 }
 
 impl Engine {
@@ -85,72 +92,99 @@ impl Engine {
         self.messages.release(old.message);
     }
 
-    /// Sends the next page of retained messages, as far as budget and socket allow.
-    pub(crate) fn send_retained(&mut self, mut scan: Box<RetainedScan>, out: &mut Outbox) {
+    /// Sends a client what it has coming of retained messages, as far as budget, socket and window allow.
+    pub(crate) fn send_retained(&mut self, id: ConnId, out: &mut Outbox) {
         loop {
-            // A client that left, or another one that took the session over, did not subscribe.
-            if self.conn(scan.conn).and_then(crate::connections::Connection::session) != Some(scan.session) {
-                return;
+            let Some(conn) = self.conn_mut(id) else { return };
+            let Some(key) = conn.session() else { return };
+            let Some((filter, scan)) = conn.scans.pop_first() else { return };
+            let (scan, later) = match self.send_page(id, key, &filter, scan, out) {
+                Page::Done => continue,
+                Page::Later(scan) => (scan, true),
+                Page::Held(scan) => (scan, false),
+            };
+            if let Some(conn) = self.conn_mut(id) {
+                conn.scans.insert(filter, scan);
             }
+            if later {
+                self.scan_later(id);
+            }
+            return;
+        }
+    }
+
+    fn send_page(
+        &mut self,
+        id: ConnId,
+        key: SlotKey,
+        filter: &str,
+        mut scan: RetainedScan,
+        out: &mut Outbox,
+    ) -> Page {
+        loop {
             // What the client's window does not take waits here: its queue would have to let go of the rest.
-            let full = scan.qos > QoS::AtMostOnce && !self.has_window(scan.conn, scan.session);
-            if self.budget == 0 || full || !self.can_send(scan.conn) {
-                // It is taken up again once the host reports that the socket drained, or the client acknowledges.
-                match self.conn_mut(scan.conn) {
-                    Some(conn) if full || conn.egress.congested => conn.scans.push(scan),
-                    _ => self.work.push_back(Work::Retained(scan)),
-                }
-                return;
+            let full = scan.qos > QoS::AtMostOnce && !self.has_window(id, key);
+            if full || self.is_held(id) {
+                return Page::Held(scan);
             }
-            let (message, topic) =
-                match self.retained.scan(&scan.filter, scan.after.as_ref(), &mut self.budget) {
-                    ScanStep::Found(topic, kept) => (kept.message, topic.clone()),
-                    ScanStep::OutOfBudget(topic) => {
-                        scan.after = topic.or(scan.after);
-                        self.work.push_back(Work::Retained(scan));
-                        return;
-                    }
-                    ScanStep::Done => return,
-                };
+            if self.budget == 0 || !self.can_send(id) {
+                return Page::Later(scan);
+            }
+            let (message, topic) = match self.retained.scan(filter, scan.after.as_ref(), &mut self.budget) {
+                ScanStep::Found(topic, kept) => (kept.message, topic.clone()),
+                ScanStep::OutOfBudget(topic) => {
+                    scan.after = topic.or(scan.after);
+                    return Page::Later(scan);
+                }
+                ScanStep::Done => return Page::Done,
+            };
             scan.after = Some(topic);
             if !self.is_expired(message) {
-                self.deliver_retained(&scan, message, out);
+                self.deliver_retained(id, key, &scan, message, out);
             }
+        }
+    }
+
+    /// Goes on with retained messages for this connection in the next call.
+    pub(crate) fn scan_later(&mut self, id: ConnId) {
+        if let Some(conn) = self.conn_mut(id)
+            && !conn.scans.is_empty()
+            && !core::mem::replace(&mut conn.egress.scanning, true)
+        {
+            self.work.push_back(Work::Retained(id));
         }
     }
 
     /// Goes on with retained messages that waited for the client's acknowledgements.
     pub(crate) fn resume_scans(&mut self, id: ConnId, key: SlotKey) {
-        if !self.has_window(id, key) {
-            return;
-        }
-        if let Some(conn) = self.conn_mut(id).filter(|conn| !conn.egress.congested) {
-            let scans = core::mem::take(&mut conn.scans);
-            self.work.extend(scans.into_iter().map(Work::Retained));
+        if self.has_window(id, key) && !self.is_held(id) {
+            self.scan_later(id);
         }
     }
 
     /// RETAIN is 1 whatever Retain As Published says [MQTT-3.3.1-8].
-    fn deliver_retained(&mut self, scan: &RetainedScan, message: MessageKey, out: &mut Outbox) {
+    fn deliver_retained(
+        &mut self,
+        id: ConnId,
+        key: SlotKey,
+        scan: &RetainedScan,
+        message: MessageKey,
+        out: &mut Outbox,
+    ) {
         let Some(buffer) = self.messages.get(message).map(super::message::Message::buffer) else { return };
         let publication = buffer.publication();
         let qos = publication.qos.min(scan.qos);
         let ids = SubIds::new(scan.id);
         self.counters.routed += 1;
         if qos == QoS::AtMostOnce {
-            if self.send_publish(scan.conn, &publication, Some(message), qos, true, None, &ids, out) {
+            if self.send_publish(id, &publication, Some(message), qos, true, None, &ids, out) {
                 self.counters.completed += 1;
             } else {
-                self.dropped(
-                    scan.session,
-                    publication.topic,
-                    crate::counters::DropReason::PacketTooLarge,
-                    out,
-                );
+                self.dropped(key, publication.topic, crate::counters::DropReason::PacketTooLarge, out);
             }
         } else {
             self.messages.retain(message);
-            self.start_or_queue(scan.session, message, &publication, (qos, true, ids), out);
+            self.start_or_queue(key, message, &publication, (qos, true, ids), out);
         }
         self.flush_templates(out);
     }

@@ -183,7 +183,12 @@ impl Engine {
                     }
                     self.drain(conn, out);
                 }
-                Some(Work::Retained(scan)) => self.send_retained(scan, out),
+                Some(Work::Retained(conn)) => {
+                    if let Some(conn) = self.conn_mut(conn) {
+                        conn.egress.scanning = false;
+                    }
+                    self.send_retained(conn, out);
+                }
                 None => return,
             }
         }

@@ -3,7 +3,7 @@
 use super::{Subscriber, Subscription};
 use crate::collections::SlotKey;
 use crate::connections::{About, After, Connection, SubscribeRequest};
-use crate::delivery::{RetainedScan, Work};
+use crate::delivery::RetainedScan;
 use crate::engine::Engine;
 use crate::hooks::{Answer, Interest, Question};
 use crate::ids::ConnId;
@@ -109,7 +109,7 @@ impl Engine {
                 let qos = granted_qos(reason);
                 let options = SubscribeOptions { qos, ..*options };
                 match self.put_subscription(key, filter, options, request.id) {
-                    Ok(existed) => scans.extend(retained_scan(id, key, filter, options, request.id, existed)),
+                    Ok(existed) => scans.extend(retained_scan(filter, options, request.id, existed)),
                     Err(full) => reason = full,
                 }
             }
@@ -121,12 +121,13 @@ impl Engine {
             reasons: ReasonCodes::List(&reasons),
         });
         self.send_gated(id, &packet, out);
-        for scan in scans {
-            if self.work.is_empty() {
-                self.send_retained(scan, out);
-            } else {
-                self.work.push_back(Work::Retained(scan));
-            }
+        if let Some(conn) = self.conn_mut(id) {
+            conn.scans.extend(scans);
+        }
+        if self.work.is_empty() {
+            self.send_retained(id, out);
+        } else {
+            self.scan_later(id);
         }
     }
 
@@ -198,6 +199,10 @@ impl Engine {
             return ReasonCode::NoSubscriptionExisted;
         };
         let entry = session.subscriptions.remove(at).at;
+        // Nothing further is begun for it [MQTT-3.10.4-2].
+        if let Some(conn) = session.conn.and_then(|conn| self.conn_mut(conn)) {
+            conn.scans.remove(full);
+        }
         self.remove_entry(entry, full);
         self.store_for(key, |client_id| StoreOp::RemoveSubscription { client_id, filter: full.to_string() });
         ReasonCode::Success
@@ -238,20 +243,17 @@ const fn granted_qos(reason: ReasonCode) -> QoS {
 
 /// Retained messages for a subscription, as Retain Handling says; never for a shared one.
 fn retained_scan(
-    conn: ConnId,
-    session: SlotKey,
     full: &str,
     options: SubscribeOptions,
     id: u32,
     existed: bool,
-) -> Option<Box<RetainedScan>> {
+) -> Option<(Box<str>, RetainedScan)> {
     let wanted = match options.retain_handling {
         RetainHandling::SendAlways => true,
         RetainHandling::SendIfNew => !existed,
         RetainHandling::DoNotSend => false,
     };
     let parsed = TopicFilter::parse(full).ok()?;
-    (wanted && parsed.share().is_none()).then(|| {
-        Box::new(RetainedScan { conn, session, filter: full.into(), qos: options.qos, id, after: None })
-    })
+    (wanted && parsed.share().is_none())
+        .then(|| (full.into(), RetainedScan { qos: options.qos, id, after: None }))
 }
