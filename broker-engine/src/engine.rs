@@ -156,7 +156,7 @@ impl Engine {
             Command::Disconnect { client_id, reason, end_session } => {
                 let Some(key) = self.session_of(&client_id) else { return };
                 if let Some(conn) = self.sessions.get(key).and_then(|session| session.conn) {
-                    self.close(conn, Farewell::tell(reason, "disconnected by an operator"), out);
+                    self.close(conn, Farewell::by_operator(reason), out);
                 }
                 if end_session && self.sessions.contains(key) {
                     self.end_session(key, Ending::Admin, out);

@@ -243,6 +243,8 @@ fn a_delayed_will_is_sent_at_most_once_whatever_happens_in_whatever_order() {
         (&["kick"], 1),
         (&["kick for good"], 1),
         (&["say goodbye"], 0),
+        (&["kick without will"], 0),
+        (&["cut", "resume with will", "kick without will"], 0),
         (&["cut", "resume"], 0),
         (&["cut", "resume", "cut"], 0),
         (&["kick", "resume with will", "cut"], 1),
@@ -265,16 +267,17 @@ fn a_delayed_will_is_sent_at_most_once_whatever_happens_in_whatever_order() {
             connect
         };
         let with_will = || Connect { will: Some(will("will", 20)), ..plain() };
-        let kick = |world: &mut World, end_session| {
-            let (client_id, reason) = ("c".into(), ReasonCode::AdministrativeAction);
+        let kick = |world: &mut World, reason, end_session| {
+            let client_id = "c".into();
             world.handle(Input::Command(Command::Disconnect { client_id, reason, end_session }));
         };
         let mut client = world.connect_with(&with_will());
         for step in *steps {
             match *step {
                 "cut" => world.cut(client),
-                "kick" => kick(&mut world, false),
-                "kick for good" => kick(&mut world, true),
+                "kick" => kick(&mut world, ReasonCode::AdministrativeAction, false),
+                "kick for good" => kick(&mut world, ReasonCode::AdministrativeAction, true),
+                "kick without will" => kick(&mut world, ReasonCode::Success, false),
                 "say goodbye" => world.disconnect(client, ReasonCode::Success),
                 "resume" => client = world.connect_with(&plain()),
                 "resume with will" => client = world.connect_with(&with_will()),

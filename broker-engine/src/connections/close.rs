@@ -21,7 +21,7 @@ pub(crate) struct Farewell {
     tell: bool,
     /// The transport is gone already; the host needs no `Close`.
     gone: bool,
-    /// The client said goodbye, so its will is not due [MQTT-3.14.4-3].
+    /// The client said goodbye, so its will is not due [MQTT-3.14.4-3], or an operator wants it so.
     pub(crate) cancels_will: bool,
     /// Version to refuse a CONNECT in, where it was readable.
     version: Option<Version>,
@@ -59,6 +59,12 @@ impl Farewell {
     pub(crate) fn by_client(reason: ReasonCode) -> Self {
         let cancels_will = reason == ReasonCode::Success;
         Self { tell: false, cancels_will, ..Self::tell(reason, "the client disconnected") }
+    }
+
+    /// An operator ends it; the will stays due unless the reason is Success.
+    pub(crate) fn by_operator(reason: ReasonCode) -> Self {
+        let cancels_will = reason == ReasonCode::Success;
+        Self { cancels_will, ..Self::tell(reason, "disconnected by an operator") }
     }
 
     /// A packet that could not be decoded.
