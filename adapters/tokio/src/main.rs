@@ -143,8 +143,10 @@ fn serve(runtime: &Runtime, broker: &BrokerHandle, data_asked: bool) -> ExitCode
     })
 }
 
-/// What asks the process to stop.
+/// What asks the process to stop, heard from the moment this exists.
 struct Signals {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
 }
@@ -153,6 +155,8 @@ impl Signals {
     fn new() -> std::io::Result<Self> {
         Ok(Self {
             #[cfg(unix)]
+            interrupt: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?,
+            #[cfg(unix)]
             terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?,
         })
     }
@@ -160,7 +164,7 @@ impl Signals {
     async fn next(&mut self) {
         #[cfg(unix)]
         tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
+            _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
         #[cfg(not(unix))]
