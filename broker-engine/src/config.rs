@@ -31,6 +31,8 @@ pub struct Config {
     pub max_filters_per_packet: u16,
     /// Most subscriptions of one session. Default 10,000 (SUBACK 0x97).
     pub max_subscriptions_per_session: u32,
+    /// Most levels of all topic filters of one session together. Default 100,000 (SUBACK 0x97).
+    pub max_filter_levels_per_session: u32,
     /// Most subscriptions of the broker. Default 10,000,000 (SUBACK 0x97).
     pub max_subscriptions: u32,
     /// Most connected clients. Default no limit but the host's (CONNACK 0x97).
@@ -143,6 +145,7 @@ impl Default for Config {
             max_user_property_bytes: 16 << 10,
             max_filters_per_packet: 256,
             max_subscriptions_per_session: 10_000,
+            max_filter_levels_per_session: 100_000,
             max_subscriptions: 10_000_000,
             max_connections: u32::MAX,
             max_sessions: 1_000_000,

@@ -64,6 +64,6 @@ pub use memory::MemoryPressure;
 pub use mqtt_proto;
 pub use outbox::{Flow, Frame, Outbox, SHARED_PAYLOAD, Target, Wire, patch_packet_id};
 pub use snapshot::RestoreError;
-pub use storage::{MemoryStore, StoreOp, StoreSeq, StoredDelivery};
+pub use storage::{Lifetime, MemoryStore, StoreOp, StoreSeq, StoredDelivery};
 pub use time::{Deadline, DeadlineReason, Time};
 pub use view::{SessionView, View};

@@ -14,6 +14,7 @@ mod rough {
     pub(super) const CONNECTION: u64 = 512;
     pub(super) const SESSION: u64 = 512;
     pub(super) const SUBSCRIPTION: u64 = 256;
+    pub(super) const NODE: u64 = 192;
     pub(super) const MESSAGE: u64 = 128;
     pub(super) const DELIVERY: u64 = 64;
     pub(super) const RETAINED: u64 = 192;
@@ -43,6 +44,7 @@ impl Engine {
             (self.connections.len(), rough::CONNECTION),
             (self.sessions.len(), rough::SESSION),
             (self.subscriptions as usize, rough::SUBSCRIPTION),
+            (self.index.sizes().1, rough::NODE),
             (self.messages.len(), rough::MESSAGE),
             (self.retained.len(), rough::RETAINED),
         ];

@@ -140,6 +140,12 @@ impl<'a> View<'a> {
         if self.engine.messages.recount() != self.engine.messages.references() {
             return Err("references to messages differ from their sum");
         }
+        let levels = |session: &Session| -> usize {
+            session.subscriptions.iter().map(|known| known.filter.matches('/').count() + 1).sum()
+        };
+        if self.engine.sessions.iter().any(|(_, session)| levels(session) != session.filter_levels as usize) {
+            return Err("levels of topic filters differ from their sum");
+        }
         if self.timers() > self.transports() + self.sessions() + self.retained() {
             return Err("timers outlive what they are about");
         }

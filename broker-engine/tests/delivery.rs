@@ -218,7 +218,7 @@ fn messages_expire_before_their_first_transmission() {
         again,
         &[
             "CONNACK Success present",
-            "PUBLISH q1 #1 dup expires=1 t short",
+            "PUBLISH q1 #1 dup expires=0 t short",
             "PUBLISH q1 #2 expires=90 t long",
         ],
     );
@@ -226,6 +226,41 @@ fn messages_expire_before_their_first_transmission() {
 }
 
 /// [MQTT-3.1.2-25]: skipped as if delivered, equal to the limit passes, the next one flows.
+/// The cap ends a message's life, but what receivers are told is the publisher's own interval [MQTT-3.3.2-6].
+#[test]
+fn a_cap_of_message_expiry_is_never_told() {
+    let config = Config { max_message_expiry: 50, durability: Durability::Async, ..Config::default() };
+    let mut world = World::new(Config { queue_window_messages: 1, ..config });
+    let publisher = world.client(Version::V5, "p");
+    let subscriber = world.persistent(Version::V5, "s");
+    world.subscribe(subscriber, "t", AtLeastOnce);
+    world.cut(subscriber);
+    for (payload, expiry, id) in [("none", None, 1), ("long", Some(100), 2), ("short", Some(20), 3)] {
+        let mut publish = message("t", payload, AtLeastOnce, id);
+        publish.properties.message_expiry_interval = expiry;
+        world.publish_with(publisher, &publish);
+    }
+    world.wait(10);
+    let again = world.connect_with(&lasting(Version::V5, "s"));
+    world.expect(
+        again,
+        &[
+            "CONNACK Success present",
+            "PUBLISH q1 #1 t none",
+            "PUBLISH q1 #2 expires=90 t long",
+            "PUBLISH q1 #3 expires=10 t short",
+        ],
+    );
+    world.cut(again);
+    let mut publish = message("t", "late", AtLeastOnce, 4);
+    publish.properties.message_expiry_interval = Some(100);
+    world.publish_with(publisher, &publish);
+    world.wait(51);
+    let again = world.connect_with(&lasting(Version::V5, "s"));
+    assert_eq!(world.take(again).len(), 4, "those in flight, and not the late one");
+    assert_eq!(world.dropped(DropReason::Expired), 1);
+}
+
 #[test]
 fn maximum_packet_size_of_the_client_holds() {
     let mut world = world();
@@ -336,6 +371,20 @@ fn bad_topic_aliases_end_the_connection() {
         world.publish_with(client, &publish);
         world.expect(client, &[wanted, "closed"]);
     }
+}
+
+/// An alias for a topic name above the limit is known, but the name is not kept.
+#[test]
+fn an_alias_for_a_name_that_is_refused_is_refused_as_well() {
+    let mut world = World::new(Config { max_topic_length: 10, ..Config::default() });
+    let publisher = world.client(Version::V5, "p");
+    let mut publish = message("a/topic/that/is/too/long", "", AtLeastOnce, 1);
+    publish.properties.topic_alias = Some(1);
+    world.publish_with(publisher, &publish);
+    let mut publish = message("", "", AtLeastOnce, 2);
+    publish.properties.topic_alias = Some(1);
+    world.publish_with(publisher, &publish);
+    world.expect(publisher, &["PUBACK #1 Topic Name invalid", "PUBACK #2 Topic Name invalid"]);
 }
 
 #[test]

@@ -446,6 +446,22 @@ fn a_fight_for_a_session_leaves_nothing_behind() {
     }
 }
 
+/// B-10: few filters can be many nodes of the tree.
+#[test]
+fn levels_of_filters_are_counted() {
+    let mut world = World::new(Config { max_filter_levels_per_session: 10, ..Config::default() });
+    let client = world.client(Version::V5, "c");
+    for (filter, answer) in [("+/2/3/4", "00"), ("+/b/c/d/e", "00"), ("+/x", "97"), ("y", "00"), ("z", "97")]
+    {
+        world.subscribe_with(client, filter, SubscribeOptions::default(), None);
+        world.expect(client, &[&format!("SUBACK #9 {answer}")]);
+    }
+    world.unsubscribe(client, "+/b/c/d/e");
+    world.expect(client, &["UNSUBACK #8 00"]);
+    world.subscribe_with(client, "+/x", SubscribeOptions::default(), None);
+    world.expect(client, &["SUBACK #9 00"]);
+}
+
 /// B-20: also with several clients at the door at once; who is connected may take over.
 #[test]
 fn connected_clients_are_counted() {

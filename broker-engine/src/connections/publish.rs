@@ -3,7 +3,7 @@
 use super::receive::After;
 use super::{Parked, Phase};
 use crate::collections::SlotKey;
-use crate::delivery::{Publication, Routed};
+use crate::delivery::{Expiry, Publication, Routed};
 use crate::engine::Engine;
 use crate::ids::ConnId;
 use crate::input::CommandPublish;
@@ -76,7 +76,7 @@ impl Engine {
             payload: publish.payload,
             qos: publish.qos,
             retain: publish.retain,
-            expires_at: self.expiry(publish.properties.message_expiry_interval),
+            expiry: self.expiry(publish.properties.message_expiry_interval),
             publisher: Some(session),
         };
         if publish.retain
@@ -143,10 +143,12 @@ impl Engine {
         if alias == 0 || alias > self.config.topic_alias_maximum {
             return Err("a topic alias of 0 or above Topic Alias Maximum");
         }
+        let fits = name.is_none_or(|name| self.topic_fits(name));
         let Some(conn) = self.conn_mut(id) else { return Ok(None) };
         match name {
             Some(name) => {
-                conn.aliases.set_inbound(alias, name);
+                // A name above the limit is not kept; it is refused under its alias as well.
+                conn.aliases.set_inbound(alias, if fits { name } else { "" });
                 Ok(Some(Cow::Borrowed(name)))
             }
             None => Ok(conn.aliases.inbound(alias).map(|name| Cow::Owned(name.to_string()))),
@@ -158,7 +160,7 @@ impl Engine {
         if topic == "$SYS" || topic.starts_with("$SYS/") {
             return Err(ReasonCode::NotAuthorized);
         }
-        if topic.starts_with("$share/") || !self.topic_fits(topic) {
+        if topic.is_empty() || topic.starts_with("$share/") || !self.topic_fits(topic) {
             return Err(ReasonCode::TopicNameInvalid);
         }
         if self.config.check_payload_format
@@ -210,10 +212,11 @@ impl Engine {
         if self.slow_down(id, out) { After::Parked } else { After::Continue }
     }
 
-    /// When a message expires: its own interval, but not above the cap.
-    pub(crate) fn expiry(&self, interval: Option<u32>) -> Option<crate::time::Time> {
+    /// When a message expires: after its own interval, but not later than the cap.
+    pub(crate) fn expiry(&self, interval: Option<u32>) -> Expiry {
         let cap = Some(self.config.max_message_expiry).filter(|cap| *cap > 0);
-        interval.into_iter().chain(cap).min().map(|secs| self.now.after_secs(secs))
+        let deadline = |secs| self.now.after_secs(secs);
+        Expiry { at: interval.into_iter().chain(cap).min().map(deadline), told: interval.map(deadline) }
     }
 
     /// The client is done with a QoS 2 message.
@@ -279,7 +282,7 @@ impl Engine {
             payload: &message.payload,
             qos: message.qos,
             retain: message.retain,
-            expires_at: self.expiry(None),
+            expiry: self.expiry(None),
             publisher: None,
         };
         if message.retain {

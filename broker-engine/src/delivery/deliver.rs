@@ -231,7 +231,7 @@ impl Engine {
                 position: delivery.position,
                 publish: super::encode::stored_publish(publication, delivery.retain),
                 qos: delivery.qos,
-                expires_in: publication.expires_at.map(|at| at.since(now)),
+                lifetime: publication.expiry.lifetime(now),
                 subscription_ids: delivery.ids.as_slice().to_vec(),
             },
         });

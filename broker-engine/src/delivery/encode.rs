@@ -10,7 +10,6 @@ use crate::engine::Engine;
 use crate::ids::{ConnId, MessageKey};
 use crate::outbox::{ArenaSink, Frame, Outbox, SHARED_PAYLOAD, Target, Wire};
 use crate::sessions::{Delivery, SubIds};
-use crate::time::Time;
 use alloc::{boxed::Box, vec::Vec};
 use bytes::Bytes;
 use mqtt_proto::{Packet, PacketId, PublishHead, QoS, Sink, SubscriptionIds, Version};
@@ -111,10 +110,7 @@ impl Engine {
                 retain,
                 topic: publication.topic,
                 packet_id,
-                message_expiry_interval: publication
-                    .expires_at
-                    .filter(|_| v5)
-                    .map(|at| seconds_left(at, now)),
+                message_expiry_interval: publication.expiry.interval(now).filter(|_| v5),
                 topic_alias: None,
                 subscription_ids: SubscriptionIds::default(),
                 forwarded: if v5 { publication.properties } else { &[] },
@@ -208,7 +204,7 @@ impl Engine {
             retain,
             topic: publication.topic,
             packet_id,
-            message_expiry_interval: publication.expires_at.filter(|_| v5).map(|at| seconds_left(at, now)),
+            message_expiry_interval: publication.expiry.interval(now).filter(|_| v5),
             topic_alias: None,
             subscription_ids: if v5 { ids.encoded() } else { SubscriptionIds::default() },
             forwarded: if v5 { publication.properties } else { &[] },
@@ -328,11 +324,6 @@ fn arena_len(out: &Outbox) -> u32 {
 
 fn payload_len(publication: &Publication<'_>) -> u32 {
     u32::try_from(publication.payload.len()).unwrap_or(u32::MAX)
-}
-
-/// Whole seconds of life left; the last second still counts as one [MQTT-3.3.2-6].
-pub(crate) fn seconds_left(at: Time, now: Time) -> u32 {
-    u32::try_from(at.since(now).as_micros().div_ceil(1_000_000)).unwrap_or(u32::MAX).max(1)
 }
 
 fn shared_payload(

@@ -2,11 +2,42 @@
 
 use crate::collections::{SlotKey, Slots};
 use crate::ids::MessageKey;
+use crate::storage::Lifetime;
 use crate::time::Time;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use mqtt_proto::QoS;
 use serde::{Deserialize, Serialize};
+
+/// When a message ends, and what its receivers are told about that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Expiry {
+    /// From then on it is not delivered any more.
+    pub(crate) at: Option<Time>,
+    /// The publisher's own deadline. The broker's cap may come before it, and is never told.
+    pub(crate) told: Option<Time>,
+}
+
+impl Expiry {
+    /// For the store: how much is left.
+    pub(crate) fn lifetime(self, now: Time) -> Lifetime {
+        Lifetime { left: self.at.map(|at| at.since(now)), told: self.told.map(|at| at.since(now)) }
+    }
+
+    /// From the store.
+    pub(crate) fn from_lifetime(lifetime: Lifetime, now: Time) -> Self {
+        Self {
+            at: lifetime.left.map(|left| now.after(left)),
+            told: lifetime.told.map(|left| now.after(left)),
+        }
+    }
+
+    /// Message Expiry Interval for a receiver: whole seconds left, the last one counted as one [MQTT-3.3.2-6].
+    pub(crate) fn interval(self, now: Time) -> Option<u32> {
+        let left = self.told?.since(now);
+        Some(u32::try_from(left.as_micros().div_ceil(1_000_000)).unwrap_or(u32::MAX))
+    }
+}
 
 /// A message on its way: everything that subscribers get, and what routing needs to know.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +48,7 @@ pub(crate) struct Publication<'a> {
     pub(crate) payload: &'a [u8],
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
-    pub(crate) expires_at: Option<Time>,
+    pub(crate) expiry: Expiry,
     /// The publisher's session, for No Local and sticky choices.
     pub(crate) publisher: Option<SlotKey>,
 }
@@ -31,7 +62,7 @@ pub(crate) struct Message {
     properties_len: u32,
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
-    pub(crate) expires_at: Option<Time>,
+    pub(crate) expiry: Expiry,
     pub(crate) publisher: Option<SlotKey>,
     refs: u32,
 }
@@ -49,7 +80,7 @@ impl Message {
             properties_len: u32::try_from(properties.len()).unwrap_or(u32::MAX),
             qos: publication.qos,
             retain: publication.retain,
-            expires_at: publication.expires_at,
+            expiry: publication.expiry,
             publisher: publication.publisher,
             refs: 0,
         }
@@ -75,7 +106,7 @@ impl Message {
     }
 
     pub(crate) fn is_expired(&self, now: Time) -> bool {
-        self.expires_at.is_some_and(|at| at <= now)
+        self.expiry.at.is_some_and(|at| at <= now)
     }
 }
 
@@ -98,7 +129,7 @@ impl MessageBuffer {
             payload,
             qos: message.qos,
             retain: message.retain,
-            expires_at: message.expires_at,
+            expiry: message.expiry,
             publisher: message.publisher,
         }
     }

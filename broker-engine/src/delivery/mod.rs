@@ -17,7 +17,7 @@ mod retained;
 mod route;
 
 pub(crate) use encode::Aliases;
-pub(crate) use message::{MessageStore, Publication};
+pub(crate) use message::{Expiry, MessageStore, Publication};
 pub(crate) use retained::{Retained, RetainedScan};
 pub(crate) use route::{Job, Recipient, Routed, Scratch};
 

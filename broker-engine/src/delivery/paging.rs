@@ -1,6 +1,6 @@
 //! Long queues: the head is in memory, the rest is fetched from the store page by page.
 
-use super::Publication;
+use super::{Expiry, Publication};
 use crate::collections::SlotKey;
 use crate::connections::forwarded;
 use crate::counters::DropReason;
@@ -83,7 +83,7 @@ impl Engine {
             payload: publish.payload,
             qos: stored.qos,
             retain: publish.retain,
-            expires_at: stored.expires_in.map(|left| self.now.after(left)),
+            expiry: Expiry::from_lifetime(stored.lifetime, self.now),
             publisher: None,
         });
         let size = self.messages.size(message) as u64;

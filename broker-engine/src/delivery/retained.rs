@@ -60,18 +60,14 @@ impl Engine {
         if let Some(old) = self.retained.insert(publication.topic, Retained { message }) {
             self.release_retained(publication.topic, old);
         }
-        if let Some(at) = publication.expires_at {
+        if let Some(at) = publication.expiry.at {
             self.timers
                 .push(at.as_micros(), TimerKey::Retained(Box::new(RetainedKey::new(publication.topic))));
         }
         if self.gates.is_on() {
-            let expires_in = publication.expires_at.map(|at| at.since(self.now));
+            let lifetime = publication.expiry.lifetime(self.now);
             let publish = super::encode::stored_publish(publication, true);
-            self.gates.emit(StoreOp::PutRetained {
-                topic: publication.topic.to_string(),
-                publish,
-                expires_in,
-            });
+            self.gates.emit(StoreOp::PutRetained { topic: publication.topic.to_string(), publish, lifetime });
         }
         Ok(())
     }
@@ -86,7 +82,7 @@ impl Engine {
     }
 
     fn release_retained(&mut self, topic: &str, old: Retained) {
-        if let Some(at) = self.messages.get(old.message).and_then(|message| message.expires_at) {
+        if let Some(at) = self.messages.get(old.message).and_then(|message| message.expiry.at) {
             self.timers.remove(at.as_micros(), TimerKey::Retained(Box::new(RetainedKey::new(topic))));
         }
         self.messages.release(old.message);

@@ -45,6 +45,8 @@ pub(crate) struct Session {
     pub(crate) armed: Option<Time>,
     /// Sorted by filter text.
     pub(crate) subscriptions: Vec<Subscription>,
+    /// Levels of all their topic filters.
+    pub(crate) filter_levels: u32,
     /// Deliveries that wait to be sent, oldest first.
     pub(crate) queue: Queue,
     pub(crate) inflight: Inflight,
@@ -66,6 +68,7 @@ impl Session {
             will_at: None,
             armed: None,
             subscriptions: Vec::new(),
+            filter_levels: 0,
             queue: Queue::default(),
             inflight: Inflight::default(),
             received: VecDeque::new(),

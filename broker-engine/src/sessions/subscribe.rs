@@ -152,7 +152,9 @@ impl Engine {
                 true
             }
             Err(at) => {
+                let levels = levels(full);
                 if session.subscriptions.len() >= self.config.max_subscriptions_per_session as usize
+                    || session.filter_levels + levels > self.config.max_filter_levels_per_session
                     || self.subscriptions >= self.config.max_subscriptions
                     || self.memory_pressure() == MemoryPressure::Max
                 {
@@ -162,6 +164,7 @@ impl Engine {
                 let entry = self.index.subscribe(parsed.filter(), parsed.share(), subscriber);
                 self.subscriptions += 1;
                 if let Some(session) = self.sessions.get_mut(key) {
+                    session.filter_levels += levels;
                     session.subscriptions.insert(at, Subscription { filter: full.into(), at: entry });
                 }
                 false
@@ -199,6 +202,7 @@ impl Engine {
             return ReasonCode::NoSubscriptionExisted;
         };
         let entry = session.subscriptions.remove(at).at;
+        session.filter_levels -= levels(full);
         // Nothing further is begun for it [MQTT-3.10.4-2].
         if let Some(conn) = session.conn.and_then(|conn| self.conn_mut(conn)) {
             conn.scans.remove(full);
@@ -221,6 +225,11 @@ impl Engine {
             known.at = now_at;
         }
     }
+}
+
+/// Levels of a topic filter, its `$share` part included.
+fn levels(full: &str) -> u32 {
+    full.bytes().fold(1, |levels, byte| levels + u32::from(byte == b'/'))
 }
 
 /// The code that grants a QoS.

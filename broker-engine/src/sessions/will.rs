@@ -50,7 +50,7 @@ impl Engine {
             payload: &will.payload,
             qos: will.qos,
             retain: will.retain,
-            expires_at: self.expiry(will.message_expiry),
+            expiry: self.expiry(will.message_expiry),
             publisher: Some(key),
         };
         if will.retain {

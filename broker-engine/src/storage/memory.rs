@@ -1,8 +1,9 @@
 //! A store that keeps queues in memory: the least that answers [`StoreOp::Fetch`].
 
-use super::{StoreOp, StoredDelivery};
+use super::{Lifetime, StoreOp, StoredDelivery};
 use crate::time::Time;
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use core::time::Duration;
 
 /// Keeps what the engine may ask back. It survives nothing, so it suits tests, simulations, and hosts whose
 /// durable store is elsewhere.
@@ -14,7 +15,7 @@ pub struct MemoryStore {
 #[derive(Clone, Debug)]
 struct Kept {
     delivery: StoredDelivery,
-    expires_at: Option<Time>,
+    since: Time,
 }
 
 impl MemoryStore {
@@ -27,9 +28,8 @@ impl MemoryStore {
     pub fn apply(&mut self, now: Time, op: StoreOp) -> Option<Vec<StoredDelivery>> {
         match op {
             StoreOp::PutQueued { client_id, delivery } => {
-                let expires_at = delivery.expires_in.map(|left| now.after(left));
                 let queue = self.queues.entry(client_id).or_default();
-                queue.insert(delivery.position, Kept { delivery, expires_at });
+                queue.insert(delivery.position, Kept { delivery, since: now });
             }
             StoreOp::RemoveQueued { client_id, position } => {
                 if let Some(queue) = self.queues.get_mut(&client_id) {
@@ -72,9 +72,12 @@ fn page<'a>(
             bytes += kept.delivery.publish.len() as u64;
             first || bytes <= max_bytes
         })
-        .map(|kept| StoredDelivery {
-            expires_in: kept.expires_at.map(|at| at.since(now)),
-            ..kept.delivery.clone()
+        .map(|kept| {
+            let age = now.since(kept.since);
+            let aged = |left: Option<Duration>| left.map(|left| left.saturating_sub(age));
+            let Lifetime { left, told } = kept.delivery.lifetime;
+            let lifetime = Lifetime { left: aged(left), told: aged(told) };
+            StoredDelivery { lifetime, ..kept.delivery.clone() }
         })
         .collect()
 }

@@ -100,8 +100,8 @@ pub enum StoreOp {
         topic: String,
         /// The message as an MQTT 5 PUBLISH.
         publish: Bytes,
-        /// Time until it expires, counted from when it is handed over.
-        expires_in: Option<Duration>,
+        /// How long it lives.
+        lifetime: Lifetime,
     },
     /// A topic has no retained message any more.
     RemoveRetained {
@@ -122,6 +122,15 @@ pub enum StoreOp {
     },
 }
 
+/// How long a message lives, counted from when it is handed over; `None` is for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lifetime {
+    /// Until it is not delivered any more; nothing left means that it has expired.
+    pub left: Option<Duration>,
+    /// Until the deadline that receivers are told, which is the publisher's own.
+    pub told: Option<Duration>,
+}
+
 /// A delivery as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredDelivery {
@@ -131,8 +140,8 @@ pub struct StoredDelivery {
     pub publish: Bytes,
     /// Quality of service of this delivery.
     pub qos: QoS,
-    /// Time until it expires, counted from when it is handed over; none left means it has expired.
-    pub expires_in: Option<Duration>,
+    /// How long it lives.
+    pub lifetime: Lifetime,
     /// Subscription Identifiers to send with it.
     pub subscription_ids: Vec<u32>,
 }
