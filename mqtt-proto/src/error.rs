@@ -168,13 +168,9 @@ impl DecodeError {
             (ErrorKind::TooLarge, _) => ReasonCode::PacketTooLarge,
             (ErrorKind::BadTopic, _) => ReasonCode::TopicNameInvalid,
             (ErrorKind::BadTopicAlias, _) => ReasonCode::TopicAliasInvalid,
-            (
-                ErrorKind::RepeatedProperty
-                | ErrorKind::Forbidden
-                | ErrorKind::NotInThisVersion
-                | ErrorKind::MisplacedProperty,
-                _,
-            ) => ReasonCode::ProtocolError,
+            (ErrorKind::RepeatedProperty | ErrorKind::Forbidden | ErrorKind::NotInThisVersion, _) => {
+                ReasonCode::ProtocolError
+            }
             _ => ReasonCode::MalformedPacket,
         }
     }
