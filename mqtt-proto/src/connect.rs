@@ -187,7 +187,8 @@ fn read_version(body: &mut Reader<'_>) -> Result<Version, DecodeError> {
         (b"MQTT", 4) => Ok(Version::V311),
         (b"MQIsdp", 3) => Ok(Version::V31),
         (b"MQTT" | b"MQIsdp", _) => {
-            let nearest = if level >= 5 { Version::V5 } else { Version::V311 };
+            // Bridges of some brokers set the upper bit; the refusal is what makes them try without.
+            let nearest = if name == b"MQTT" && level & 0x7F >= 5 { Version::V5 } else { Version::V311 };
             Err(DecodeError::new(Field::ProtocolLevel, ErrorKind::UnsupportedVersion).in_version(nearest))
         }
         _ => Err(DecodeError::new(Field::ProtocolName, ErrorKind::BadValue)),
