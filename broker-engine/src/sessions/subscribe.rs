@@ -32,6 +32,15 @@ impl Engine {
             {
                 return self.breach(id, "No Local on a shared subscription", out);
             }
+            // CONNACK said that these are not offered; a client of 3.x could not be told.
+            if let Err(
+                reason @ (ReasonCode::WildcardSubscriptionsNotSupported
+                | ReasonCode::SharedSubscriptionsNotSupported),
+            ) = judged
+                && self.conn(id).is_some_and(|conn| conn.version.is_v5())
+            {
+                return self.refuse_packet(id, reason, "a kind of subscription that is not offered", out);
+            }
             let reason = judged.err().unwrap_or(granted(options.qos.min(self.config.maximum_qos)));
             filters.push((filter.to_string(), options, reason));
         }
