@@ -75,6 +75,7 @@ pub struct Config {
     /// Most bytes of retained messages. Default 1 GiB (0x97).
     pub max_retained_bytes: u64,
     /// Highest QoS that clients may publish with or are granted; announced when below 2. Default 2.
+    #[serde(with = "qos")]
     pub maximum_qos: QoS,
     /// Are retained messages kept? Default yes (0x9A).
     pub retain_available: bool,
@@ -129,6 +130,23 @@ mod millis {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}
+
+/// QoS as a number.
+mod qos {
+    use mqtt_proto::QoS;
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+
+    #[allow(clippy::trivially_copy_pass_by_ref)] // As serde hands it.
+    pub(super) fn serialize<S: Serializer>(value: &QoS, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(*value as u8)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<QoS, D::Error> {
+        let number = u8::deserialize(deserializer)?;
+        QoS::from_bits(number).ok_or_else(|| D::Error::custom("maximum_qos is 0, 1 or 2"))
     }
 }
 

@@ -67,6 +67,8 @@ pub struct Counters {
     pub publish_received: [u64; 3],
     /// PUBLISH packets taken in and not routed: refused, or of QoS 0 with the memory budget used up.
     pub publish_refused: u64,
+    /// Topic filters of SUBSCRIBE that were answered with an error.
+    pub filters_refused: u64,
     /// PUBLISH packets emitted, by QoS, repeats included.
     pub publish_sent: [u64; 3],
     /// Messages handed to sessions: the sum of `completed`, `dropped`, and what waits or is in flight.
@@ -79,6 +81,10 @@ pub struct Counters {
     pub connects: u64,
     /// CONNECTs refused.
     pub connects_refused: u64,
+    /// Connections closed because no CONNECT came in time.
+    pub connect_timeouts: u64,
+    /// Clients closed because nothing came for one and a half keep-alive periods.
+    pub keep_alive_timeouts: u64,
     /// Connections that ended.
     pub disconnects: u64,
     /// Connections closed for a breach of the protocol.

@@ -105,11 +105,13 @@ impl Engine {
         if self.connection_deadline(id).is_some_and(|at| at <= now) {
             let online = self.conn(id).is_some_and(|conn| conn.session().is_some());
             let farewell = if online {
+                self.counters.keep_alive_timeouts += 1;
                 Farewell::tell(
                     ReasonCode::KeepAliveTimeout,
                     "no packet within one and a half keep-alive periods",
                 )
             } else {
+                self.counters.connect_timeouts += 1;
                 Farewell::rude("no complete CONNECT within the connect deadline")
             };
             self.close(id, farewell, out);

@@ -225,7 +225,6 @@ fn messages_expire_before_their_first_transmission() {
     assert_eq!(world.dropped(DropReason::Expired), 1);
 }
 
-/// [MQTT-3.1.2-25]: skipped as if delivered, equal to the limit passes, the next one flows.
 /// The cap ends a message's life, but what receivers are told is the publisher's own interval [MQTT-3.3.2-6].
 #[test]
 fn a_cap_of_message_expiry_is_never_told() {
@@ -261,6 +260,7 @@ fn a_cap_of_message_expiry_is_never_told() {
     assert_eq!(world.dropped(DropReason::Expired), 1);
 }
 
+/// [MQTT-3.1.2-25]: what is too large is dropped as if it had been sent.
 #[test]
 fn maximum_packet_size_of_the_client_holds() {
     let mut world = world();

@@ -122,6 +122,7 @@ impl Engine {
                     Err(full) => reason = full,
                 }
             }
+            self.counters.filters_refused += u64::from(reason.is_error());
             reasons.push(reason);
         }
         let packet = Packet::SubAck(SubAck {

@@ -83,3 +83,22 @@ impl MatchCache {
         *self = Self::new(key, self.capacity);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+
+    #[test]
+    fn the_oldest_entry_gives_way() {
+        let key = HashKey([1, 2]);
+        let mut cache = MatchCache::new(key, 3);
+        for number in 0..5 {
+            let topic = format!("t{number}");
+            cache.matches(&mut Trie::new(key), &topic, key.hash(topic.as_bytes()), &mut Vec::new());
+            assert_eq!(cache.entries.len(), 3.min(number + 1));
+        }
+        let kept: Vec<&str> = cache.entries.iter().map(|entry| &*entry.topic).collect();
+        assert_eq!(kept, ["t3", "t4", "t2"]);
+    }
+}

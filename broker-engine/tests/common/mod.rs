@@ -11,6 +11,7 @@ use mqtt_proto::{
     TopicName, Unsubscribe, UnsubscribeFilters, UserProperties, Version,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// Engine, clock and what every client has received and not been asked for yet.
 pub struct World {
@@ -128,7 +129,12 @@ impl World {
 
     /// Lets time pass, firing everything on its way at its own time.
     pub fn wait(&mut self, seconds: u32) {
-        let until = self.now.after_secs(seconds);
+        self.wait_ms(u64::from(seconds) * 1000);
+    }
+
+    /// The same in milliseconds.
+    pub fn wait_ms(&mut self, milliseconds: u64) {
+        let until = self.now.after(Duration::from_millis(milliseconds));
         while let Some(deadline) = self.engine.next_deadline().filter(|deadline| deadline.at <= until) {
             self.now = deadline.at;
             self.handle(Input::Tick);
