@@ -28,7 +28,7 @@ pub fn decode(bytes: &[u8], version: Version) -> Result<Option<(usize, String)>,
     let Some(body) = reader.0.get(..len) else { return Ok(None) };
     let mut body = Reader(body);
     let text = packet(first, &mut body, version)
-        .ok_or_else(|| format!("cut short: {:02x?}", &bytes[..head + len]))?;
+        .ok_or_else(|| format!("cut short, or with what may not be there: {:02x?}", &bytes[..head + len]))?;
     if !body.0.is_empty() {
         return Err(format!("{text}, and then {:02x?}", body.0));
     }
@@ -114,12 +114,21 @@ fn shown(bytes: &[u8]) -> String {
     }
 }
 
+/// Reason codes of PUBACK and PUBREC.
+const RECEIVED: &[&str] = &["00", "10", "80", "83", "87", "90", "91", "97", "99"];
+
+/// Reason codes of PUBREL and PUBCOMP.
+const RELEASED: &[&str] = &["00", "92"];
+
 fn packet(first: u8, body: &mut Reader<'_>, version: Version) -> Option<String> {
     let v5 = version == Version::V5;
-    let ack = |name: &str, body: &mut Reader<'_>| {
+    let ack = |name: &str, codes: &[&str], body: &mut Reader<'_>| {
         let mut text = format!("{name} #{}", body.number(2)?);
         if v5 && !body.0.is_empty() {
             let reason = body.reason()?;
+            if !codes.contains(&reason.as_str()) {
+                return None;
+            }
             if reason != "00" {
                 text = text + " " + &reason;
             }
@@ -146,10 +155,10 @@ fn packet(first: u8, body: &mut Reader<'_>, version: Version) -> Option<String> 
             text += if first & 1 > 0 { " retain" } else { "" };
             text + &properties
         }
-        0x40 => ack("PUBACK", body)?,
-        0x50 => ack("PUBREC", body)?,
-        0x62 => ack("PUBREL", body)?,
-        0x70 => ack("PUBCOMP", body)?,
+        0x40 => ack("PUBACK", RECEIVED, body)?,
+        0x50 => ack("PUBREC", RECEIVED, body)?,
+        0x62 => ack("PUBREL", RELEASED, body)?,
+        0x70 => ack("PUBCOMP", RELEASED, body)?,
         0x90 | 0xb0 => {
             let name = if first == 0x90 { "SUBACK" } else { "UNSUBACK" };
             let id = body.number(2)?;
@@ -192,6 +201,9 @@ mod tests {
         }
         for wrong in [b"\x00\x00".as_slice(), b"\x40\x03\0\x05\x00", b"\x40\x82\x00\x00\x05"] {
             assert!(decode(wrong, Version::V311).is_err(), "{wrong:02x?}");
+        }
+        for foreign_reason in [b"\x40\x03\0\x05\x92", b"\x50\x03\0\x05\x82", b"\x62\x03\0\x05\x87", b"\x70\x03\0\x05\x10"] {
+            assert!(decode(foreign_reason, Version::V5).is_err(), "{foreign_reason:02x?}");
         }
     }
 }

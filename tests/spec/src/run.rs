@@ -42,6 +42,8 @@ struct Client<C> {
     conn: C,
     inbox: Vec<u8>,
     closed: bool,
+    /// Largest packet that it takes, as its CONNECT said.
+    takes: usize,
 }
 
 impl<C> Client<C> {
@@ -55,6 +57,9 @@ impl<C> Client<C> {
         loop {
             if let Some((len, text)) = decode(&self.inbox, version)? {
                 self.inbox.drain(..len);
+                if len > self.takes {
+                    return Err(format!("{text} has {len} bytes, above Maximum Packet Size {}", self.takes));
+                }
                 return Ok(Some(text));
             }
             if self.closed {
@@ -86,7 +91,8 @@ pub fn run<T: Transport>(case: &Case, version: Version, transport: &mut T) -> Re
                 let opens = clients.get(who.as_str()).is_none_or(|client| client.closed);
                 if opens {
                     let conn = transport.open();
-                    clients.insert(who, Client { conn, inbox: Vec::new(), closed: false });
+                    let takes = takes(packet, version);
+                    clients.insert(who, Client { conn, inbox: Vec::new(), closed: false, takes });
                 }
                 let Some(client) = clients.get_mut(who.as_str()) else { continue };
                 let bytes: Vec<u8> = packet.split(" ; ").flat_map(|packet| encode(packet, version)).collect();
@@ -139,6 +145,15 @@ pub fn run<T: Transport>(case: &Case, version: Version, transport: &mut T) -> Re
     transport.finish().map_err(|error| format!("{}, at its end, in {version}: {error}", case.name))
 }
 
+/// The Maximum Packet Size in a client's first packets; 3.x has none.
+fn takes(packets: &str, version: Version) -> usize {
+    if version != Version::V5 {
+        return usize::MAX;
+    }
+    let size = packets.split_whitespace().find_map(|word| word.strip_prefix("maximum-packet-size="));
+    size.and_then(|size| size.parse().ok()).unwrap_or(usize::MAX)
+}
+
 fn silence(closed: bool) -> String {
     if closed { "(closed)" } else { "(nothing)" }.into()
 }
@@ -158,7 +173,14 @@ fn fits(wanted: &str, got: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::fits;
+    use super::{Version, fits, takes};
+
+    #[test]
+    fn a_client_says_what_it_takes() {
+        let line = "CONNECT a maximum-packet-size=20 ; PINGREQ";
+        assert_eq!((takes(line, Version::V5), takes(line, Version::V311)), (20, usize::MAX));
+        assert_eq!(takes("CONNECT a", Version::V5), usize::MAX);
+    }
 
     #[test]
     fn words_are_compared() {

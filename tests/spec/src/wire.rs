@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! CONNECT a clean keep=10 session-expiry-interval=5 will=t will-payload=bye will-qos=1 will.will-delay-interval=2
+//!                                   3.x leaves the properties of CONNECT out
 //! PUBLISH a/b "hello you" q1 #5 dup retain user-property=key:value
 //! PUBACK #5 10
 //! SUBSCRIBE #1 subscription-identifier=7 a/+ q1 nl rap rh=2 , b
@@ -269,8 +270,10 @@ fn connect(fields: &mut Fields, version: Version) -> Vec<u8> {
     body.extend(keep.to_be_bytes());
     let will_payload = fields.take("will-payload").unwrap_or_default();
     let will_properties = fields.properties("will.");
+    // What 3.x cannot say is left out, so that one line can open a lasting session in every version.
+    let properties = fields.properties("");
     if version == Version::V5 {
-        body.extend(fields.properties(""));
+        body.extend(properties);
     }
     body.extend(text(&fields.next().expect("a client identifier, perhaps \"\"")));
     if let Some(topic) = will {
@@ -400,6 +403,7 @@ mod tests {
     fn packets_are_written_as_told() {
         let cases: &[(&str, Version, &[u8])] = &[
             ("CONNECT a clean", Version::V311, b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01a"),
+            ("CONNECT a session-expiry-interval=9", Version::V311, b"\x10\x0d\0\x04MQTT\x04\0\0\0\0\x01a"),
             ("CONNECT \"\" keep=10", Version::V31, b"\x10\x0e\0\x06MQIsdp\x03\0\0\x0a\0\0"),
             (
                 "CONNECT a receive-maximum=2 will=t will-payload=p will-qos=1 will.will-delay-interval=3 username=u",
