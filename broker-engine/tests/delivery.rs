@@ -146,6 +146,34 @@ fn resume_sends_again_in_order() {
     }
 }
 
+/// [MQTT-4.6.0-1]: by the order of sending, not by identifiers, which begin again at 1.
+#[test]
+fn resume_keeps_the_order_when_identifiers_begin_again() {
+    let mut world = world();
+    let publisher = world.client(Version::V5, "p");
+    let subscriber = world.persistent(Version::V5, "s");
+    world.subscribe(subscriber, "t", AtLeastOnce);
+    for id in 1..u16::MAX - 1 {
+        world.publish(publisher, "t", "", AtLeastOnce, 1);
+        world.ack(subscriber, Packet::PubAck, id);
+    }
+    for number in 1..=4 {
+        world.publish(publisher, "t", &number.to_string(), AtLeastOnce, number);
+    }
+    world.cut(subscriber);
+    let again = world.connect_with(&lasting(Version::V5, "s"));
+    world.expect(
+        again,
+        &[
+            "CONNACK Success present",
+            "PUBLISH q1 #65534 dup t 1",
+            "PUBLISH q1 #65535 dup t 2",
+            "PUBLISH q1 #1 dup t 3",
+            "PUBLISH q1 #2 dup t 4",
+        ],
+    );
+}
+
 /// Quota belongs to the connection: what is sent again uses the new client's Receive Maximum.
 #[test]
 fn resume_keeps_to_the_new_receive_maximum() {

@@ -4,7 +4,8 @@ mod common;
 
 use broker_engine::{Config, ConnId, DropReason, Durability, Input, StoreOp};
 use common::{World, clean, lasting};
-use mqtt_proto::{Connect, Packet, QoS::AtLeastOnce, ReasonCode, Version};
+use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce};
+use mqtt_proto::{Connect, Packet, ReasonCode, Version};
 
 /// At most two messages of a queue in memory.
 fn config() -> Config {
@@ -79,6 +80,28 @@ fn a_full_queue_drops_its_oldest_also_when_most_of_it_is_in_the_store() {
     world.give_page();
     let again = world.connect_with(&lasting(Version::V5, "s"));
     assert_eq!(world.take(again).last().unwrap(), "PUBLISH q1 #8 t 17");
+}
+
+/// [MQTT-4.6.0-5]: QoS 0 that waits in the store is not overtaken either; without any, QoS 0 waits for nothing.
+#[test]
+fn new_qos_0_lines_up_behind_qos_0_in_the_store() {
+    let (mut world, publisher) = queued_in(Config { queue_qos0_offline: true, ..config() }, 3);
+    let mut connect = lasting(Version::V5, "s");
+    connect.properties.receive_maximum = Some(1);
+    let again = world.connect_with(&connect);
+    world.expect(again, &["CONNACK Success present", "PUBLISH q1 #1 t 1"]);
+    world.publish(publisher, "t", "at once", AtMostOnce, 0);
+    world.expect(again, &["PUBLISH q0 t at once"]);
+    world.cut(again);
+    world.publish(publisher, "t", "old", AtMostOnce, 0);
+    let again = world.connect_with(&connect);
+    world.expect(again, &["CONNACK Success present", "PUBLISH q1 #1 dup t 1"]);
+    world.publish(publisher, "t", "new", AtMostOnce, 0);
+    world.ack(again, Packet::PubAck, 1);
+    world.ack(again, Packet::PubAck, 2);
+    world.expect(again, &["PUBLISH q1 #2 t 2", "PUBLISH q1 #3 t 3", "PUBLISH q0 t old", "PUBLISH q0 t new"]);
+    world.publish(publisher, "t", "now", AtMostOnce, 0);
+    world.expect(again, &["PUBLISH q0 t now"]);
 }
 
 #[test]

@@ -27,11 +27,14 @@ impl Engine {
         // A session that ended since a sliced fan-out was routed.
         let Some(session) = self.sessions.get(key) else { return };
         let conn = session.conn;
+        // Messages of QoS 0 may still wait from when the client was away, and go first [MQTT-4.6.0-5].
+        let behind = self.config.queue_qos0_offline && session.queue.holds_qos0();
         self.counters.routed += 1;
         let qos = publication.qos.min(recipient.qos);
         let retain = publication.retain && recipient.retain_as_published;
         if qos == QoS::AtMostOnce {
             match conn {
+                Some(conn) if behind && self.can_send(conn) => {}
                 Some(conn) if self.can_send(conn) => {
                     if self.send_publish(conn, publication, *kept, qos, retain, None, &recipient.ids, out) {
                         self.counters.completed += 1;
@@ -176,7 +179,7 @@ impl Engine {
         let pages = self.gates.is_on();
         let Some(session) = self.sessions.get_mut(key) else { return };
         if pages && session.is_stored() && session.queue.is_beyond(window, size) {
-            session.queue.page(delivery.position, size);
+            session.queue.page(delivery.position, size, delivery.qos);
             self.messages.release(delivery.message);
         } else {
             session.queue.push(delivery, size);

@@ -72,7 +72,7 @@ impl Engine {
         let Ok(Some((Packet::Publish(publish), _))) =
             Packet::parse(&stored.publish, Version::V5, &Limits::NONE)
         else {
-            session.queue.unpage(stored.position, 0);
+            session.queue.unpage(stored.position, 0, stored.qos);
             self.counters.drop_one(DropReason::StoreLost);
             return false;
         };
@@ -94,7 +94,7 @@ impl Engine {
             ids: SubIds::from_slice(&stored.subscription_ids),
             position: stored.position,
         };
-        session.queue.unpage(stored.position, size);
+        session.queue.unpage(stored.position, size, stored.qos);
         session.queue.push(delivery, size);
         true
     }

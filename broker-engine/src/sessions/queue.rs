@@ -22,6 +22,8 @@ pub(crate) struct Queue {
 struct Paged {
     count: u64,
     bytes: u64,
+    /// Deliveries of QoS 0 in it.
+    qos0: u64,
     /// No delivery in it has a smaller position.
     from: u64,
     /// The page that was asked for.
@@ -81,6 +83,11 @@ impl Queue {
         self.head.iter().position(|delivery| delivery.qos == QoS::AtMostOnce)
     }
 
+    /// Does any delivery of QoS 0 wait, wherever it is?
+    pub(crate) fn holds_qos0(&self) -> bool {
+        self.qos0 > 0 || self.paged.as_ref().is_some_and(|paged| paged.qos0 > 0)
+    }
+
     /// Would one more delivery of this size not fit into the window?
     pub(crate) fn is_beyond(&self, window: Window, size: u64) -> bool {
         self.paged.is_some()
@@ -96,11 +103,12 @@ impl Queue {
     }
 
     /// Appends in the store alone.
-    pub(crate) fn page(&mut self, position: u64, size: u64) {
-        let paged = self
-            .paged
-            .get_or_insert_with(|| Box::new(Paged { count: 0, bytes: 0, from: position, fetch: None }));
+    pub(crate) fn page(&mut self, position: u64, size: u64, qos: QoS) {
+        let paged = self.paged.get_or_insert_with(|| {
+            Box::new(Paged { count: 0, bytes: 0, qos0: 0, from: position, fetch: None })
+        });
         paged.count += 1;
+        paged.qos0 += u64::from(qos == QoS::AtMostOnce);
         paged.bytes += size;
     }
 
@@ -144,9 +152,10 @@ impl Queue {
     }
 
     /// A delivery left the store for memory, or for nowhere.
-    pub(crate) fn unpage(&mut self, position: u64, size: u64) {
+    pub(crate) fn unpage(&mut self, position: u64, size: u64, qos: QoS) {
         let Some(paged) = &mut self.paged else { return };
         paged.count -= 1;
+        paged.qos0 = paged.qos0.saturating_sub(u64::from(qos == QoS::AtMostOnce));
         paged.bytes = paged.bytes.saturating_sub(size);
         paged.from = position + 1;
         if paged.count == 0 {
