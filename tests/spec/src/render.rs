@@ -202,7 +202,9 @@ mod tests {
         for wrong in [b"\x00\x00".as_slice(), b"\x40\x03\0\x05\x00", b"\x40\x82\x00\x00\x05"] {
             assert!(decode(wrong, Version::V311).is_err(), "{wrong:02x?}");
         }
-        for foreign_reason in [b"\x40\x03\0\x05\x92", b"\x50\x03\0\x05\x82", b"\x62\x03\0\x05\x87", b"\x70\x03\0\x05\x10"] {
+        for foreign_reason in
+            [b"\x40\x03\0\x05\x92", b"\x50\x03\0\x05\x82", b"\x62\x03\0\x05\x87", b"\x70\x03\0\x05\x10"]
+        {
             assert!(decode(foreign_reason, Version::V5).is_err(), "{foreign_reason:02x?}");
         }
     }
