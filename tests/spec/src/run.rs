@@ -145,13 +145,13 @@ pub fn run<T: Transport>(case: &Case, version: Version, transport: &mut T) -> Re
     transport.finish().map_err(|error| format!("{}, at its end, in {version}: {error}", case.name))
 }
 
-/// The Maximum Packet Size in a client's first packets; 3.x has none.
+/// The Maximum Packet Size in a client's first packets; 3.x has none, and 0 is none either.
 fn takes(packets: &str, version: Version) -> usize {
     if version != Version::V5 {
         return usize::MAX;
     }
     let size = packets.split_whitespace().find_map(|word| word.strip_prefix("maximum-packet-size="));
-    size.and_then(|size| size.parse().ok()).unwrap_or(usize::MAX)
+    size.and_then(|size| size.parse().ok()).filter(|size| *size > 0).unwrap_or(usize::MAX)
 }
 
 fn silence(closed: bool) -> String {
@@ -179,7 +179,9 @@ mod tests {
     fn a_client_says_what_it_takes() {
         let line = "CONNECT a maximum-packet-size=20 ; PINGREQ";
         assert_eq!((takes(line, Version::V5), takes(line, Version::V311)), (20, usize::MAX));
-        assert_eq!(takes("CONNECT a", Version::V5), usize::MAX);
+        for none in ["CONNECT a", "CONNECT a maximum-packet-size=0"] {
+            assert_eq!(takes(none, Version::V5), usize::MAX);
+        }
     }
 
     #[test]
