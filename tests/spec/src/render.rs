@@ -9,7 +9,7 @@
 //! ```
 
 use crate::Version;
-use crate::wire::{Kind, PROPERTIES};
+use crate::wire::{BOM, Kind, PROPERTIES};
 use std::fmt::Write;
 
 /// The first whole packet in `bytes` as (length, text); `None` if there is none yet.
@@ -109,7 +109,7 @@ fn shown(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) if text.is_empty() || text.contains(' ') => format!("\"{text}\""),
         Ok(text) if text.len() > 100 => format!("({} bytes)", text.len()),
-        Ok(text) => text.to_owned(),
+        Ok(text) => text.replace('\u{feff}', BOM),
         Err(_) => bytes.iter().fold("0x".to_owned(), |text, byte| format!("{text}{byte:02x}")),
     }
 }
@@ -191,6 +191,7 @@ mod tests {
                 Version::V5,
                 "PUBLISH t 0xfffe q0 subscription-identifier=7",
             ),
+            (b"\x30\x06\0\x04\xef\xbb\xbft", Version::V311, "PUBLISH \\u{feff}t \"\" q0"),
             (b"\x40\x03\0\x05\x10", Version::V5, "PUBACK #5 10"),
             (b"\x90\x05\0\x01\x00\x01\x87", Version::V5, "SUBACK #1 01 87"),
             (b"\xe0\x01\x82", Version::V5, "DISCONNECT 82"),

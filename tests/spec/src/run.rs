@@ -160,14 +160,26 @@ fn silence(closed: bool) -> String {
 
 /// Does a packet say what is wanted? Words for people are not compared.
 fn fits(wanted: &str, got: &str) -> bool {
-    let got: Vec<String> =
-        words(got).into_iter().filter(|word| !word.starts_with("reason-string=")).collect();
+    let all = words(got);
     let wanted = words(wanted);
+    let is_absent = |name: &str| !all.iter().any(|word| word.split('=').next() == Some(name));
+    let is_there = |wanted: &str, word: &str| match wanted.strip_suffix('*') {
+        Some(name) if name.ends_with('=') => word.starts_with(name),
+        _ => word == wanted,
+    };
+    let mut got = all.iter().filter(|word| !word.starts_with("reason-string="));
     match wanted.split_last() {
         Some((last, wanted)) if last == "..." => {
-            wanted.iter().all(|word| got.contains(word)) && wanted.first() == got.first()
+            wanted.first() == all.first()
+                && wanted.iter().all(|wanted| match wanted.strip_prefix('!') {
+                    Some(name) => is_absent(name),
+                    None => all.iter().any(|word| is_there(wanted, word)),
+                })
         }
-        _ => wanted == got,
+        _ => {
+            wanted.iter().all(|wanted| got.next().is_some_and(|word| is_there(wanted, word)))
+                && got.next().is_none()
+        }
     }
 }
 
@@ -191,6 +203,12 @@ mod tests {
             ("PUBACK #1", "PUBACK #1 10", false),
             ("CONNACK 00 ...", "CONNACK 00 present receive-maximum=2", true),
             ("CONNACK 00 receive-maximum=3 ...", "CONNACK 00 receive-maximum=2", false),
+            ("CONNACK 00 receive-maximum=* ...", "CONNACK 00 receive-maximum=2", true),
+            ("CONNACK 00 receive-maximum=* ...", "CONNACK 00 maximum-qos=1", false),
+            ("CONNACK 00 receive-maximum=*", "CONNACK 00 receive-maximum=2", true),
+            ("CONNACK 00 !present ...", "CONNACK 00 receive-maximum=2", true),
+            ("CONNACK 00 !present ...", "CONNACK 00 present receive-maximum=2", false),
+            ("PUBACK #1 87 !reason-string ...", "PUBACK #1 87 reason-string=\"so there\"", false),
             ("DISCONNECT 82", "DISCONNECT 82 reason-string=\"so there\"", true),
             ("PUBLISH t \"\" q0", "PUBLISH t \"\" q0", true),
         ] {

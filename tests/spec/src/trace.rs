@@ -10,6 +10,8 @@
 //! a > CONNECT a clean                           client `a` sends; its first packet opens its connection
 //! a > SUBSCRIBE #1 t ; PINGREQ                  both in one write
 //! a < CONNACK 00 ...                            it gets that packet; `...` lets it have further words
+//! a < CONNACK 00 !present ...                   but not this one; `!name` also stands for a property, with any value
+//! a < CONNACK 00 server-keep-alive=* ...        this property, with any value
 //! [5.0] a < DISCONNECT 82                       in these versions only; [3] is 3.1 and 3.1.1
 //! a < closed                                    the broker ends the connection
 //! a < nothing                                   nothing comes

@@ -13,6 +13,7 @@
 //! AUTH 19 authentication-method=m
 //! raw 30 [ s:a/# 00 "payload" ]     bytes; `[ ]` puts the length of what is inside in front of it
 //! ```
+//! `\u{feff}` in a word is that character, which is invisible otherwise.
 
 use crate::Version;
 
@@ -59,6 +60,9 @@ pub(crate) const PROPERTIES: &[(u8, &str, Kind)] = &[
     (0x2a, "shared-subscription-available", Kind::Byte),
 ];
 
+/// How the byte order mark, which nobody sees, is written in a line.
+pub(crate) const BOM: &str = "\\u{feff}";
+
 /// A line in words; a word in double quotes may hold spaces, and is marked so that it is never a number.
 pub(crate) fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
@@ -75,7 +79,7 @@ pub(crate) fn words(line: &str) -> Vec<String> {
         }
     }
     words.extend(word);
-    words
+    words.into_iter().map(|word| word.replace(BOM, "\u{feff}")).collect()
 }
 
 /// What follows a packet's name, sorted by how it is written.
@@ -417,6 +421,7 @@ mod tests {
             ("SUBSCRIBE #1 a q1 nl , b q2", Version::V5, b"\x82\x0b\0\x01\0\0\x01a\x05\0\x01b\x02"),
             ("SUBSCRIBE #1 a rh=2", Version::V5, b"\x82\x07\0\x01\0\0\x01a\x20"),
             ("UNSUBSCRIBE #1 a b", Version::V311, b"\xa2\x08\0\x01\0\x01a\0\x01b"),
+            ("PUBLISH \\u{feff}t", Version::V311, b"\x30\x06\0\x04\xef\xbb\xbft"),
             ("DISCONNECT", Version::V5, b"\xe0\x00"),
             ("DISCONNECT 04", Version::V5, b"\xe0\x01\x04"),
             ("AUTH 19 authentication-method=m", Version::V5, b"\xf0\x06\x19\x04\x15\0\x01m"),
