@@ -130,24 +130,46 @@ impl<'a> Connect<'a> {
         } else {
             ConnectProperties::default()
         };
-        let client_id = body.string(Field::ClientId)?;
-        if client_id.len() > usize::from(limits.max_client_id_length) {
+        let mut connect = Self {
+            version,
+            client_id: "",
+            clean_start: flags & CLEAN_START != 0,
+            keep_alive,
+            username: None,
+            password: None,
+            will: None,
+            properties,
+        };
+        match connect.read_payload(body, flags, will_qos, limits) {
+            Ok(()) => Ok(connect),
+            Err(error) => Err(error.with_max_packet_size(properties.maximum_packet_size)),
+        }
+    }
+
+    fn read_payload(
+        &mut self,
+        mut body: Reader<'a>,
+        flags: u8,
+        will_qos: Option<QoS>,
+        limits: &Limits,
+    ) -> Result<(), DecodeError> {
+        self.client_id = body.string(Field::ClientId)?;
+        if self.client_id.len() > usize::from(limits.max_client_id_length) {
             return Err(DecodeError::new(Field::ClientId, ErrorKind::TooLong));
         }
-        let will = match will_qos {
-            None => None,
-            Some(qos) => Some(Will::read(&mut body, version, qos, flags & WILL_RETAIN != 0, limits)?),
-        };
+        if let Some(qos) = will_qos {
+            self.will = Some(Will::read(&mut body, self.version, qos, flags & WILL_RETAIN != 0, limits)?);
+        }
         // In MQTT 3.1 the field may be missing although its flag is set.
-        let missing = version == Version::V31 && body.is_empty();
-        let username =
-            (flags & USER_NAME != 0 && !missing).then(|| body.string(Field::UserName)).transpose()?;
-        let missing = version == Version::V31 && body.is_empty();
-        let password =
-            (flags & PASSWORD != 0 && !missing).then(|| body.binary(Field::Password)).transpose()?;
-        body.end()?;
-        let clean_start = flags & CLEAN_START != 0;
-        Ok(Self { version, client_id, clean_start, keep_alive, username, password, will, properties })
+        let missing = self.version == Version::V31 && body.is_empty();
+        if flags & USER_NAME != 0 && !missing {
+            self.username = Some(body.string(Field::UserName)?);
+        }
+        let missing = self.version == Version::V31 && body.is_empty();
+        if flags & PASSWORD != 0 && !missing {
+            self.password = Some(body.binary(Field::Password)?);
+        }
+        body.end()
     }
 
     pub(crate) fn encode<S: Sink>(&self, sink: &mut S) -> Result<(), EncodeError> {
@@ -213,7 +235,7 @@ fn check_flags(flags: u8, version: Version) -> Result<Option<QoS>, DecodeError> 
 impl<'a> ConnectProperties<'a> {
     fn read(body: &mut Reader<'a>, limits: &Limits) -> Result<Self, DecodeError> {
         let mut properties = Self::default();
-        let block = Block::read(body, property::packet_bit(PacketType::Connect), limits, |id, value| {
+        let read = Block::read(body, property::packet_bit(PacketType::Connect), limits, |id, value| {
             let p = &mut properties;
             match id {
                 PropertyId::SessionExpiryInterval => p.session_expiry_interval = value.four(),
@@ -227,9 +249,11 @@ impl<'a> ConnectProperties<'a> {
                 _ => {}
             }
             Ok(())
-        })?;
+        });
+        let limit = properties.maximum_packet_size;
+        let block = read.map_err(|error| error.with_max_packet_size(limit))?;
         if properties.authentication_data.is_some() && properties.authentication_method.is_none() {
-            return Err(property::forbidden());
+            return Err(property::forbidden().with_max_packet_size(limit));
         }
         properties.user_properties = UserProperties::of(&block);
         Ok(properties)

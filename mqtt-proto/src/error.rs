@@ -137,11 +137,12 @@ pub struct DecodeError {
     /// What about it.
     pub kind: ErrorKind,
     version: Option<Version>,
+    max_packet_size: Option<u32>,
 }
 
 impl DecodeError {
     pub(crate) const fn new(field: Field, kind: ErrorKind) -> Self {
-        Self { packet: None, field, kind, version: None }
+        Self { packet: None, field, kind, version: None, max_packet_size: None }
     }
 
     pub(crate) const fn in_packet(mut self, packet: PacketType) -> Self {
@@ -151,6 +152,11 @@ impl DecodeError {
 
     pub(crate) const fn in_version(mut self, version: Version) -> Self {
         self.version = Some(version);
+        self
+    }
+
+    pub(crate) const fn with_max_packet_size(mut self, limit: Option<u32>) -> Self {
+        self.max_packet_size = limit;
         self
     }
 
@@ -179,6 +185,11 @@ impl DecodeError {
     /// Clients of unknown versions are answered in the nearest one.
     pub const fn connect_version(&self) -> Option<Version> {
         self.version
+    }
+
+    /// For CONNECT: the client's Maximum Packet Size, where it could be read. The refusal must keep to it.
+    pub const fn connect_max_packet_size(&self) -> Option<u32> {
+        self.max_packet_size
     }
 }
 

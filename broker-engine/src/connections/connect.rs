@@ -25,6 +25,9 @@ impl Engine {
                 return After::Closed;
             }
         };
+        let Some(conn) = self.conn_mut(id) else { return After::Closed };
+        // Known first, because a refusal keeps to it too [MQTT-3.2.2-19].
+        conn.max_packet_size = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
         if let Err((reason, detail)) = self.judge_connect(&connect) {
             self.close(id, Farewell::refuse(connect.version, reason, detail), out);
             return After::Closed;
@@ -37,7 +40,6 @@ impl Engine {
         let listener = conn.listener;
         conn.version = connect.version;
         conn.problem_information = connect.properties.request_problem_information != Some(false);
-        conn.max_packet_size = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
         conn.method = connect.properties.authentication_method.map(Into::into);
         conn.phase = Phase::Authenticating(Box::new(Applicant { packet: packet.to_vec(), peer }));
         let question = Question::Authenticate(Box::new(Authenticate {
@@ -173,11 +175,22 @@ impl Engine {
         let assigned = connect.client_id.is_empty().then(|| self.assign_client_id(applicant.peer));
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
         let expiry = self.session_expiry(&connect);
+        let response_information = self.config.response_information.clone();
+        let mut connack =
+            self.connack(&connect, assigned.as_deref(), expiry, auth_data, response_information.as_deref());
+        // It tells the broker's limits, so nobody can go on without it.
+        if !self.takes(id, &Packet::ConnAck(connack.clone())) {
+            let detail = "CONNACK is larger than the client's Maximum Packet Size";
+            self.close(id, Farewell::refuse(connect.version, ReasonCode::PacketTooLarge, detail), out);
+            return;
+        }
         let (key, present) = self.begin_session(client_id, &connect, expiry, out);
         self.settle(id, key, &connect, expiry);
         self.online += 1;
         self.counters.connects += 1;
-        self.send_connack(id, &connect, assigned.as_deref(), expiry, present, auth_data, out);
+        // MQTT 3.1 has no Session Present bit.
+        connack.session_present = present && connect.version != Version::V31;
+        self.send_gated(id, &Packet::ConnAck(connack), out);
         if self.gates.is_waiting(id)
             && let Some(conn) = self.conn_mut(id)
         {
@@ -265,21 +278,18 @@ impl Engine {
         self.store_session(key);
     }
 
-    #[allow(clippy::too_many_arguments)] // One call site; a struct would only rename the arguments.
-    fn send_connack(
-        &mut self,
-        id: ConnId,
-        connect: &Connect<'_>,
-        assigned: Option<&str>,
+    /// CONNACK for an accepted client, without Session Present.
+    fn connack<'a>(
+        &self,
+        connect: &Connect<'a>,
+        assigned: Option<&'a str>,
         expiry: u32,
-        session_present: bool,
-        auth_data: Option<&[u8]>,
-        out: &mut Outbox,
-    ) {
+        auth_data: Option<&'a [u8]>,
+        response_information: Option<&'a str>,
+    ) -> ConnAck<'a> {
         let config = &self.config;
         let keep_alive = self.keep_alive(connect);
         let asked_expiry = connect.properties.session_expiry_interval.unwrap_or(0);
-        let response_information = config.response_information.clone();
         let wants_response = connect.properties.request_response_information == Some(true);
         let properties = ConnAckProperties {
             session_expiry_interval: (expiry != asked_expiry).then_some(expiry),
@@ -293,15 +303,12 @@ impl Engine {
             subscription_ids_available: (!config.subscription_ids).then_some(false),
             shared_subscription_available: (!config.shared_subscriptions).then_some(false),
             server_keep_alive: (keep_alive != connect.keep_alive).then_some(keep_alive),
-            response_information: response_information.as_deref().filter(|_| wants_response),
+            response_information: response_information.filter(|_| wants_response),
             authentication_method: connect.properties.authentication_method,
             authentication_data: auth_data.filter(|data| !data.is_empty()),
             ..ConnAckProperties::default()
         };
-        // MQTT 3.1 has no Session Present bit.
-        let session_present = session_present && connect.version != Version::V31;
-        let packet = Packet::ConnAck(ConnAck { session_present, reason: ReasonCode::Success, properties });
-        self.send_gated(id, &packet, out);
+        ConnAck { session_present: false, reason: ReasonCode::Success, properties }
     }
 
     /// An identifier that no session has: unpredictable, so that nobody can lie in wait for it.

@@ -190,6 +190,9 @@ impl Engine {
     /// A packet that cannot be decoded ends its connection, with the reason where the client can be told.
     pub(crate) fn malformed(&mut self, id: ConnId, error: DecodeError, out: &mut Outbox) {
         self.counters.protocol_errors += 1;
+        if let (Some(limit), Some(conn)) = (error.connect_max_packet_size(), self.conn_mut(id)) {
+            conn.max_packet_size = limit;
+        }
         self.close(id, Farewell::decode(error), out);
     }
 

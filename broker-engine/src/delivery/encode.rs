@@ -269,16 +269,21 @@ impl Engine {
         smaller: &Packet<'_>,
         out: &mut Outbox,
     ) {
-        let Some(conn) = self.conn(id) else { return };
-        let (version, max) = (conn.version, conn.max_packet_size);
+        let Some(version) = self.conn(id).map(|conn| conn.version) else { return };
         for candidate in [packet, smaller] {
-            if candidate.encoded_len(version).is_ok_and(|len| len <= max) {
+            if self.takes(id, candidate) {
                 let Some(frame) = encode_packet(out, candidate, version) else { return };
                 self.count_sent(id, frame.len());
                 out.wire.push(Wire::Send { conn: id, frame });
                 return;
             }
         }
+    }
+
+    /// Is a packet within the client's Maximum Packet Size?
+    pub(crate) fn takes(&self, id: ConnId, packet: &Packet<'_>) -> bool {
+        self.conn(id)
+            .is_some_and(|conn| packet.encoded_len(conn.version).is_ok_and(|len| len <= conn.max_packet_size))
     }
 
     /// Emits a control packet behind the store operations that it promises.
@@ -288,7 +293,9 @@ impl Engine {
             return self.send(id, packet, out);
         }
         let Some(version) = self.conn(id).map(|conn| conn.version) else { return };
-        if let Some(frame) = encode_packet(out, packet, version) {
+        if self.takes(id, packet)
+            && let Some(frame) = encode_packet(out, packet, version)
+        {
             self.gate_frame(id, frame, out);
         }
     }
