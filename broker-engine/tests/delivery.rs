@@ -210,6 +210,31 @@ fn identifiers_of_both_directions_are_separate() {
     assert_eq!(world.engine.view().session("c").unwrap().inflight(), 0);
 }
 
+/// [MQTT-2.2.1-4]: all identifiers are used, and the one that is still in flight is left out of the next round.
+#[test]
+fn identifiers_in_flight_are_left_out_when_they_wrap() {
+    let mut world = world();
+    let subscriber = world.client(Version::V5, "s");
+    world.subscribe(subscriber, "t", AtLeastOnce);
+    let publisher = world.client(Version::V5, "p");
+    let mut given = Vec::new();
+    for number in 0..u32::from(u16::MAX) + 2 {
+        world.publish(publisher, "t", "x", AtLeastOnce, 1);
+        let got = world.take(subscriber).concat();
+        let id: u16 = got.split(['#', ' ']).find_map(|word| word.parse().ok()).expect("an identifier");
+        given.push(id);
+        // The third is never acknowledged.
+        if number != 2 {
+            world.ack(subscriber, Packet::PubAck, id);
+        }
+        world.take(publisher);
+    }
+    let wanted: Vec<u16> = (1..=u16::MAX).chain([1, 2]).collect();
+    assert_eq!(given, wanted);
+    world.publish(publisher, "t", "x", AtLeastOnce, 1);
+    world.expect(subscriber, &["PUBLISH q1 #4 t x"]);
+}
+
 #[test]
 fn unknown_identifiers_get_their_answers() {
     let mut world = world();

@@ -169,17 +169,33 @@ fn bad_packets_are_named_and_answered() {
 /// A refusal is written in the version of the client, or in the nearest one.
 #[test]
 fn a_refused_connect_tells_the_version_to_answer_in() {
-    let cases: [(&[u8], Option<Version>); 6] = [
+    let cases: [(&[u8], Option<Version>); 7] = [
         (b"\x10\x0d\0\x04MQTT\x05\x03\0\x3c\0\0\0", Some(V5)),
         (b"\x10\x0c\0\x04MQTT\x04\x03\0\x3c\0\0", Some(V311)),
         (b"\x10\x0e\0\x06MQIsdp\x03\x03\0\x3c\0\0", Some(V31)),
         (b"\x10\x0d\0\x04MQTT\x06\x02\0\x3c\0\0\0", Some(V5)),
         (b"\x10\x0c\0\x04MQTT\x03\x02\0\x3c\0\0", Some(V311)),
+        (b"\x10\x0c\0\x04MQTT\x84\x02\0\x3c\0\0", Some(V311)),
         (b"\x10\x0c\0\x04MQTX\x04\x02\0\x3c\0\0", None),
     ];
     for (bytes, version) in cases {
         let error = Packet::parse(bytes, V5, &LIMITS).unwrap_err();
         assert_eq!(error.connect_version(), version, "{bytes:02x?}");
+    }
+}
+
+/// A refusal keeps to the client's Maximum Packet Size, wherever behind it the mistake is.
+#[test]
+fn a_refused_connect_tells_its_maximum_packet_size() {
+    let cases: [(&[u8], Option<u32>); 4] = [
+        (b"\x10\x12\0\x04MQTT\x05\x02\0\0\x05\x27\0\0\0\x09\0\x01\xff", Some(9)),
+        (b"\x10\x15\0\x04MQTT\x05\x02\0\0\x08\x27\0\0\0\x09\x21\0\0\0\x01c", Some(9)),
+        (b"\x10\x15\0\x04MQTT\x05\x02\0\0\x08\x21\0\0\x27\0\0\0\x09\0\x01c", None),
+        (b"\x10\x0d\0\x04MQTT\x05\x02\0\0\0\0\x01\xff", None),
+    ];
+    for (bytes, limit) in cases {
+        let error = Packet::parse(bytes, V5, &LIMITS).unwrap_err();
+        assert_eq!(error.connect_max_packet_size(), limit, "{bytes:02x?}");
     }
 }
 

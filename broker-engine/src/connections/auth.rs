@@ -7,7 +7,7 @@ use crate::hooks::{Answer, Question};
 use crate::ids::ConnId;
 use crate::outbox::Outbox;
 use alloc::string::{String, ToString};
-use mqtt_proto::{Auth, AuthProperties, Packet, ReasonCode};
+use mqtt_proto::{Auth, AuthProperties, Packet, PacketType, ReasonCode};
 
 impl Engine {
     pub(crate) fn auth_packet(&mut self, id: ConnId, auth: &Auth<'_>, out: &mut Outbox) -> After {
@@ -52,7 +52,9 @@ impl Engine {
             Answer::AllowWith(data) => self.send_auth(id, ReasonCode::Success, &data, out),
             Answer::Continue(data) => self.send_auth(id, ReasonCode::ContinueAuthentication, &data, out),
             Answer::Deny(reason) => {
-                let reason = if reason.is_error() { reason } else { ReasonCode::NotAuthorized };
+                // Some reasons are of CONNACK only.
+                let fits = reason.is_error() && reason.allowed_in(PacketType::Disconnect);
+                let reason = if fits { reason } else { ReasonCode::NotAuthorized };
                 self.close(id, Farewell::tell(reason, "re-authentication failed"), out);
                 return;
             }

@@ -346,7 +346,8 @@ pub fn render(packet: &Packet<'_>) -> String {
     match packet {
         Packet::ConnAck(packet) => {
             let present = if packet.session_present { " present" } else { "" };
-            format!("CONNACK {}{present}", packet.reason.name())
+            let assigned = packet.properties.assigned_client_id.map(|id| format!(" id={id}"));
+            format!("CONNACK {}{present}{}", packet.reason.name(), assigned.unwrap_or_default())
         }
         Packet::Publish(publish) => {
             let mut line = format!("PUBLISH q{}", publish.qos as u8);
