@@ -79,7 +79,7 @@ fn packets_behind_an_exchange_that_fails_do_nothing() {
     world.expect(watcher, &[]);
 }
 
-/// [MQTT-3.2.0-2]: there is no second CONNACK, and until the exchange has succeeded nothing changes.
+/// [MQTT-3.2.0-2]: there is no second CONNACK, and until the exchange has succeeded nothing changes (gotcha 21).
 #[test]
 fn authenticating_again_is_answered_by_auth_or_disconnect() {
     let mut world = world();
