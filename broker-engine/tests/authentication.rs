@@ -19,7 +19,7 @@ fn in_exchange(world: &mut World) -> ConnId {
     connect.properties.authentication_method = Some("m");
     let conn = world.connect_with(&connect);
     world.answer(Answer::Continue(b"go on".to_vec()));
-    world.expect(conn, &["AUTH Continue authentication"]);
+    world.expect(conn, &["AUTH Continue authentication method=m data=go on"]);
     conn
 }
 
@@ -28,7 +28,7 @@ fn accepted(world: &mut World) -> ConnId {
     let conn = in_exchange(world);
     auth(world, conn, ReasonCode::ContinueAuthentication);
     world.answer(Answer::AllowWith(Vec::new()));
-    world.expect(conn, &["CONNACK Success"]);
+    world.expect(conn, &["CONNACK Success method=m"]);
     conn
 }
 
@@ -89,11 +89,11 @@ fn authenticating_again_is_answered_by_auth_or_disconnect() {
     world.expect(client, &[]);
     world.answer(Answer::Continue(Vec::new()));
     world.publish(client, "t", "meanwhile", AtLeastOnce, 1);
-    world.expect(client, &["AUTH Continue authentication", "PUBACK #1"]);
+    world.expect(client, &["AUTH Continue authentication method=m", "PUBACK #1"]);
     world.expect(watcher, &["PUBLISH q0 t meanwhile"]);
     auth(&mut world, client, ReasonCode::ContinueAuthentication);
     world.answer(Answer::AllowWith(Vec::new()));
-    world.expect(client, &["AUTH Success"]);
+    world.expect(client, &["AUTH Success method=m"]);
 
     let refusals = [
         (Answer::Deny(ReasonCode::NotAuthorized), "DISCONNECT Not authorized"),

@@ -13,24 +13,29 @@ impl Engine {
     pub(crate) fn auth_packet(&mut self, id: ConnId, auth: &Auth<'_>, out: &mut Outbox) -> After {
         let Some(conn) = self.conn(id) else { return After::Closed };
         // Authentication without a method in CONNECT cannot be taken up later [MQTT-4.12.0-6, 4.12.1-1].
-        let Some(method) = conn.method.as_deref() else {
+        let Some(exchange) = conn.exchange.as_deref() else {
             return self.auth_error(id, "AUTH, but CONNECT named no authentication method", out);
         };
-        if auth.properties.authentication_method != Some(method) {
+        if auth.properties.authentication_method != Some(&*exchange.method) {
             return self.auth_error(id, "AUTH with another authentication method than CONNECT", out);
         }
         let online = conn.session().is_some();
+        // An AUTH that asks for more is answered with 0x18 [MQTT-4.12.0-3], and nothing else is.
         let expected = match auth.reason {
-            ReasonCode::ContinueAuthentication => true,
-            ReasonCode::ReAuthenticate => online,
+            ReasonCode::ContinueAuthentication => exchange.asked,
+            ReasonCode::ReAuthenticate => online && !exchange.asked,
             _ => false,
         };
         if !expected {
             return self.auth_error(id, "AUTH with a reason code that does not fit", out);
         }
+        let method = exchange.method.to_string();
+        if let Some(exchange) = self.conn_mut(id).and_then(|conn| conn.exchange.as_deref_mut()) {
+            exchange.asked = false;
+        }
         let question = Question::AuthenticateStep {
             client_id: self.client_id_of(id),
-            method: method.to_string(),
+            method,
             data: auth.properties.authentication_data.map(<[u8]>::to_vec),
             again: online,
         };
@@ -68,9 +73,11 @@ impl Engine {
     }
 
     pub(crate) fn send_auth(&mut self, id: ConnId, reason: ReasonCode, data: &[u8], out: &mut Outbox) {
-        let method = self.conn(id).and_then(|conn| conn.method.clone());
+        let Some(exchange) = self.conn_mut(id).and_then(|conn| conn.exchange.as_deref_mut()) else { return };
+        exchange.asked = reason == ReasonCode::ContinueAuthentication;
+        let method = exchange.method.clone();
         let properties = AuthProperties {
-            authentication_method: method.as_deref(),
+            authentication_method: Some(&method),
             authentication_data: (!data.is_empty()).then_some(data),
             ..AuthProperties::default()
         };

@@ -1,7 +1,7 @@
 //! CONNECT, the authentication question, CONNACK.
 
 use super::receive::After;
-use super::{About, Applicant, Farewell, Parked, Phase};
+use super::{About, Applicant, Exchange, Farewell, Parked, Phase};
 use crate::engine::Engine;
 use crate::hooks::{Answer, Authenticate, Interest, Note, Question};
 use crate::ids::ConnId;
@@ -40,7 +40,10 @@ impl Engine {
         let listener = conn.listener;
         conn.version = connect.version;
         conn.problem_information = connect.properties.request_problem_information != Some(false);
-        conn.method = connect.properties.authentication_method.map(Into::into);
+        conn.exchange = connect
+            .properties
+            .authentication_method
+            .map(|method| Box::new(Exchange { method: method.into(), asked: false }));
         conn.phase = Phase::Authenticating(Box::new(Applicant { packet: packet.to_vec(), peer }));
         let question = Question::Authenticate(Box::new(Authenticate {
             version: connect.version,
@@ -123,7 +126,7 @@ impl Engine {
     pub(crate) fn authenticated(&mut self, id: ConnId, answer: Answer, out: &mut Outbox) {
         let Some(conn) = self.conn_mut(id) else { return };
         let version = conn.version;
-        let with_method = conn.method.is_some();
+        let with_method = conn.exchange.is_some();
         match answer {
             Answer::Allow if with_method => {
                 self.close(
@@ -291,6 +294,9 @@ impl Engine {
         let keep_alive = self.keep_alive(connect);
         let asked_expiry = connect.properties.session_expiry_interval.unwrap_or(0);
         let wants_response = connect.properties.request_response_information == Some(true);
+        // Data goes with a method [MQTT-4.12.0-6].
+        let authentication_method = connect.properties.authentication_method;
+        let auth_data = auth_data.filter(|data| authentication_method.is_some() && !data.is_empty());
         let properties = ConnAckProperties {
             session_expiry_interval: (expiry != asked_expiry).then_some(expiry),
             receive_maximum: (config.receive_maximum != u16::MAX).then_some(config.receive_maximum),
@@ -304,8 +310,8 @@ impl Engine {
             shared_subscription_available: (!config.shared_subscriptions).then_some(false),
             server_keep_alive: (keep_alive != connect.keep_alive).then_some(keep_alive),
             response_information: response_information.filter(|_| wants_response),
-            authentication_method: connect.properties.authentication_method,
-            authentication_data: auth_data.filter(|data| !data.is_empty()),
+            authentication_method,
+            authentication_data: auth_data,
             ..ConnAckProperties::default()
         };
         ConnAck { session_present: false, reason: ReasonCode::Success, properties }

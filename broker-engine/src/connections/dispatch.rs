@@ -48,6 +48,9 @@ impl Engine {
 
     fn disconnect_packet(&mut self, id: ConnId, packet: &Disconnect<'_>, out: &mut Outbox) -> After {
         let Some(conn) = self.conn(id) else { return After::Closed };
+        if is_for_servers(packet.reason) {
+            return self.breach(id, "DISCONNECT with a reason that only a server has", out);
+        }
         if let Some(expiry) = packet.properties.session_expiry_interval {
             // Then it is not a valid DISCONNECT and the will stays due.
             if conn.expiry_was_zero && expiry > 0 {
@@ -64,4 +67,27 @@ impl Engine {
         self.close(id, Farewell::by_client(packet.reason), out);
         After::Closed
     }
+}
+
+/// Reasons that DISCONNECT has from a server alone [MQTT-3.14.2-1].
+const fn is_for_servers(reason: ReasonCode) -> bool {
+    matches!(
+        reason,
+        ReasonCode::NotAuthorized
+            | ReasonCode::ServerBusy
+            | ReasonCode::ServerShuttingDown
+            | ReasonCode::BadAuthenticationMethod
+            | ReasonCode::KeepAliveTimeout
+            | ReasonCode::SessionTakenOver
+            | ReasonCode::TopicFilterInvalid
+            | ReasonCode::RetainNotSupported
+            | ReasonCode::QoSNotSupported
+            | ReasonCode::UseAnotherServer
+            | ReasonCode::ServerMoved
+            | ReasonCode::SharedSubscriptionsNotSupported
+            | ReasonCode::ConnectionRateExceeded
+            | ReasonCode::MaximumConnectTime
+            | ReasonCode::SubscriptionIdsNotSupported
+            | ReasonCode::WildcardSubscriptionsNotSupported
+    )
 }

@@ -69,11 +69,20 @@ pub(crate) struct Connection {
     pub(crate) max_packet_size: u32,
     /// Request Problem Information.
     pub(crate) problem_information: bool,
-    /// Authentication Method of the CONNECT.
-    pub(crate) method: Option<Box<str>>,
+    /// Enhanced authentication, if CONNECT named a method.
+    pub(crate) exchange: Option<Box<Exchange>>,
     pub(crate) aliases: Aliases,
     /// Session Expiry Interval of the CONNECT was 0, so DISCONNECT must not raise it.
     pub(crate) expiry_was_zero: bool,
+}
+
+/// Enhanced authentication of a connection.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Exchange {
+    /// Authentication Method of the CONNECT.
+    pub(crate) method: Box<str>,
+    /// Our AUTH asked for more and is not answered yet.
+    pub(crate) asked: bool,
 }
 
 impl Connection {
@@ -99,7 +108,7 @@ impl Connection {
             received: 0,
             max_packet_size: u32::MAX,
             problem_information: true,
-            method: None,
+            exchange: None,
             aliases: Aliases::default(),
             expiry_was_zero: false,
         }

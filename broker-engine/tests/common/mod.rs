@@ -337,6 +337,13 @@ pub fn message<'a>(topic: &'a str, payload: &'a str, qos: QoS, id: u16) -> Publi
     }
 }
 
+/// Method and data of an authentication, each with a space in front.
+fn exchange(method: Option<&str>, data: Option<&[u8]>) -> String {
+    let method = method.map(|method| format!(" method={method}")).unwrap_or_default();
+    let data = data.map(|data| format!(" data={}", String::from_utf8_lossy(data))).unwrap_or_default();
+    method + &data
+}
+
 /// A packet as one line.
 pub fn render(packet: &Packet<'_>) -> String {
     let ack = |name: &str, ack: &Ack<'_>| match ack.reason {
@@ -346,8 +353,10 @@ pub fn render(packet: &Packet<'_>) -> String {
     match packet {
         Packet::ConnAck(packet) => {
             let present = if packet.session_present { " present" } else { "" };
-            let assigned = packet.properties.assigned_client_id.map(|id| format!(" id={id}"));
-            format!("CONNACK {}{present}{}", packet.reason.name(), assigned.unwrap_or_default())
+            let p = &packet.properties;
+            let assigned = p.assigned_client_id.map(|id| format!(" id={id}")).unwrap_or_default();
+            let auth = exchange(p.authentication_method, p.authentication_data);
+            format!("CONNACK {}{present}{assigned}{auth}", packet.reason.name())
         }
         Packet::Publish(publish) => {
             let mut line = format!("PUBLISH q{}", publish.qos as u8);
@@ -380,7 +389,13 @@ pub fn render(packet: &Packet<'_>) -> String {
         }
         Packet::PingResp => "PINGRESP".into(),
         Packet::Disconnect(packet) => format!("DISCONNECT {}", packet.reason.name()),
-        Packet::Auth(packet) => format!("AUTH {}", packet.reason.name()),
+        Packet::Auth(packet) => {
+            let p = &packet.properties;
+            let auth = exchange(p.authentication_method, p.authentication_data);
+            let words = p.reason_string.map(|_| " with a reason string").unwrap_or_default();
+            let pairs = if p.user_properties.is_empty() { "" } else { " with user properties" };
+            format!("AUTH {}{auth}{words}{pairs}", packet.reason.name())
+        }
         other => format!("{other:?}"),
     }
 }
