@@ -26,7 +26,8 @@ use crate::collections::SlotKey;
 use crate::delivery::{Aliases, RetainedScan};
 use crate::ids::{CallId, ConnId, ListenerId};
 use crate::time::Time;
-use alloc::{boxed::Box, collections::BTreeMap, string::String, vec::Vec};
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use core::net::SocketAddr;
 use mqtt_proto::{PacketId, ReasonCode, SubscribeOptions, Version};
 use serde::{Deserialize, Serialize};
@@ -54,9 +55,9 @@ pub(crate) struct Connection {
     pub(crate) egress: Egress,
     /// Its part of [`crate::engine::Engine::buffered`].
     pub(crate) counted: u64,
-    /// Retained messages for new subscriptions that are not sent yet.
-    /// One for each topic filter, so that repeating a SUBSCRIBE begins it anew instead of adding another.
-    pub(crate) scans: BTreeMap<Box<str>, RetainedScan>,
+    /// Retained messages for new subscriptions that are not sent yet, by topic filter: one for each time that the
+    /// latest SUBSCRIBE has it, so that repeating a SUBSCRIBE begins anew instead of adding another.
+    pub(crate) scans: BTreeMap<Box<str>, VecDeque<RetainedScan>>,
     /// Receive Maximum of the client, lowered to our own window.
     pub(crate) send_maximum: u16,
     /// In-flight deliveries sent on this connection.

@@ -93,19 +93,25 @@ impl Engine {
         loop {
             let Some(conn) = self.conn_mut(id) else { return };
             let Some(key) = conn.session() else { return };
-            let Some((filter, scan)) = conn.scans.pop_first() else { return };
-            let (scan, later) = match self.send_page(id, key, &filter, scan, out) {
-                Page::Done => continue,
-                Page::Later(scan) => (scan, true),
-                Page::Held(scan) => (scan, false),
-            };
-            if let Some(conn) = self.conn_mut(id) {
-                conn.scans.insert(filter, scan);
+            let Some((filter, mut scans)) = conn.scans.pop_first() else { return };
+            let Some(scan) = scans.pop_front() else { continue };
+            let page = self.send_page(id, key, &filter, scan, out);
+            let later = matches!(page, Page::Later(_));
+            let done = matches!(page, Page::Done);
+            if let Page::Later(scan) | Page::Held(scan) = page {
+                scans.push_front(scan);
+            }
+            if let Some(conn) = self.conn_mut(id)
+                && !scans.is_empty()
+            {
+                conn.scans.insert(filter, scans);
             }
             if later {
                 self.scan_later(id);
             }
-            return;
+            if !done {
+                return;
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use crate::memory::MemoryPressure;
 use crate::outbox::Outbox;
 use crate::storage::StoreOp;
 use crate::topics::EntryRef;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::{boxed::Box, string::ToString, vec::Vec};
 use mqtt_proto::{
     AckProperties, Packet, QoS, ReasonCode, ReasonCodes, RetainHandling, SubAck, Subscribe, SubscribeOptions,
@@ -111,14 +112,18 @@ impl Engine {
     fn subscribe(&mut self, id: ConnId, request: &SubscribeRequest, out: &mut Outbox) {
         let Some(key) = self.conn(id).and_then(Connection::session) else { return };
         let mut reasons = Vec::with_capacity(request.filters.len());
-        let mut scans = Vec::new();
+        let mut scans: BTreeMap<Box<str>, VecDeque<RetainedScan>> = BTreeMap::new();
         for (filter, options, reason) in &request.filters {
             let mut reason = *reason;
             if !reason.is_error() {
                 let qos = granted_qos(reason);
                 let options = SubscribeOptions { qos, ..*options };
                 match self.put_subscription(key, filter, options, request.id) {
-                    Ok(existed) => scans.extend(retained_scan(filter, options, request.id, existed)),
+                    Ok(existed) => {
+                        if let Some(scan) = retained_scan(filter, options, request.id, existed) {
+                            scans.entry(filter.as_str().into()).or_default().push_back(scan);
+                        }
+                    }
                     Err(full) => reason = full,
                 }
             }
@@ -261,18 +266,12 @@ const fn granted_qos(reason: ReasonCode) -> QoS {
 }
 
 /// Retained messages for a subscription, as Retain Handling says; never for a shared one.
-fn retained_scan(
-    full: &str,
-    options: SubscribeOptions,
-    id: u32,
-    existed: bool,
-) -> Option<(Box<str>, RetainedScan)> {
+fn retained_scan(full: &str, options: SubscribeOptions, id: u32, existed: bool) -> Option<RetainedScan> {
     let wanted = match options.retain_handling {
         RetainHandling::SendAlways => true,
         RetainHandling::SendIfNew => !existed,
         RetainHandling::DoNotSend => false,
     };
     let parsed = TopicFilter::parse(full).ok()?;
-    (wanted && parsed.share().is_none())
-        .then(|| (full.into(), RetainedScan { qos: options.qos, id, after: None }))
+    (wanted && parsed.share().is_none()).then_some(RetainedScan { qos: options.qos, id, after: None })
 }

@@ -6,11 +6,17 @@
 //! * [`engine`] — the transport that is the pure engine, with virtual time
 //! * [`socket`] — the transport that is the binary behind real sockets
 //! * [`ledger`] — every statement and the cases that show it, guarded from both sides
+//! * [`parity`] — every behaviour of the two model brokers, and what becomes of it
+//! * [`names`] — names of tests in both, and where they are
+//! * [`report`] — `docs/conformance.md`, made from all of it
 #![forbid(unsafe_code)]
 
 pub mod engine;
 pub mod ledger;
+pub mod names;
+pub mod parity;
 pub mod render;
+pub mod report;
 pub mod run;
 pub mod socket;
 pub mod trace;
