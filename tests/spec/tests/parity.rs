@@ -76,7 +76,7 @@ fn every_row_says_how_it_stands() {
             }
             State::Open if !row.tests.is_empty() => wrong("is open and has tests"),
             State::Done | State::Different | State::Refused if row.topic.is_some() => {
-                wrong("waits for nothing")
+                wrong("waits for nothing");
             }
             _ => {}
         }
