@@ -574,3 +574,24 @@ fn reads_resume_when_every_reason_to_pause_has_passed() {
     assert!(world.paused.is_empty());
     assert_eq!(world.take(client).len(), 9001);
 }
+
+/// [MQTT-3.1.3-7]
+#[test]
+fn an_assigned_identifier_is_as_good_as_a_chosen_one() {
+    let mut world = World::new(Config::default());
+    let conn = world.connect_with(&lasting(Version::V5, ""));
+    let told = world.take(conn).concat();
+    let assigned = told.strip_prefix("CONNACK Success id=").expect("an identifier").to_owned();
+    world.subscribe(conn, "t", AtLeastOnce);
+    world.cut(conn);
+    let publisher = world.client(Version::V5, "p");
+    world.publish(publisher, "t", "x", AtLeastOnce, 1);
+    let conn = world.connect_with(&lasting(Version::V5, &assigned));
+    world.expect(conn, &["CONNACK Success present", "PUBLISH q1 #1 t x"]);
+    // It can be taken over by its name, and another one without name gets another.
+    let other = world.connect_with(&Connect { clean_start: false, ..lasting(Version::V5, "") });
+    assert_ne!(world.take(other).concat(), told);
+    let third = world.connect_with(&lasting(Version::V311, &assigned));
+    world.expect(conn, &["DISCONNECT Session taken over", "closed"]);
+    world.expect(third, &["CONNACK Success present", "PUBLISH q1 #1 dup t x"]);
+}
