@@ -1,5 +1,7 @@
 //! The pure engine as a transport: time is virtual, and everybody may connect.
 
+use crate::Version;
+use crate::render::decode;
 use crate::run::{Patience, Transport};
 use broker_engine::{
     Answer, CloseCause, Config, ConnId, ConnIds, Engine, HashKey, Input, ListenerId, MemoryStore, Outbox,
@@ -44,6 +46,27 @@ impl EngineTransport {
     /// A broker where nobody ever says who may connect.
     pub fn that_never_answers() -> Self {
         Self { answers: false, ..Self::new(&[]) }
+    }
+
+    /// What came to a connection, and how it ended, as one line without what is meant for people.
+    ///
+    /// # Panics
+    /// What came are no whole packets.
+    pub fn answer(&mut self, conn: ConnId, version: Version) -> String {
+        let sent = self.sent.get_mut(&conn).expect("a connection");
+        let mut words = Vec::new();
+        while let Some((len, text)) = decode(&sent.bytes, version).expect("whole packets") {
+            sent.bytes.drain(..len);
+            let text = text.split(" reason-string=").next().unwrap_or_default();
+            // The properties of CONNACK are shown elsewhere.
+            let text = if text.starts_with("CONNACK") { &text[..10] } else { text };
+            words.push(text.to_owned());
+        }
+        assert!(sent.bytes.is_empty(), "whole packets");
+        if sent.closed {
+            words.push("closed".into());
+        }
+        if words.is_empty() { "-".into() } else { words.join(", ") }
     }
 
     fn handle(&mut self, input: Input<'_>) {

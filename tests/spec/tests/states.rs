@@ -1,8 +1,11 @@
 //! Bytes of every kind and what the broker does about them, as tables for a person: every packet type in every state of
 //! a connection, every pattern of flags, every packet cut short.
 
+#[path = "../../../mqtt-proto/tests/golden/packets.rs"]
+#[allow(dead_code)] // Its other spellings are of no interest here.
+mod packets;
+
 use metronome_spec::engine::EngineTransport;
-use metronome_spec::render::decode;
 use metronome_spec::run::{Patience, Transport};
 use metronome_spec::{Version, wire::encode};
 use std::fmt::Write;
@@ -41,29 +44,6 @@ const STATES: [(&str, bool, &[&str]); 4] = [
     ("after DISCONNECT", false, &["CONNECT c clean", "DISCONNECT"]),
 ];
 
-/// What came, and how it ended.
-fn answer(
-    transport: &mut EngineTransport,
-    conn: &mut <EngineTransport as Transport>::Conn,
-    version: Version,
-) -> String {
-    let mut bytes = Vec::new();
-    let closed = transport.receive(conn, &mut bytes, Patience::Short);
-    let mut words = Vec::new();
-    while let Some((len, text)) = decode(&bytes, version).expect("whole packets") {
-        bytes.drain(..len);
-        let text = text.split(" reason-string=").next().unwrap_or_default();
-        // The properties of CONNACK are shown elsewhere.
-        let text = if text.starts_with("CONNACK") { &text[..10] } else { text };
-        words.push(text.to_owned());
-    }
-    assert!(bytes.is_empty());
-    if closed {
-        words.push("closed".into());
-    }
-    if words.is_empty() { "-".into() } else { words.join(", ") }
-}
-
 fn table(version: Version) -> String {
     let mut table = format!("{:<14}", "");
     for (state, ..) in STATES {
@@ -80,7 +60,7 @@ fn table(version: Version) -> String {
             }
             transport.receive(&mut conn, &mut Vec::new(), Patience::Short);
             transport.send(&mut conn, &bytes(line, version));
-            write!(table, " | {:<26}", answer(&mut transport, &mut conn, version)).unwrap();
+            write!(table, " | {:<26}", transport.answer(conn, version)).unwrap();
         }
     }
     table.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
@@ -88,7 +68,7 @@ fn table(version: Version) -> String {
 
 #[test]
 fn every_packet_in_every_state() {
-    for version in [Version::V311, Version::V5] {
+    for version in Version::ALL {
         insta::assert_snapshot!(format!("states-{version}"), table(version));
     }
 }
@@ -107,7 +87,7 @@ fn flags(version: Version) -> String {
             let mut packet = bytes(line, version);
             packet[0] = packet[0] & 0xf0 | flags;
             transport.send(&mut conn, &packet);
-            let answer = answer(&mut transport, &mut conn, version);
+            let answer = transport.answer(conn, version);
             if answer.ends_with("closed") {
                 if !refused.contains(&answer) {
                     refused.push(answer);
@@ -124,59 +104,47 @@ fn flags(version: Version) -> String {
 
 #[test]
 fn every_pattern_of_flags() {
-    for version in [Version::V311, Version::V5] {
+    for version in Version::ALL {
         insta::assert_snapshot!(format!("flags-{version}"), flags(version));
     }
 }
 
-/// Packets with everything in them.
-const FULL: [(&str, Version); 12] = [
-    (
-        "CONNECT c clean session-expiry-interval=5 receive-maximum=2 user-property=k:v will=w will-payload=x \
-         will.will-delay-interval=1 username=u password=p",
-        Version::V5,
-    ),
-    ("CONNECT c clean will=w will-payload=x username=u password=p", Version::V311),
-    ("PUBLISH t x q1 #1 payload-format-indicator=1 response-topic=r correlation-data=d", Version::V5),
-    ("PUBLISH t x q2 #1", Version::V311),
-    ("PUBACK #1 00 reason-string=r user-property=k:v", Version::V5),
-    ("PUBREL #1 92 reason-string=r", Version::V5),
-    ("PUBREL #1", Version::V311),
-    ("SUBSCRIBE #1 subscription-identifier=200 user-property=k:v a q1 , b q2", Version::V5),
-    ("SUBSCRIBE #1 a q1 , b q2", Version::V311),
-    ("UNSUBSCRIBE #1 user-property=k:v a b", Version::V5),
-    ("DISCONNECT 04 session-expiry-interval=0 reason-string=r", Version::V5),
-    ("AUTH 19 authentication-method=m authentication-data=d", Version::V5),
-];
-
 /// What a packet gets whose body ends after so many bytes, and whose length says so.
-fn truncations(line: &str, version: Version) -> String {
-    let packet = encode(line, version);
+fn truncations(packet: &[u8], version: Version) -> String {
     assert!(packet[1] < 128, "one byte of length");
     let mut runs: Vec<(usize, usize, String)> = Vec::new();
     for len in 0..=packet.len() - 2 {
         let mut transport = EngineTransport::new(&[]);
         let mut conn = transport.open();
-        if !line.starts_with("CONNECT") {
+        if packet[0] != 0x10 {
             transport.send(&mut conn, &encode("CONNECT c clean", version));
             transport.receive(&mut conn, &mut Vec::new(), Patience::Short);
         }
         let cut = [&[packet[0], u8::try_from(len).unwrap()], &packet[2..2 + len]].concat();
         transport.send(&mut conn, &cut);
-        let answer = answer(&mut transport, &mut conn, version);
+        let answer = transport.answer(conn, version);
         match runs.last_mut() {
             Some((_, last, same)) if *same == answer => *last = len,
             _ => runs.push((len, len, answer)),
         }
     }
-    runs.iter().fold(format!("{line} ({version})\n"), |text, (first, last, answer)| {
+    runs.iter().fold(String::new(), |text, (first, last, answer)| {
         let bytes = if first == last { first.to_string() } else { format!("{first}-{last}") };
         format!("{text}  {bytes:>6} bytes: {answer}\n")
     })
 }
 
+/// All packets of the codec's own table, those of servers too.
 #[test]
 fn every_packet_cut_short() {
-    let tables: String = FULL.iter().map(|(line, version)| truncations(line, *version)).collect();
-    insta::assert_snapshot!("truncations", tables);
+    for (version, level) in Version::ALL.into_iter().zip([3, 4, 5]) {
+        let mut table = String::new();
+        for (of, packet, decoded) in packets::golden() {
+            if of.level() == level {
+                let cut = truncations(packet, version);
+                write!(table, "{:?}: {packet:02x?}\n{cut}", decoded.packet_type()).unwrap();
+            }
+        }
+        insta::assert_snapshot!(format!("truncations-{version}"), table);
+    }
 }
