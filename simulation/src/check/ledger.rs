@@ -1,0 +1,515 @@
+//! Messages and sessions: who has to get what, and who got it. Whatever cannot be known from outside, such as the
+//! moment at which a message between SUBSCRIBE and SUBACK is routed, is left open: then a session may get it and need
+//! not.
+
+use super::{Counts, Marks, Violation};
+use crate::scenario::{Message, Will};
+use crate::world::payload_of;
+use broker_engine::{Config, DropReason, Engine, Note, Overlap};
+use mqtt_proto::{QoS, ReasonCode, SubscribeOptions};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Where filters with wildcards are kept.
+const WILD: &str = "#";
+
+/// All messages and sessions.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    messages: Vec<Sent>,
+    sessions: BTreeMap<String, Known>,
+    /// Who has or had a subscription with this topic filter; those with wildcards are together.
+    interested: BTreeMap<String, BTreeSet<String>>,
+    /// Grows with everything that is seen.
+    step: u64,
+    each_subscription: bool,
+    max_message_expiry: u32,
+}
+
+/// A message.
+#[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // Independent facts.
+struct Sent {
+    publisher: String,
+    topic: String,
+    qos: u8,
+    retain: bool,
+    size: u32,
+    expiry: Option<u32>,
+    is_will: bool,
+    /// The client said goodbye, so this will is not to be seen.
+    cancelled: bool,
+    /// When it came to the engine last, when first, and how often.
+    arrived_at: u64,
+    arrived_step: u64,
+    arrivals: u32,
+    accepted: bool,
+}
+
+/// A session, by client identifier.
+#[derive(Debug, Default)]
+struct Known {
+    exists: bool,
+    link: usize,
+    /// Subscriptions that surely are in force.
+    surely: BTreeMap<String, Surely>,
+    /// Topic filters that were asked for, ever, and the highest QoS.
+    ever: BTreeMap<String, u8>,
+    /// First transmissions by message.
+    got: BTreeMap<u32, u32>,
+    /// Messages that it has to get.
+    owed: Vec<u32>,
+    /// Counted drops by topic.
+    drops: BTreeMap<String, u32>,
+    outgoing: BTreeMap<u16, Outgoing>,
+    /// What the latest input acknowledged.
+    just_acknowledged: Vec<(u16, Outgoing)>,
+    /// What was acknowledged in an input in the midst of which the engine closed: nobody knows whether it counts.
+    uncertain: BTreeMap<u16, Outgoing>,
+    /// Latest message of each (publisher, topic, QoS, QoS of the delivery).
+    latest: BTreeMap<(String, String, u8, u8), u64>,
+}
+
+#[derive(Debug)]
+struct Surely {
+    qos: u8,
+    no_local: bool,
+    since: u64,
+}
+
+/// A delivery in flight.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outgoing {
+    pub(super) number: u32,
+    pub(super) qos: QoS,
+    pub(super) link: usize,
+    /// PUBREC came.
+    pub(super) released: bool,
+}
+
+/// A first transmission.
+pub(super) struct Route<'a> {
+    pub(super) now: u64,
+    pub(super) number: u32,
+    pub(super) client_id: &'a str,
+    pub(super) topic: &'a str,
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
+    pub(super) payload: &'a [u8],
+    pub(super) expiry: Option<u32>,
+}
+
+impl Ledger {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            messages: Vec::new(),
+            sessions: BTreeMap::new(),
+            interested: BTreeMap::new(),
+            step: 0,
+            each_subscription: config.overlap == Overlap::PerSubscription,
+            max_message_expiry: config.max_message_expiry,
+        }
+    }
+
+    fn step(&mut self) -> u64 {
+        self.step += 1;
+        self.step
+    }
+
+    fn session(&mut self, client_id: &str) -> &mut Known {
+        if !self.sessions.contains_key(client_id) {
+            self.sessions.insert(client_id.to_owned(), Known::default());
+        }
+        self.sessions.get_mut(client_id).expect("just made")
+    }
+
+    /// A message that a client is going to publish: its number.
+    pub(crate) fn message(&mut self, publisher: &str, message: &Message) -> u32 {
+        self.enter(Sent {
+            publisher: publisher.to_owned(),
+            topic: message.topic.clone(),
+            qos: message.qos,
+            retain: message.retain,
+            size: message.size,
+            expiry: message.expiry,
+            is_will: false,
+            cancelled: false,
+            arrived_at: 0,
+            arrived_step: 0,
+            arrivals: 0,
+            accepted: false,
+        })
+    }
+
+    /// The will of a CONNECT: its number.
+    pub(crate) fn will(&mut self, now: u64, publisher: &str, will: &Will) -> u32 {
+        let step = self.step();
+        self.enter(Sent {
+            publisher: publisher.to_owned(),
+            topic: will.topic.clone(),
+            qos: will.qos,
+            retain: will.retain,
+            size: 8,
+            expiry: None,
+            is_will: true,
+            cancelled: false,
+            arrived_at: now,
+            arrived_step: step,
+            arrivals: 1,
+            accepted: false,
+        })
+    }
+
+    fn enter(&mut self, sent: Sent) -> u32 {
+        self.messages.push(sent);
+        u32::try_from(self.messages.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// Topics that may have a retained message.
+    pub(crate) fn retained_topics(&self) -> BTreeSet<String> {
+        self.messages.iter().filter(|sent| sent.retain).map(|sent| sent.topic.clone()).collect()
+    }
+
+    /// A PUBLISH came to the engine.
+    pub(super) fn arrived(&mut self, now: u64, number: u32) {
+        let step = self.step();
+        let Some(sent) = self.messages.get_mut(number as usize) else { return };
+        sent.arrivals += 1;
+        // A publisher that sends it again, not having heard that it came, begins its life anew.
+        sent.arrived_at = now;
+        if sent.arrivals == 1 {
+            sent.arrived_step = step;
+        }
+    }
+
+    /// The engine took a message: from now on it is owed to everybody who surely was subscribed all the time.
+    pub(super) fn accepted(&mut self, number: u32) {
+        let Some(sent) = self.messages.get_mut(number as usize) else { return };
+        if std::mem::replace(&mut sent.accepted, true) || sent.qos == 0 {
+            return;
+        }
+        // A filter without wildcards is the topic itself.
+        let candidates: BTreeSet<&String> = [sent.topic.as_str(), WILD]
+            .iter()
+            .filter_map(|key| self.interested.get(*key))
+            .flatten()
+            .collect();
+        for client_id in candidates {
+            let Some(known) = self.sessions.get_mut(client_id) else { continue };
+            let owed = known.surely.iter().any(|(filter, surely)| {
+                surely.qos > 0
+                    && surely.since < sent.arrived_step
+                    && !(surely.no_local && **client_id == sent.publisher)
+                    && !filter.starts_with("$share/")
+                    && matches(filter, &sent.topic)
+            });
+            if owed {
+                known.owed.push(number);
+            }
+        }
+    }
+
+    pub(super) fn will_cancelled(&mut self, number: u32) {
+        if let Some(sent) = self.messages.get_mut(number as usize) {
+            sent.cancelled = true;
+        }
+    }
+
+    /// A client is in; says whether it had a session.
+    pub(super) fn connected(&mut self, client_id: &str, link: usize) -> bool {
+        let known = self.session(client_id);
+        known.link = link;
+        std::mem::replace(&mut known.exists, true)
+    }
+
+    /// The session is a new one.
+    pub(super) fn began_anew(&mut self, client_id: &str, link: usize) {
+        let ever = std::mem::take(&mut self.session(client_id).ever);
+        *self.session(client_id) = Known { exists: true, link, ever, ..Known::default() };
+    }
+
+    /// A SUBSCRIBE came: what it replaces is uncertain for a while.
+    pub(super) fn subscribing(&mut self, client_id: &str, filters: &[(String, SubscribeOptions)]) {
+        let known = self.session(client_id);
+        for (filter, options) in filters {
+            let qos = options.qos as u8;
+            let ever = known.ever.entry(filter.clone()).or_default();
+            *ever = qos.max(*ever);
+            if let Some(surely) = known.surely.get_mut(filter) {
+                surely.qos = surely.qos.min(qos);
+                surely.no_local |= options.no_local;
+            }
+        }
+    }
+
+    pub(super) fn subscribed(
+        &mut self,
+        client_id: &str,
+        filter: &str,
+        options: SubscribeOptions,
+        code: ReasonCode,
+    ) {
+        let since = self.step();
+        if code.is_error() {
+            return;
+        }
+        let key = if filter.contains(['+', '#']) { WILD } else { filter };
+        self.interested.entry(key.to_owned()).or_default().insert(client_id.to_owned());
+        let known = self.session(client_id);
+        let surely = Surely { qos: code as u8, no_local: options.no_local, since };
+        known.surely.insert(filter.to_owned(), surely);
+    }
+
+    pub(super) fn unsubscribing(&mut self, client_id: &str, filters: &[String]) {
+        let known = self.session(client_id);
+        for filter in filters {
+            known.surely.remove(filter);
+        }
+    }
+
+    /// What the engine tells of itself.
+    pub(super) fn noted(&mut self, note: &Note, marks: &mut Marks) {
+        match note {
+            Note::SessionEnded { client_id } => {
+                marks.hit("a session that ended");
+                let known = self.session(client_id);
+                let (ever, link) = (std::mem::take(&mut known.ever), known.link);
+                *known = Known { link, ever, ..Known::default() };
+            }
+            Note::MessageDropped { client_id, topic, reason } => {
+                match reason {
+                    DropReason::Expired => marks.hit("a message dropped: expired"),
+                    DropReason::PacketTooLarge => marks.hit("a message dropped: packet too large"),
+                    DropReason::QueueFull => marks.hit("a message dropped: queue full"),
+                    DropReason::QuotaBytes => marks.hit("a message dropped: queue full in bytes"),
+                    _ => {}
+                }
+                *self.session(client_id).drops.entry(topic.clone()).or_default() += 1;
+            }
+            _ => {}
+        }
+    }
+
+    /// A first transmission.
+    pub(super) fn sent(
+        &mut self,
+        route: &Route<'_>,
+        counts: &mut Counts,
+        marks: &mut Marks,
+    ) -> Result<(), super::wire::Wrong> {
+        let Some(message) = self.messages.get(route.number as usize) else {
+            return Err(("INV-04", format!("message {} was never sent", route.number)));
+        };
+        let Some(known) = self.sessions.get_mut(route.client_id) else {
+            return Err(("INV-04", "a message for nobody".to_owned()));
+        };
+        if message.topic != route.topic || route.payload != payload_of(route.number, message.size) {
+            return Err(("INV-04", format!("message {} has changed", route.number)));
+        }
+        if message.arrivals == 0 {
+            return Err(("INV-04", format!("message {} has not come yet", route.number)));
+        }
+        let matching = || known.ever.iter().filter(|(filter, _)| matches(plain(filter), &message.topic));
+        let Some(granted) = matching().map(|(_, qos)| *qos).max() else {
+            return Err(("INV-04", format!("message {} matches no subscription", route.number)));
+        };
+        counts.look("INV-05");
+        if route.qos as u8 > granted.min(message.qos) {
+            return Err((
+                "INV-05",
+                format!("message {} goes out with QoS {}", route.number, route.qos as u8),
+            ));
+        }
+        if message.is_will {
+            counts.look("INV-26");
+            marks.hit("a will");
+            if message.cancelled {
+                return Err(("INV-26", format!("will {} is sent after DISCONNECT", route.number)));
+            }
+        }
+        counts.look("INV-10");
+        let age = route.now - message.arrived_at;
+        let cap = (self.max_message_expiry > 0 && !message.is_will).then_some(self.max_message_expiry);
+        let life = message.expiry.into_iter().chain(cap).min();
+        if life.is_some_and(|life| age > u64::from(life) * 1_000_000) {
+            return Err((
+                "INV-10",
+                format!("message {} lives {life:?} s and is sent after {age} us", route.number),
+            ));
+        }
+        if route.expiry > message.expiry {
+            return Err((
+                "INV-10",
+                format!(
+                    "message {} came with {:?} s and leaves with {:?}",
+                    route.number, message.expiry, route.expiry
+                ),
+            ));
+        }
+        let shared = matching().filter(|(filter, _)| filter.starts_with("$share/")).count();
+        if shared > 0 {
+            marks.hit("a message to a shared subscription");
+        }
+        *known.got.entry(route.number).or_default() += 1;
+        if message.retain {
+            // It may be the kept one, which every subscription brings anew.
+            if route.retain {
+                marks.hit("a retained message to a new subscription");
+            }
+            return Ok(());
+        }
+        counts.look("INV-02");
+        let copies = if self.each_subscription { matching().count() } else { shared + 1 };
+        let most = u32::try_from(copies).unwrap_or(u32::MAX).saturating_mul(message.arrivals);
+        if known.got[&route.number] > most {
+            let name = if message.is_will { "INV-26" } else { "INV-02" };
+            return Err((
+                name,
+                format!("message {} is sent {} times", route.number, known.got[&route.number]),
+            ));
+        }
+        if shared == 0 && message.arrivals == 1 && !message.is_will && !self.each_subscription {
+            counts.look("INV-11");
+            let stream = (message.publisher.clone(), message.topic.clone(), message.qos, route.qos as u8);
+            let latest = known.latest.entry(stream).or_default();
+            if *latest > message.arrived_step {
+                return Err(("INV-11", format!("message {} is sent behind a later one", route.number)));
+            }
+            *latest = message.arrived_step;
+        }
+        Ok(())
+    }
+
+    /// The engine is about to get bytes of this client.
+    pub(super) fn next_input(&mut self, client_id: &str) {
+        self.session(client_id).just_acknowledged.clear();
+    }
+
+    /// The engine has closed the client's connection, perhaps in the midst of its latest input.
+    pub(super) fn closed(&mut self, client_id: &str) {
+        let known = self.session(client_id);
+        known.uncertain.extend(std::mem::take(&mut known.just_acknowledged));
+    }
+
+    pub(super) fn in_flight(&mut self, client_id: &str, id: u16, outgoing: Outgoing) -> Result<(), String> {
+        self.session(client_id).uncertain.remove(&id);
+        match self.session(client_id).outgoing.insert(id, outgoing) {
+            Some(before) => Err(format!("#{id} is in use by message {}", before.number)),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn sent_again(&mut self, client_id: &str, id: u16, outgoing: Outgoing) -> Result<(), String> {
+        let known = self.session(client_id);
+        if let Some(uncertain) = known.uncertain.remove(&id) {
+            known.outgoing.insert(id, uncertain);
+        }
+        let Some(before) = known.outgoing.get_mut(&id) else {
+            return Err(format!("#{id} has DUP, and was never sent"));
+        };
+        if before.number != outgoing.number || before.qos != outgoing.qos || before.released {
+            return Err(format!("#{id} was message {}, and is {}", before.number, outgoing.number));
+        }
+        if before.link == outgoing.link {
+            return Err(format!("#{id} is sent again on the same connection"));
+        }
+        before.link = outgoing.link;
+        Ok(())
+    }
+
+    /// The engine sends PUBREL: is there something to release?
+    pub(super) fn released(&mut self, client_id: &str, id: u16, link: usize, marks: &mut Marks) -> bool {
+        let known = self.session(client_id);
+        if let Some(uncertain) = known.uncertain.remove(&id) {
+            known.outgoing.entry(id).or_insert(Outgoing { released: true, ..uncertain });
+        }
+        let Some(outgoing) = known.outgoing.get_mut(&id) else { return false };
+        if outgoing.link != link {
+            marks.hit("PUBREL sent again");
+        }
+        outgoing.link = link;
+        outgoing.released
+    }
+
+    pub(super) fn acknowledged(&mut self, client_id: &str, id: u16, qos: QoS, reason: ReasonCode) {
+        let known = self.session(client_id);
+        let Some(before) = known.outgoing.get_mut(&id).filter(|before| before.qos == qos) else { return };
+        known.just_acknowledged.push((id, *before));
+        if qos == QoS::AtLeastOnce || reason.is_error() && !before.released {
+            known.outgoing.remove(&id);
+        } else if !reason.is_error() {
+            before.released = true;
+        }
+    }
+
+    pub(super) fn completed(&mut self, client_id: &str, id: u16) {
+        let known = self.session(client_id);
+        if let Some(before) = known.outgoing.get(&id).filter(|before| before.released) {
+            known.just_acknowledged.push((id, *before));
+            known.outgoing.remove(&id);
+        }
+    }
+
+    /// In flight on this connection.
+    pub(super) fn open_on(&self, client_id: &str, link: usize) -> usize {
+        let outgoing = self.sessions.get(client_id).map(|known| &known.outgoing);
+        outgoing.map_or(0, |outgoing| outgoing.values().filter(|outgoing| outgoing.link == link).count())
+    }
+
+    /// Once nothing goes wrong any more: every session that is there has got what is owed to it.
+    pub(super) fn all_delivered(
+        &self,
+        now: u64,
+        engine: &Engine,
+        counts: &mut Counts,
+    ) -> Result<(), Violation> {
+        for session in engine.view().each_session().filter(|session| session.connection().is_some()) {
+            counts.look("LIV-1");
+            if session.queued() + session.inflight() > 0 {
+                let (queued, inflight) = (session.queued(), session.inflight());
+                let detail = format!(
+                    "{}: {queued} queued, {inflight} in flight, and nobody is in the way",
+                    session.client_id()
+                );
+                return Err(Violation::new("LIV-1", now, detail));
+            }
+            let Some(known) = self.sessions.get(session.client_id()) else { continue };
+            let mut missing: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
+            for number in known.owed.iter().filter(|number| !known.got.contains_key(number)) {
+                missing.entry(&self.messages[*number as usize].topic).or_default().push(*number);
+            }
+            counts.look("INV-01");
+            for (topic, numbers) in missing {
+                let dropped = known.drops.get(topic).copied().unwrap_or_default();
+                if numbers.len() > dropped as usize {
+                    let detail = format!(
+                        "{} never got {numbers:?} to {topic}, {dropped} were dropped",
+                        session.client_id()
+                    );
+                    return Err(Violation::new("INV-01", now, detail));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The filter of a shared subscription.
+fn plain(filter: &str) -> &str {
+    filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/')).map_or(filter, |(_, filter)| filter)
+}
+
+/// Matching as the standard defines it, level by level.
+fn matches(filter: &str, topic: &str) -> bool {
+    let (mut filters, mut levels) = (filter.split('/'), topic.split('/'));
+    if topic.starts_with('$') && (filter.starts_with('+') || filter.starts_with('#')) {
+        return false;
+    }
+    loop {
+        match (filters.next(), levels.next()) {
+            (Some("#"), _) | (None, None) => return true,
+            (Some("+"), Some(_)) => {}
+            (Some(wanted), Some(level)) if wanted == level => {}
+            _ => return false,
+        }
+    }
+}

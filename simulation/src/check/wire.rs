@@ -1,0 +1,501 @@
+//! Each connection by itself, seen at the engine's two ends: what went in, and what came out.
+
+use super::ledger::{Ledger, Outgoing, Route};
+use super::{Counts, Marks, Violation};
+use crate::trace::Trace;
+use broker_engine::Config;
+use mqtt_proto::{Ack, Connect, Limits, Packet, Publish, QoS, ReasonCode, Version};
+use std::collections::{BTreeMap, VecDeque};
+
+/// All connections.
+#[derive(Debug)]
+pub(super) struct Wires {
+    links: Vec<Wire>,
+    limits: Limits,
+    max_inflight: u16,
+}
+
+/// One connection.
+#[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // Independent facts.
+struct Wire {
+    client: usize,
+    version: Version,
+    /// Bytes that are not a whole packet yet.
+    inbox: Vec<u8>,
+    /// What came cannot be understood; nothing further is expected of the engine but a close.
+    garbled: bool,
+    greeting: Option<Greeting>,
+    /// CONNACK came, with success.
+    online: bool,
+    /// Something that ends the connection was sent.
+    ended: bool,
+    closed: bool,
+    said_goodbye: bool,
+    /// When its latest packet came, and the one before at another time.
+    last_packet: u64,
+    packet_before: u64,
+    /// PUBLISH packets that wait for PUBACK, or for PUBREC.
+    unanswered: [VecDeque<u16>; 2],
+    /// Requests that wait for their answer.
+    requests: VecDeque<Request>,
+    releases: VecDeque<u16>,
+    pings: u32,
+    /// Numbers of messages whose QoS 1 or 2 PUBLISH waits, by identifier.
+    numbers: BTreeMap<u16, u32>,
+    aliases: BTreeMap<u16, String>,
+}
+
+/// What CONNECT said.
+#[derive(Debug)]
+struct Greeting {
+    client_id: String,
+    clean: bool,
+    keep_alive: u16,
+    receive_maximum: u16,
+    maximum_packet_size: u32,
+    topic_alias_maximum: u16,
+    will: Option<u32>,
+}
+
+#[derive(Debug)]
+enum Request {
+    Subscribe(u16, Vec<(String, mqtt_proto::SubscribeOptions)>),
+    Unsubscribe(u16),
+}
+
+/// Instead of a number, for messages without payload.
+const UNNUMBERED: u32 = u32::MAX;
+
+/// The number of the message that a payload is.
+fn number_in(payload: &[u8]) -> Option<u32> {
+    std::str::from_utf8(payload.get(..8)?).ok()?.parse().ok()
+}
+
+impl Wires {
+    pub(super) fn new(config: &Config) -> Self {
+        let limits = Limits { max_packet_size: config.max_packet_size, ..Limits::default() };
+        Self { links: Vec::new(), limits, max_inflight: config.max_inflight }
+    }
+
+    pub(super) fn opened(&mut self, link: usize, client: usize) {
+        debug_assert_eq!(link, self.links.len());
+        self.links.push(Wire {
+            client,
+            version: Version::V5,
+            inbox: Vec::new(),
+            garbled: false,
+            greeting: None,
+            online: false,
+            ended: false,
+            closed: false,
+            said_goodbye: false,
+            last_packet: 0,
+            packet_before: 0,
+            unanswered: [VecDeque::new(), VecDeque::new()],
+            requests: VecDeque::new(),
+            releases: VecDeque::new(),
+            pings: 0,
+            numbers: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+        });
+    }
+
+    pub(super) fn closed(&mut self, link: usize, ledger: &mut Ledger) {
+        let wire = &mut self.links[link];
+        if let Some(greeting) = &wire.greeting {
+            ledger.closed(&greeting.client_id);
+        }
+        wire.closed = true;
+        // Nobody looks at it again.
+        (wire.inbox, wire.aliases, wire.numbers) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+    }
+
+    pub(super) fn fed(
+        &mut self,
+        now: u64,
+        link: usize,
+        bytes: &[u8],
+        ledger: &mut Ledger,
+        marks: &mut Marks,
+        trace: &mut Trace,
+    ) {
+        let wire = &mut self.links[link];
+        if wire.garbled || wire.said_goodbye {
+            return;
+        }
+        let mut inbox = std::mem::take(&mut wire.inbox);
+        inbox.extend_from_slice(bytes);
+        if let Some(greeting) = &wire.greeting {
+            ledger.next_input(&greeting.client_id);
+        }
+        let mut rest = &inbox[..];
+        loop {
+            // Behind other packets it may be that the engine closes before it comes to this one.
+            let first = rest.len() == inbox.len();
+            match Packet::parse(rest, wire.version, &self.limits) {
+                Ok(Some((packet, len))) => {
+                    rest = &rest[len..];
+                    trace.packet(now, wire.client, true, &packet);
+                    // Timers that are due fire before what has come meanwhile.
+                    let in_time = first && !wire.is_overdue(now);
+                    if wire.last_packet < now {
+                        wire.packet_before = std::mem::replace(&mut wire.last_packet, now);
+                    }
+                    wire.take(now, &packet, in_time, ledger, marks);
+                }
+                Ok(None) => break,
+                Err(_) => {
+                    wire.garbled = true;
+                    break;
+                }
+            }
+        }
+        wire.inbox = rest.to_vec();
+    }
+
+    #[allow(clippy::too_many_arguments)] // The parts of `Checks`, which is borrowed in pieces.
+    pub(super) fn emitted(
+        &mut self,
+        now: u64,
+        link: usize,
+        bytes: &[u8],
+        ledger: &mut Ledger,
+        counts: &mut Counts,
+        marks: &mut Marks,
+        trace: &mut Trace,
+    ) -> Result<(), Violation> {
+        let wire = &mut self.links[link];
+        let wrong = |name, detail: String| {
+            Err(Violation::new(name, now, format!("client {}: {detail}", wire.client)))
+        };
+        counts.look("INV-50");
+        let packet = match Packet::parse(bytes, wire.version, &Limits::NONE) {
+            Ok(Some((packet, len))) if len == bytes.len() => packet,
+            other => return wrong("INV-50", format!("{bytes:02x?} is {other:?}")),
+        };
+        trace.packet(now, wire.client, false, &packet);
+        counts.look("INV-51");
+        if wire.ended {
+            return wrong("INV-51", format!("{packet:?} comes behind the end"));
+        }
+        let greets = matches!(packet, Packet::ConnAck(_) | Packet::Auth(_));
+        if greets == wire.online && !matches!(packet, Packet::Auth(_)) {
+            return wrong("INV-51", format!("{packet:?} comes before CONNACK, or CONNACK again"));
+        }
+        if let Some(greeting) = &wire.greeting {
+            counts.look("INV-17");
+            if bytes.len() > greeting.maximum_packet_size as usize {
+                return wrong(
+                    "INV-17",
+                    format!("{} bytes, {} are taken", bytes.len(), greeting.maximum_packet_size),
+                );
+            }
+        }
+        wire.give(now, link, &packet, ledger, counts, marks, self.max_inflight)
+            .map_err(|(name, detail)| Violation::new(name, now, format!("client {}: {detail}", wire.client)))
+    }
+
+    pub(super) fn all_answered(&self, now: u64, counts: &mut Counts) -> Result<(), Violation> {
+        for wire in self.links.iter().filter(|wire| !wire.closed && wire.online && !wire.garbled) {
+            counts.look("LIV-1");
+            let open = [
+                ("PUBLISH", wire.unanswered.iter().map(VecDeque::len).sum::<usize>()),
+                ("SUBSCRIBE or UNSUBSCRIBE", wire.requests.len()),
+                ("PUBREL", wire.releases.len()),
+                ("PINGREQ", wire.pings as usize),
+            ];
+            if let Some((what, count)) = open.into_iter().find(|(_, count)| *count > 0) {
+                let detail = format!("client {}: {count} {what} were never answered", wire.client);
+                return Err(Violation::new("LIV-1", now, detail));
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) type Wrong = (&'static str, String);
+
+impl Wire {
+    /// A packet of the client.
+    fn take(&mut self, now: u64, packet: &Packet<'_>, in_time: bool, ledger: &mut Ledger, marks: &mut Marks) {
+        let client_id = self.greeting.as_ref().map(|greeting| greeting.client_id.clone()).unwrap_or_default();
+        match packet {
+            Packet::Connect(connect) if self.greeting.is_none() => self.greeted(connect),
+            Packet::Publish(publish) => {
+                let number = number_in(publish.payload);
+                if let Some(number) = number {
+                    ledger.arrived(now, number);
+                }
+                if let Some(id) = publish.packet_id {
+                    let kind = usize::from(publish.qos == QoS::ExactlyOnce);
+                    self.unanswered[kind].push_back(id.get());
+                    if let Some(number) = number {
+                        self.numbers.insert(id.get(), number);
+                    }
+                }
+            }
+            Packet::PubAck(ack) | Packet::PubRec(ack) if ack.reason.is_error() => {
+                marks.hit("a message refused by its receiver");
+                let qos =
+                    if matches!(packet, Packet::PubAck(_)) { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
+                ledger.acknowledged(&client_id, ack.packet_id.get(), qos, ack.reason);
+            }
+            Packet::PubAck(ack) => {
+                ledger.acknowledged(&client_id, ack.packet_id.get(), QoS::AtLeastOnce, ack.reason);
+            }
+            Packet::PubRec(ack) => {
+                ledger.acknowledged(&client_id, ack.packet_id.get(), QoS::ExactlyOnce, ack.reason);
+            }
+            Packet::PubComp(ack) => ledger.completed(&client_id, ack.packet_id.get()),
+            Packet::PubRel(ack) => self.releases.push_back(ack.packet_id.get()),
+            Packet::Subscribe(subscribe) => {
+                let filters: Vec<_> =
+                    subscribe.filters.iter().map(|(filter, options)| (filter.to_owned(), options)).collect();
+                ledger.subscribing(&client_id, &filters);
+                self.requests.push_back(Request::Subscribe(subscribe.packet_id.get(), filters));
+            }
+            Packet::Unsubscribe(unsubscribe) => {
+                let filters: Vec<String> = unsubscribe.filters.iter().map(str::to_owned).collect();
+                ledger.unsubscribing(&client_id, &filters);
+                self.requests.push_back(Request::Unsubscribe(unsubscribe.packet_id.get()));
+            }
+            Packet::PingReq => self.pings += 1,
+            Packet::Disconnect(disconnect) => {
+                self.said_goodbye = true;
+                let will = self.greeting.as_ref().and_then(|greeting| greeting.will);
+                if let Some(will) =
+                    will.filter(|_| in_time && self.online && disconnect.reason == ReasonCode::Success)
+                {
+                    ledger.will_cancelled(will);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn is_overdue(&self, now: u64) -> bool {
+        let keep_alive = self.greeting.as_ref().map_or(0, |greeting| u64::from(greeting.keep_alive));
+        keep_alive > 0 && now - self.last_packet >= keep_alive * 1_500_000
+    }
+
+    fn greeted(&mut self, connect: &Connect<'_>) {
+        self.version = connect.version;
+        let p = &connect.properties;
+        self.greeting = Some(Greeting {
+            client_id: connect.client_id.to_owned(),
+            clean: connect.clean_start,
+            keep_alive: connect.keep_alive,
+            receive_maximum: p.receive_maximum.unwrap_or(u16::MAX),
+            maximum_packet_size: p.maximum_packet_size.unwrap_or(u32::MAX),
+            topic_alias_maximum: p.topic_alias_maximum.unwrap_or(0),
+            will: connect.will.as_ref().and_then(|will| number_in(will.payload)),
+        });
+    }
+
+    /// A packet of the engine.
+    #[allow(clippy::too_many_arguments)] // The parts of `Checks`, which is borrowed in pieces.
+    fn give(
+        &mut self,
+        now: u64,
+        link: usize,
+        packet: &Packet<'_>,
+        ledger: &mut Ledger,
+        counts: &mut Counts,
+        marks: &mut Marks,
+        max_inflight: u16,
+    ) -> Result<(), Wrong> {
+        let Some(greeting) = &self.greeting else { return Ok(()) };
+        let client_id = greeting.client_id.clone();
+        match packet {
+            Packet::ConnAck(connack) if connack.reason.is_error() => {
+                self.ended = true;
+                marks.hit("a connection is refused");
+            }
+            Packet::ConnAck(connack) => {
+                self.online = true;
+                counts.look("INV-22");
+                let existed = ledger.connected(&client_id, link);
+                let wanted = existed && !greeting.clean;
+                if self.version != Version::V31 && connack.session_present != wanted {
+                    return Err((
+                        "INV-22",
+                        format!(
+                            "Session Present is {}, there {} one",
+                            connack.session_present,
+                            if existed { "was" } else { "was not" }
+                        ),
+                    ));
+                }
+                if wanted {
+                    marks.hit("a session goes on");
+                } else {
+                    ledger.began_anew(&client_id, link);
+                }
+            }
+            Packet::Publish(publish) => {
+                return self.message(now, link, publish, ledger, counts, marks, max_inflight);
+            }
+            Packet::PubAck(ack) => self.answered(0, ack, ledger, counts)?,
+            Packet::PubRec(ack) => self.answered(1, ack, ledger, counts)?,
+            Packet::PubRel(ack) => {
+                counts.look("INV-12");
+                let known = ledger.released(&client_id, ack.packet_id.get(), link, marks);
+                // A PUBREC for an unknown message is answered too.
+                if !known && ack.reason == ReasonCode::Success && self.version == Version::V5 {
+                    return Err(("INV-12", format!("PUBREL #{} of nothing", ack.packet_id.get())));
+                }
+            }
+            Packet::PubComp(ack) => {
+                counts.look("INV-13");
+                let next = self.releases.pop_front();
+                if next != Some(ack.packet_id.get()) {
+                    return Err(("INV-13", format!("PUBCOMP #{}, {next:?} is next", ack.packet_id.get())));
+                }
+            }
+            Packet::SubAck(ack) => match self.requests.pop_front() {
+                Some(Request::Subscribe(id, filters))
+                    if id == ack.packet_id.get() && filters.len() == ack.reasons.iter().count() =>
+                {
+                    for ((filter, options), code) in filters.iter().zip(ack.reasons.iter()) {
+                        ledger.subscribed(&client_id, filter, *options, code);
+                    }
+                }
+                other => return Err(("INV-13", format!("SUBACK #{} for {other:?}", ack.packet_id.get()))),
+            },
+            Packet::UnsubAck(ack) => match self.requests.pop_front() {
+                Some(Request::Unsubscribe(id)) if id == ack.packet_id.get() => {}
+                other => return Err(("INV-13", format!("UNSUBACK #{} for {other:?}", ack.packet_id.get()))),
+            },
+            Packet::PingResp => {
+                self.pings =
+                    self.pings.checked_sub(1).ok_or(("INV-07", "PINGRESP for nothing".to_owned()))?;
+            }
+            Packet::Disconnect(disconnect) => {
+                self.ended = true;
+                if disconnect.reason == ReasonCode::SessionTakenOver {
+                    marks.hit("a session taken over");
+                }
+                if disconnect.reason == ReasonCode::KeepAliveTimeout {
+                    marks.hit("a keep-alive that ran out");
+                    counts.look("INV-27");
+                    let last = if self.last_packet < now { self.last_packet } else { self.packet_before };
+                    let silent = now - last;
+                    let allowed = u64::from(greeting.keep_alive) * 1_500_000;
+                    if silent < allowed {
+                        return Err((
+                            "INV-27",
+                            format!("closed after {silent} us of silence, {allowed} are allowed"),
+                        ));
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn answered(
+        &mut self,
+        kind: usize,
+        ack: &Ack<'_>,
+        ledger: &mut Ledger,
+        counts: &mut Counts,
+    ) -> Result<(), Wrong> {
+        let id = ack.packet_id.get();
+        counts.look("INV-07");
+        if self.unanswered[kind].is_empty() {
+            return Err(("INV-07", format!("#{id} is acknowledged, and was not published")));
+        }
+        counts.look("INV-13");
+        let next = self.unanswered[kind].pop_front();
+        if next != Some(id) {
+            return Err(("INV-13", format!("#{id} is acknowledged, {next:?} is next")));
+        }
+        if !ack.reason.is_error()
+            && let Some(number) = self.numbers.get(&id)
+        {
+            ledger.accepted(*number);
+        }
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments)] // The parts of `Checks`, which is borrowed in pieces.
+    fn message(
+        &mut self,
+        now: u64,
+        link: usize,
+        publish: &Publish<'_>,
+        ledger: &mut Ledger,
+        counts: &mut Counts,
+        marks: &mut Marks,
+        max_inflight: u16,
+    ) -> Result<(), Wrong> {
+        let Some(greeting) = &self.greeting else { return Ok(()) };
+        let topic = self.topic(publish, greeting.topic_alias_maximum, counts, marks)?;
+        if let (Some(alias), Some(name)) = (publish.properties.topic_alias, publish.topic) {
+            self.aliases.insert(alias, name.as_str().to_owned());
+        }
+        counts.look("INV-04");
+        // An empty one is about a retained message, and has no number.
+        let number = match number_in(publish.payload) {
+            None if publish.payload.is_empty() => UNNUMBERED,
+            None => return Err(("INV-04", "a message of nobody".to_owned())),
+            Some(number) => number,
+        };
+        let route = Route {
+            now,
+            number,
+            client_id: &greeting.client_id,
+            topic: &topic,
+            qos: publish.qos,
+            retain: publish.retain,
+            payload: publish.payload,
+            expiry: publish.properties.message_expiry_interval,
+        };
+        let Some(id) = publish.packet_id.map(mqtt_proto::PacketId::get) else {
+            return if number == UNNUMBERED { Ok(()) } else { ledger.sent(&route, counts, marks) };
+        };
+        let outgoing = Outgoing { number, qos: publish.qos, link, released: false };
+        if publish.dup {
+            marks.hit("a packet sent again");
+            counts.look("INV-12");
+            ledger.sent_again(&greeting.client_id, id, outgoing).map_err(|detail| ("INV-12", detail))?;
+        } else {
+            counts.look("INV-14");
+            ledger.in_flight(&greeting.client_id, id, outgoing).map_err(|detail| ("INV-14", detail))?;
+            if number != UNNUMBERED {
+                ledger.sent(&route, counts, marks)?;
+            }
+        }
+        counts.look("INV-15");
+        let (open, most) =
+            (ledger.open_on(&greeting.client_id, link), greeting.receive_maximum.min(max_inflight));
+        if open > usize::from(most) {
+            return Err(("INV-15", format!("{open} in flight, {most} are taken")));
+        }
+        Ok(())
+    }
+
+    fn topic(
+        &self,
+        publish: &Publish<'_>,
+        most: u16,
+        counts: &mut Counts,
+        marks: &mut Marks,
+    ) -> Result<String, Wrong> {
+        if let Some(alias) = publish.properties.topic_alias {
+            counts.look("INV-18");
+            marks.hit("a topic alias used");
+            if alias == 0 || alias > most {
+                return Err(("INV-18", format!("alias {alias}, {most} are taken")));
+            }
+        }
+        match (publish.topic, publish.properties.topic_alias) {
+            (Some(topic), _) => Ok(topic.as_str().to_owned()),
+            (None, alias) => alias
+                .and_then(|alias| self.aliases.get(&alias).cloned())
+                .ok_or_else(|| ("INV-18", format!("alias {alias:?} is not defined"))),
+        }
+    }
+}

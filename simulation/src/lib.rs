@@ -1,0 +1,20 @@
+//! A whole broker and its world in one thread: the real engine, and around it clients, networks, clocks, stores and
+//! hooks that are played, all under one seed and virtual time.
+//!
+//! * [`random`] — choices, a stream for each purpose
+//! * [`scenario`] — what happens, as data: a seed expands to it, and it can be saved, edited, replayed and shrunk
+//! * [`world`] — plays a scenario: a queue of events, the network between clients and engine, the clients
+//! * [`check`] — what must hold, under the names of the invariants, and what was seen at least once
+//! * [`trace`] — what happened, as text for a person
+//! * [`shrink`] — the shortest scenario that still fails in the same way
+//! * [`swarm`] — many seeds, each in several variants that must agree
+//!
+//! The same seed gives the same run on every machine; a digest over everything that the engine sent shows it.
+
+pub mod check;
+pub mod random;
+pub mod scenario;
+pub mod shrink;
+pub mod swarm;
+pub mod trace;
+pub mod world;

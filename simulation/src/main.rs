@@ -1,0 +1,250 @@
+//! `simulation`: plays seeds and scenarios, finds the shortest that fails, measures.
+
+use clap::{Args, Parser, Subcommand};
+use simulation::check::{INVARIANTS, MARKS};
+use simulation::scenario::{Profile, Scenario, generate};
+use simulation::shrink::shrink;
+use simulation::swarm::{self, Plan};
+use simulation::trace::seconds;
+use simulation::world::{Options, Outcome, play};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+/// A whole MQTT broker and its world under one seed and virtual time.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Plays one seed
+    Run(Run),
+    /// Plays many seeds on all cores, and some of them twice
+    Swarm(Swarm),
+    /// Plays a saved scenario
+    Replay(Replay),
+    /// Looks for the shortest scenario that fails as this one does, and saves it
+    Shrink(Shrink),
+    /// Measures: events per second, simulated client-hours per minute
+    Bench(Bench),
+    /// Very many clients for an hour of virtual time
+    Fleet(Fleet),
+}
+
+#[derive(Args)]
+struct Run {
+    /// The seed
+    seed: u64,
+    /// Print what happens
+    #[arg(long)]
+    trace: bool,
+    /// Save the scenario to this file
+    #[arg(long)]
+    save: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Swarm {
+    /// First seed
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// How many
+    #[arg(long, default_value_t = 400)]
+    seeds: u64,
+    /// Every so many of them is played again with another hash key
+    #[arg(long, default_value_t = 10)]
+    again: u64,
+    /// Go on after a failure
+    #[arg(long)]
+    all: bool,
+}
+
+#[derive(Args)]
+struct Replay {
+    /// A saved scenario
+    file: PathBuf,
+    /// Print what happens
+    #[arg(long)]
+    trace: bool,
+    /// Stop before this call of the engine
+    #[arg(long)]
+    stop_at: Option<u64>,
+}
+
+#[derive(Args)]
+struct Shrink {
+    /// A saved scenario that fails
+    file: PathBuf,
+    /// Where to save the shortest; standard output without it
+    #[arg(long)]
+    save: Option<PathBuf>,
+    /// Scenarios to try at most
+    #[arg(long, default_value_t = 20_000)]
+    most: u64,
+}
+
+#[derive(Args)]
+struct Bench {
+    /// Clients
+    #[arg(long, default_value_t = 1000)]
+    clients: usize,
+}
+
+#[derive(Args)]
+struct Fleet {
+    /// Clients
+    #[arg(long, default_value_t = 100_000)]
+    clients: usize,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(run) => run_seed(&run),
+        Command::Swarm(plan) => Ok(run_swarm(&plan)),
+        Command::Replay(replay) => run_file(&replay),
+        Command::Shrink(plan) => run_shrink(&plan),
+        Command::Bench(bench) => Ok(measure(Profile::Dense { clients: bench.clients }, bench.clients)),
+        Command::Fleet(fleet) => Ok(measure(Profile::Fleet { clients: fleet.clients }, fleet.clients)),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("simulation: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run_seed(run: &Run) -> Result<bool, String> {
+    let scenario = generate(run.seed, Profile::Small);
+    if let Some(file) = &run.save {
+        write(file, &scenario.to_json())?;
+    }
+    let outcome = play(&scenario, Options { trace: run.trace, ..Options::default() });
+    Ok(tell(&outcome, run.trace))
+}
+
+fn run_file(replay: &Replay) -> Result<bool, String> {
+    let scenario = read(&replay.file)?;
+    let options = Options { trace: replay.trace, stop_at: replay.stop_at, ..Options::default() };
+    Ok(tell(&play(&scenario, options), replay.trace))
+}
+
+fn tell(outcome: &Outcome, trace: bool) -> bool {
+    if trace {
+        println!("{}", outcome.trace.text());
+    }
+    let (events, time, digest) = (outcome.events, seconds(outcome.time), outcome.digest);
+    match &outcome.violation {
+        None => println!("held: {events} events, {time:.0} s of virtual time, digest {digest:016x}"),
+        Some(violation) => {
+            println!("FAILED after {events} events: {violation}");
+            let says =
+                INVARIANTS.iter().find(|(name, _)| *name == violation.invariant).map(|(_, says)| *says);
+            println!("  {}: {}", violation.invariant, says.unwrap_or("two runs of one seed differ"));
+        }
+    }
+    outcome.violation.is_none()
+}
+
+fn run_swarm(plan: &Swarm) -> bool {
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let last = AtomicU64::new(0);
+    let start = Instant::now();
+    let progress = |done: u64| {
+        let now = start.elapsed().as_secs() / 10;
+        if last.swap(now, Ordering::Relaxed) < now {
+            eprintln!("{done} of {} seeds", plan.seeds);
+        }
+    };
+    let summary = swarm::run(
+        Plan { from: plan.from, seeds: plan.seeds, again: plan.again, threads, first: !plan.all },
+        progress,
+    );
+    let years = seconds(summary.time) / (365.25 * 86400.0);
+    let rate = rate(summary.events, summary.took);
+    println!(
+        "{} seeds from {}, {} events, {years:.3} broker-years, {:.1} s, {rate:.0} events per second",
+        summary.seeds,
+        plan.from,
+        summary.events,
+        summary.took.as_secs_f64()
+    );
+    println!("{} seeds played twice with different hash keys, to the same last byte", summary.equal);
+    println!("{} of {} marks seen", MARKS.len() - summary.marks.missing().len(), MARKS.len());
+    for failure in &summary.failures {
+        println!("FAILED: seed {} after {} events: {}", failure.seed, failure.events, failure.violation);
+        println!("  cargo run --release -p simulation -- run {} --trace --save failed.json", failure.seed);
+    }
+    let blind = summary.blind();
+    let missing = summary.marks.missing();
+    // A campaign that did not look, or where nothing happened, has shown nothing.
+    let enough = summary.seeds >= 400 && summary.failures.is_empty();
+    if enough && !blind.is_empty() {
+        println!("FAILED: never looked at {}", blind.join(", "));
+    }
+    if enough && !missing.is_empty() {
+        println!("FAILED: never seen: {}", missing.join("; "));
+    }
+    summary.failures.is_empty() && (!enough || blind.is_empty() && missing.is_empty())
+}
+
+fn run_shrink(plan: &Shrink) -> Result<bool, String> {
+    let scenario = read(&plan.file)?;
+    let outcome = play(&scenario, Options::default());
+    let violation = outcome.violation.ok_or("this scenario does not fail")?;
+    let shrunk = shrink(&scenario, violation.invariant, plan.most);
+    eprintln!(
+        "{}: from {} operations of {} clients to {} of {}, {} scenarios tried",
+        violation.invariant,
+        scenario.operations.len(),
+        scenario.clients.len(),
+        shrunk.scenario.operations.len(),
+        shrunk.scenario.clients.len(),
+        shrunk.tried
+    );
+    match &plan.save {
+        Some(file) => write(file, &shrunk.scenario.to_json())?,
+        None => println!("{}", shrunk.scenario.to_json()),
+    }
+    Ok(true)
+}
+
+#[allow(clippy::cast_precision_loss)] // For people.
+fn measure(profile: Profile, clients: usize) -> bool {
+    let scenario = generate(1, profile);
+    let start = Instant::now();
+    let outcome = play(&scenario, Options::default());
+    let took = start.elapsed();
+    let hours = clients as f64 * seconds(outcome.time) / 3600.0;
+    println!(
+        "{clients} clients, {} events in {:.2} s: {:.0} events per second, {:.0} client-hours per minute, {:.0} times real time",
+        outcome.events,
+        took.as_secs_f64(),
+        rate(outcome.events, took),
+        hours / took.as_secs_f64() * 60.0,
+        seconds(outcome.time) / took.as_secs_f64()
+    );
+    tell(&outcome, false)
+}
+
+#[allow(clippy::cast_precision_loss)] // For people.
+fn rate(events: u64, took: Duration) -> f64 {
+    events as f64 / took.as_secs_f64().max(1e-9)
+}
+
+fn read(file: &PathBuf) -> Result<Scenario, String> {
+    let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    Scenario::from_json(&text).map_err(|error| format!("{}: {error}", file.display()))
+}
+
+fn write(file: &PathBuf, text: &str) -> Result<(), String> {
+    fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))
+}

@@ -1,0 +1,234 @@
+//! Plays a scenario: one queue of events in virtual time, and the engine in the middle.
+//!
+//! * [`network`] — links between clients and broker: delays, pieces, breaks, sockets that are full
+//! * [`client`] — what clients do and answer
+//! * [`outside`] — what the host does: carries the outbox out, answers questions, keeps, wakes
+
+mod client;
+mod network;
+mod outside;
+
+use crate::check::{Checks, Violation};
+use crate::random::Stream;
+use crate::scenario::Scenario;
+use crate::trace::Trace;
+use broker_engine::{Config, ConnIds, Engine, HashKey, Input, Interest, MemoryStore, Outbox, Seed, Time};
+pub(crate) use client::payload_of;
+use client::{Local, Player, Wake};
+use network::Link;
+use siphasher::sip::SipHasher13;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::hash::Hasher;
+
+/// Time for everything that is owed to arrive once the world has healed.
+const LIVENESS: u64 = 400 * 1_000_000;
+
+/// What does not belong to the scenario: none of it may change what happens.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Protects the engine's tables.
+    pub hash_key: [u64; 2],
+    /// Write down what happens.
+    pub trace: bool,
+    /// Stop before this input, counted from 1.
+    pub stop_at: Option<u64>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What did not hold.
+    pub violation: Option<Violation>,
+    /// Calls of the engine.
+    pub events: u64,
+    /// Virtual microseconds.
+    pub time: u64,
+    /// Over everything that the engine sent, when, and to whom.
+    pub digest: u64,
+    /// What was checked how often, and what was seen.
+    pub checks: Checks,
+    /// What happened, if asked for.
+    pub trace: Trace,
+}
+
+/// Something that is due.
+#[derive(Debug)]
+enum Event {
+    /// The scenario's operation of this number.
+    Operation(usize),
+    /// Bytes arrive at the broker.
+    ToBroker { link: usize, bytes: Vec<u8> },
+    /// Bytes arrive at the client.
+    ToClient { link: usize, bytes: Vec<u8> },
+    /// The broker hears that a link is gone.
+    BrokerLost { link: usize, by_peer: bool },
+    /// The client sees that a link is gone.
+    ClientLost { link: usize },
+    /// A client does what it had in mind.
+    Wake { client: usize, wake: Wake },
+    /// A deadline of the engine.
+    Tick,
+    /// An answer of the outside.
+    Outside(outside::Done),
+    /// Nothing goes wrong any more.
+    Heal,
+}
+
+struct Due {
+    at: u64,
+    number: u64,
+    event: Event,
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.number) == (other.at, other.number)
+    }
+}
+impl Eq for Due {}
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
+/// A world at some moment.
+pub(crate) struct World<'s> {
+    scenario: &'s Scenario,
+    options: Options,
+    engine: Engine,
+    out: Outbox,
+    ids: ConnIds,
+    now: u64,
+    due: BinaryHeap<Reverse<Due>>,
+    number: u64,
+    /// When the engine's next tick is in `due`.
+    tick: Option<u64>,
+    links: Vec<Link>,
+    by_conn: BTreeMap<broker_engine::ConnId, usize>,
+    players: Vec<Player>,
+    locals: Vec<Local>,
+    network: Stream,
+    outside: Stream,
+    store: MemoryStore,
+    healed: bool,
+    leaving: bool,
+    events: u64,
+    digest: SipHasher13,
+    checks: Checks,
+    trace: Trace,
+}
+
+/// Plays a scenario to its end.
+pub fn play(scenario: &Scenario, options: Options) -> Outcome {
+    let mut world = World::new(scenario, options);
+    let violation = world.run().err();
+    Outcome {
+        violation,
+        events: world.events,
+        time: world.now,
+        digest: world.digest.finish(),
+        checks: world.checks,
+        trace: world.trace,
+    }
+}
+
+impl<'s> World<'s> {
+    fn new(scenario: &'s Scenario, options: Options) -> Self {
+        let config = Config { interest: Interest::CLIENTS | Interest::DROPS, ..scenario.limits.clone() };
+        let [a, b] = options.hash_key;
+        let (players, locals) = client::players(scenario);
+        let mut world = Self {
+            scenario,
+            options,
+            checks: Checks::new(&config, scenario.clients.len()),
+            engine: Engine::new(config, Seed(scenario.seed), HashKey([a, b])),
+            out: Outbox::new(),
+            ids: ConnIds::new(),
+            now: 1_000_000,
+            due: BinaryHeap::new(),
+            number: 0,
+            tick: None,
+            links: Vec::new(),
+            by_conn: BTreeMap::new(),
+            players,
+            locals,
+            network: Stream::new(scenario.seed, "network"),
+            outside: Stream::new(scenario.seed, "outside"),
+            store: MemoryStore::new(),
+            healed: false,
+            leaving: false,
+            events: 0,
+            digest: SipHasher13::new(),
+            trace: Trace::new(options.trace),
+        };
+        for number in (0..scenario.operations.len()).rev() {
+            world.schedule(scenario.operations[number].at, Event::Operation(number));
+        }
+        world.schedule(scenario.heal_at, Event::Heal);
+        world
+    }
+
+    /// Events of one time happen in the order in which they were scheduled.
+    fn schedule(&mut self, at: u64, event: Event) {
+        self.number += 1;
+        self.due.push(Reverse(Due { at: at.max(self.now), number: self.number, event }));
+    }
+
+    fn run(&mut self) -> Result<(), Violation> {
+        let heal_at = self.scenario.heal_at.max(self.now);
+        self.run_until(heal_at + 1)?;
+        // Everything that is owed arrives.
+        self.run_until(heal_at + LIVENESS)?;
+        self.checks.everything_arrived(self.now, &self.engine)?;
+        // Everybody leaves for good, and nothing is left.
+        self.everybody_leaves()?;
+        self.checks.nothing_is_left(self.now, &self.engine)
+    }
+
+    fn run_until(&mut self, end: u64) -> Result<(), Violation> {
+        while let Some(Reverse(due)) = self.due.peek() {
+            if due.at >= end || self.options.stop_at.is_some_and(|stop| self.events + 1 >= stop) {
+                break;
+            }
+            let Some(Reverse(due)) = self.due.pop() else { break };
+            self.now = due.at;
+            self.happen(due.event)?;
+        }
+        self.now = self.now.max(end);
+        Ok(())
+    }
+
+    fn happen(&mut self, event: Event) -> Result<(), Violation> {
+        match event {
+            Event::Operation(number) => {
+                let operation = &self.scenario.operations[number];
+                self.operate(operation.client, &operation.what)
+            }
+            Event::ToBroker { link, bytes } => self.arrived(link, &bytes),
+            Event::ToClient { link, bytes } => self.delivered(link, &bytes),
+            Event::BrokerLost { link, by_peer } => self.broker_lost(link, by_peer),
+            Event::ClientLost { link } => {
+                self.client_lost(link);
+                Ok(())
+            }
+            Event::Wake { client, wake } => self.wake(client, wake),
+            Event::Tick => {
+                self.tick = None;
+                self.handle(Input::Tick)
+            }
+            Event::Outside(done) => self.outside_done(done),
+            Event::Heal => self.heal(),
+        }
+    }
+
+    fn time(&self) -> Time {
+        Time::from_micros(self.now)
+    }
+}

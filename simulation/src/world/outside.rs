@@ -1,0 +1,181 @@
+//! What the host does for the engine: carries the outbox out, answers questions, keeps what is to be kept, and calls
+//! again in time.
+
+use super::{Event, World};
+use crate::check::Violation;
+use broker_engine::{Answer, CallId, Engine, Flow, HashKey, Input, Outbox, StoreOp, StoreSeq, Wire};
+use mqtt_proto::ReasonCode;
+use std::hash::Hasher;
+
+/// Something that the outside has finished.
+#[derive(Debug)]
+pub(super) enum Done {
+    /// A question is answered.
+    Answer(CallId, Answer),
+    /// Operations of the store up to this one.
+    Stored(StoreSeq),
+}
+
+impl World<'_> {
+    /// The one way into the engine; then everything that it wants is carried out.
+    pub(super) fn handle(&mut self, input: Input<'_>) -> Result<(), Violation> {
+        self.restore_sometimes()?;
+        self.events += 1;
+        self.trace.input(self.events, self.now, &input);
+        let mut out = std::mem::take(&mut self.out);
+        let now = self.time();
+        self.engine.handle(now, input, &mut out);
+        self.checks.after_call(self.now, &self.engine, self.events)?;
+        let result = self.carry_out(&mut out);
+        out.clear();
+        if self.out.is_empty() {
+            self.out = out;
+        }
+        result?;
+        self.arm_tick();
+        Ok(())
+    }
+
+    fn carry_out(&mut self, out: &mut Outbox) -> Result<(), Violation> {
+        for note in &out.notes {
+            self.checks.noted(note);
+        }
+        let mut touched: Vec<usize> = Vec::new();
+        let mut closed: Vec<usize> = Vec::new();
+        let mut resumed: Vec<usize> = Vec::new();
+        for wire in &out.wire {
+            match wire {
+                Wire::Send { conn, frame } => {
+                    if let Some(link) = self.by_conn.get(conn).copied() {
+                        let bytes = [out.head(frame), &frame.payload].concat();
+                        self.emitted(link, &bytes)?;
+                        touched.push(link);
+                    }
+                }
+                Wire::Fanout { frame, packet_id_at, targets } => {
+                    for target in out.targets(targets) {
+                        if let Some(link) = self.by_conn.get(&target.conn).copied() {
+                            let mut bytes = out.head(frame).to_vec();
+                            broker_engine::patch_packet_id(&mut bytes, *packet_id_at, target.packet_id);
+                            bytes.extend_from_slice(&frame.payload);
+                            self.emitted(link, &bytes)?;
+                            touched.push(link);
+                        }
+                    }
+                }
+                Wire::Flow { conn, flow } => {
+                    if let Some(link) = self.by_conn.get(conn).copied() {
+                        self.links[link].paused = *flow == Flow::Pause;
+                        if *flow == Flow::Resume {
+                            resumed.push(link);
+                        } else {
+                            self.checks.marks.hit("a client that is not read for a while");
+                        }
+                    }
+                }
+                Wire::Close { conn } => {
+                    if let Some(link) = self.by_conn.get(conn).copied() {
+                        self.digest.write(b"close");
+                        self.digest.write_usize(link);
+                        self.checks.closed(link);
+                        self.trace.closed(self.now, self.links[link].client);
+                        closed.push(link);
+                        // What comes behind it in this outbox is for others.
+                        self.by_conn.remove(conn);
+                    }
+                }
+                _ => {}
+            }
+        }
+        for call in std::mem::take(&mut out.calls) {
+            self.ask(call.id);
+        }
+        for (seq, op) in std::mem::take(&mut out.stores) {
+            self.keep(seq, op)?;
+        }
+        for link in closed {
+            self.broker_closes(link)?;
+        }
+        touched.sort_unstable();
+        touched.dedup();
+        for link in touched {
+            if self.links[link].broker {
+                self.flush(link)?;
+            }
+        }
+        for link in resumed {
+            if self.links[link].broker && !self.links[link].paused {
+                self.read_on(link)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn emitted(&mut self, link: usize, bytes: &[u8]) -> Result<(), Violation> {
+        self.digest.write_u64(self.now);
+        self.digest.write_usize(link);
+        self.digest.write(bytes);
+        self.checks.emitted(self.now, link, bytes, &mut self.trace)?;
+        self.send_down(link, bytes);
+        Ok(())
+    }
+
+    fn ask(&mut self, call: CallId) {
+        let outside = &self.scenario.outside;
+        if !self.healed && self.outside.chance(outside.no_answer) {
+            self.checks.marks.hit("a question that nobody answers");
+            return;
+        }
+        let deny = !self.healed && self.outside.chance(outside.deny);
+        let answer = if deny { Answer::Deny(ReasonCode::NotAuthorized) } else { Answer::Allow };
+        let slowest = if self.healed { outside.answer_max.min(1000) } else { outside.answer_max };
+        let at = self.now + self.outside.between(0, slowest);
+        self.schedule(at, Event::Outside(Done::Answer(call, answer)));
+    }
+
+    fn keep(&mut self, seq: StoreSeq, op: StoreOp) -> Result<(), Violation> {
+        let now = self.time();
+        if let Some(deliveries) = self.store.apply(now, op) {
+            self.handle(Input::Loaded { fetch: seq, deliveries })?;
+        }
+        let at = self.now + self.outside.between(0, self.scenario.outside.store_max);
+        self.schedule(at, Event::Outside(Done::Stored(seq)));
+        Ok(())
+    }
+
+    pub(super) fn outside_done(&mut self, done: Done) -> Result<(), Violation> {
+        match done {
+            Done::Answer(call, answer) => self.handle(Input::Reply { call, answer }),
+            Done::Stored(upto) => self.handle(Input::Stored { upto }),
+        }
+    }
+
+    /// Sees to it that the engine is called at its next deadline, or a little late.
+    pub(super) fn arm_tick(&mut self) {
+        let Some(deadline) = self.engine.next_deadline() else { return };
+        let mut at = deadline.at.as_micros().max(self.now);
+        if at > self.now && !self.healed {
+            at = at.saturating_add(self.outside.between(0, self.scenario.outside.late_max));
+        }
+        if self.tick.is_none_or(|armed| at < armed) {
+            self.tick = Some(at);
+            self.schedule(at, Event::Tick);
+        }
+    }
+
+    /// Takes the engine apart and puts it together again: nobody may notice.
+    fn restore_sometimes(&mut self) -> Result<(), Violation> {
+        if self.healed || !self.outside.chance(self.scenario.outside.restore) {
+            return Ok(());
+        }
+        self.checks.counts.look("INV-73");
+        let [a, b] = self.options.hash_key;
+        let snapshot = self.engine.snapshot();
+        let restored = Engine::restore(&snapshot, HashKey([b, a ^ self.events]));
+        self.engine = restored.map_err(|error| {
+            Violation::new("INV-73", self.now, format!("a snapshot is not read back: {error:?}"))
+        })?;
+        self.checks.marks.hit("an engine from its snapshot");
+        Ok(())
+    }
+}
