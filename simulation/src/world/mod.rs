@@ -16,9 +16,10 @@ use broker_engine::{Config, ConnIds, Engine, HashKey, Input, Interest, MemorySto
 pub(crate) use client::payload_of;
 use client::{Local, Player, Wake};
 use network::Link;
+use outside::Next;
 use siphasher::sip::SipHasher13;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::hash::Hasher;
 
 /// Time for everything that is owed to arrive once the world has healed.
@@ -117,6 +118,8 @@ pub(crate) struct World<'s> {
     network: Stream,
     outside: Stream,
     store: MemoryStore,
+    /// What the engine is told next.
+    next: VecDeque<Next>,
     healed: bool,
     leaving: bool,
     events: u64,
@@ -162,6 +165,7 @@ impl<'s> World<'s> {
             network: Stream::new(scenario.seed, "network"),
             outside: Stream::new(scenario.seed, "outside"),
             store: MemoryStore::new(),
+            next: VecDeque::new(),
             healed: false,
             leaving: false,
             events: 0,
@@ -200,6 +204,7 @@ impl<'s> World<'s> {
             let Some(Reverse(due)) = self.due.pop() else { break };
             self.now = due.at;
             self.happen(due.event)?;
+            self.settle()?;
         }
         self.now = self.now.max(end);
         Ok(())
@@ -212,7 +217,10 @@ impl<'s> World<'s> {
                 self.operate(operation.client, &operation.what)
             }
             Event::ToBroker { link, bytes } => self.arrived(link, &bytes),
-            Event::ToClient { link, bytes } => self.delivered(link, &bytes),
+            Event::ToClient { link, bytes } => {
+                self.delivered(link, &bytes);
+                Ok(())
+            }
             Event::BrokerLost { link, by_peer } => self.broker_lost(link, by_peer),
             Event::ClientLost { link } => {
                 self.client_lost(link);
@@ -224,7 +232,10 @@ impl<'s> World<'s> {
                 self.handle(Input::Tick)
             }
             Event::Outside(done) => self.outside_done(done),
-            Event::Heal => self.heal(),
+            Event::Heal => {
+                self.heal();
+                Ok(())
+            }
         }
     }
 

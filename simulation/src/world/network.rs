@@ -1,6 +1,7 @@
 //! Links between clients and broker, as TCP connections are: bytes of a direction keep their order, and everything
 //! else may happen to them.
 
+use super::outside::Next;
 use super::{Event, World};
 use crate::check::Violation;
 use broker_engine::{CloseCause, ConnId, Input};
@@ -87,7 +88,7 @@ impl World<'_> {
     }
 
     /// Gives the socket what it takes, and tells the engine what it does not.
-    pub(super) fn flush(&mut self, link: usize) -> Result<(), Violation> {
+    pub(super) fn flush(&mut self, link: usize) {
         let state = &mut self.links[link];
         let all = state.closing || self.healed;
         let room = if all {
@@ -116,26 +117,26 @@ impl World<'_> {
             state.closing = false;
             let at = state.down_at;
             self.schedule(at, Event::ClientLost { link });
-            return Ok(());
+            return;
         }
         let unsent = self.links[link].unsent.len();
         if self.links[link].broker && unsent != self.links[link].told {
             self.links[link].told = unsent;
             let conn = self.links[link].conn;
             self.checks.marks.hit("a socket that is full");
-            return self.handle(Input::Backlog { conn, unsent: u32::try_from(unsent).unwrap_or(u32::MAX) });
+            let unsent = u32::try_from(unsent).unwrap_or(u32::MAX);
+            self.next.push_back(Next::Backlog { conn, unsent });
         }
-        Ok(())
     }
 
     /// The engine has closed: what is unsent goes out first.
-    pub(super) fn broker_closes(&mut self, link: usize) -> Result<(), Violation> {
+    pub(super) fn broker_closes(&mut self, link: usize) {
         let state = &mut self.links[link];
         (state.broker, state.closing, state.paused) = (false, true, false);
         state.held_up.clear();
         self.by_conn.remove(&self.links[link].conn);
         self.ids.release(self.links[link].conn);
-        self.flush(link)
+        self.flush(link);
     }
 
     /// The client lets go of a connection: the broker sees its end, or a reset.
@@ -190,25 +191,26 @@ impl World<'_> {
         if held.is_empty() { Ok(()) } else { self.arrived(link, &held) }
     }
 
-    pub(super) fn delivered(&mut self, link: usize, bytes: &[u8]) -> Result<(), Violation> {
+    pub(super) fn delivered(&mut self, link: usize, bytes: &[u8]) {
         let state = &mut self.links[link];
         if state.dead || !state.client_end {
-            return Ok(());
+            return;
         }
         if !state.reading {
             state.held_down.extend_from_slice(bytes);
-            return Ok(());
+            return;
         }
         state.in_socket = state.in_socket.saturating_sub(bytes.len() as u64);
-        self.flush(link)?;
+        self.flush(link);
         self.client_reads(link, bytes);
-        Ok(())
     }
 
-    pub(super) fn set_reading(&mut self, link: usize, reading: bool) -> Result<(), Violation> {
+    pub(super) fn set_reading(&mut self, link: usize, reading: bool) {
         self.links[link].reading = reading;
         let held = if reading { std::mem::take(&mut self.links[link].held_down) } else { Vec::new() };
-        if held.is_empty() { Ok(()) } else { self.delivered(link, &held) }
+        if !held.is_empty() {
+            self.delivered(link, &held);
+        }
     }
 
     pub(super) fn broker_lost(&mut self, link: usize, by_peer: bool) -> Result<(), Violation> {

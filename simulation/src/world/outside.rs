@@ -3,9 +3,22 @@
 
 use super::{Event, World};
 use crate::check::Violation;
-use broker_engine::{Answer, CallId, Engine, Flow, HashKey, Input, Outbox, StoreOp, StoreSeq, Wire};
+use broker_engine::{
+    Answer, CallId, ConnId, Engine, Flow, HashKey, Input, Outbox, StoreOp, StoreSeq, StoredDelivery, Wire,
+};
 use mqtt_proto::ReasonCode;
 use std::hash::Hasher;
+
+/// Something to tell the engine once it has been heard out.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// What a socket has not taken.
+    Backlog { conn: ConnId, unsent: u32 },
+    /// A page of a queue.
+    Loaded { fetch: StoreSeq, deliveries: Vec<StoredDelivery> },
+    /// What came while nobody read.
+    ReadOn { link: usize },
+}
 
 /// Something that the outside has finished.
 #[derive(Debug)]
@@ -28,11 +41,24 @@ impl World<'_> {
         self.checks.after_call(self.now, &self.engine, self.events)?;
         let result = self.carry_out(&mut out);
         out.clear();
-        if self.out.is_empty() {
-            self.out = out;
-        }
+        self.out = out;
         result?;
         self.arm_tick();
+        Ok(())
+    }
+
+    /// Tells the engine what came of its latest outputs.
+    pub(super) fn settle(&mut self) -> Result<(), Violation> {
+        while let Some(next) = self.next.pop_front() {
+            match next {
+                Next::Backlog { conn, unsent } => self.handle(Input::Backlog { conn, unsent })?,
+                Next::Loaded { fetch, deliveries } => self.handle(Input::Loaded { fetch, deliveries })?,
+                Next::ReadOn { link } if self.links[link].broker && !self.links[link].paused => {
+                    self.read_on(link)?;
+                }
+                Next::ReadOn { .. } => {}
+            }
+        }
         Ok(())
     }
 
@@ -91,22 +117,20 @@ impl World<'_> {
             self.ask(call.id);
         }
         for (seq, op) in std::mem::take(&mut out.stores) {
-            self.keep(seq, op)?;
+            self.keep(seq, op);
         }
         for link in closed {
-            self.broker_closes(link)?;
+            self.broker_closes(link);
         }
         touched.sort_unstable();
         touched.dedup();
         for link in touched {
             if self.links[link].broker {
-                self.flush(link)?;
+                self.flush(link);
             }
         }
         for link in resumed {
-            if self.links[link].broker && !self.links[link].paused {
-                self.read_on(link)?;
-            }
+            self.next.push_back(Next::ReadOn { link });
         }
         Ok(())
     }
@@ -133,14 +157,13 @@ impl World<'_> {
         self.schedule(at, Event::Outside(Done::Answer(call, answer)));
     }
 
-    fn keep(&mut self, seq: StoreSeq, op: StoreOp) -> Result<(), Violation> {
+    fn keep(&mut self, seq: StoreSeq, op: StoreOp) {
         let now = self.time();
         if let Some(deliveries) = self.store.apply(now, op) {
-            self.handle(Input::Loaded { fetch: seq, deliveries })?;
+            self.next.push_back(Next::Loaded { fetch: seq, deliveries });
         }
         let at = self.now + self.outside.between(0, self.scenario.outside.store_max);
         self.schedule(at, Event::Outside(Done::Stored(seq)));
-        Ok(())
     }
 
     pub(super) fn outside_done(&mut self, done: Done) -> Result<(), Violation> {
