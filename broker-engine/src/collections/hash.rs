@@ -1,6 +1,7 @@
 //! The only hash table of the crate: keyed against chosen names, and without iteration, so that no output can
 //! depend on its order.
 
+use super::SlotKey;
 use core::hash::Hasher;
 use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,16 @@ impl HashKey {
     pub(crate) fn hash(self, bytes: &[u8]) -> u64 {
         let [first, second] = self.0;
         let mut hasher = SipHasher13::new_with_keys(first, second);
+        hasher.write(bytes);
+        hasher.finish()
+    }
+
+    /// A keyed hash of bytes that belong to something. The handle goes through the keyed hash as well: a table
+    /// takes its places from a few bits of the result, and clients know how handles are given out.
+    pub(crate) fn hash_under(self, owner: SlotKey, bytes: &[u8]) -> u64 {
+        let [first, second] = self.0;
+        let mut hasher = SipHasher13::new_with_keys(first, second);
+        hasher.write_u64(owner.to_bits());
         hasher.write(bytes);
         hasher.finish()
     }
@@ -68,5 +79,35 @@ impl<K: Copy> KeyedIndex<K> {
 
     pub(crate) fn hash(&self, bytes: &[u8]) -> u64 {
         self.key.hash(bytes)
+    }
+
+    pub(crate) fn hash_under(&self, owner: SlotKey, text: &str) -> u64 {
+        self.key.hash_under(owner, text.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::HashKey;
+    use crate::collections::Slots;
+    use alloc::{collections::BTreeSet, vec::Vec};
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Equal texts under many owners spread over a table as numbers drawn at random do, in the low bits, which
+        /// choose the place, and in the high ones, which tell neighbours apart.
+        #[test]
+        fn equal_texts_of_many_owners_spread(key: [u64; 2], text in "[a-z+]{0,12}") {
+            let mut slots = Slots::default();
+            let hashes: Vec<u64> = (0..4096)
+                .map(|_| HashKey(key).hash_under(slots.insert(()), text.as_bytes()))
+                .collect();
+            let low: BTreeSet<u64> = hashes.iter().map(|hash| hash & 0xfff).collect();
+            let high: BTreeSet<u64> = hashes.iter().map(|hash| hash >> 52).collect();
+            // At random 4,096 * (1 - 1/e) are met, give or take 32.
+            for met in [low.len(), high.len()] {
+                prop_assert!((2400..2780).contains(&met), "{met} places of 4,096");
+            }
+        }
     }
 }

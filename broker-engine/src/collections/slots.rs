@@ -11,9 +11,9 @@ pub struct SlotKey {
 }
 
 impl SlotKey {
-    /// A number that differs between keys, to be mixed into a hash.
-    pub(crate) const fn mix(self) -> u64 {
-        ((self.index as u64) << 32 | self.generation as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    /// A number that differs between keys, to be hashed.
+    pub(crate) const fn to_bits(self) -> u64 {
+        (self.index as u64) << 32 | self.generation as u64
     }
 }
 

@@ -67,7 +67,7 @@ impl Trie {
             if let Some(parent) = node.parent
                 && &*node.level != "+"
             {
-                let hash = child_hash(&self.children, parent, &node.level);
+                let hash = self.children.hash_under(parent, &node.level);
                 self.children.insert_hashed(hash, child);
             }
         }
@@ -87,7 +87,7 @@ impl Trie {
     }
 
     fn child(&self, parent: SlotKey, level: &str) -> Option<SlotKey> {
-        let hash = child_hash(&self.children, parent, level);
+        let hash = self.children.hash_under(parent, level);
         self.children.get_hashed(hash, |child| {
             self.nodes.get(child).is_some_and(|node| node.parent == Some(parent) && &*node.level == level)
         })
@@ -119,7 +119,7 @@ impl Trie {
         if level == "+" {
             self.change(parent, |node| node.plus = Some(child));
         } else {
-            let hash = child_hash(&self.children, parent, level);
+            let hash = self.children.hash_under(parent, level);
             self.children.insert_hashed(hash, child);
             self.change(parent, |node| node.named += 1);
         }
@@ -150,7 +150,7 @@ impl Trie {
             if &*node.level == "+" {
                 self.change(parent, |parent| parent.plus = None);
             } else {
-                let hash = child_hash(&self.children, parent, &node.level);
+                let hash = self.children.hash_under(parent, &node.level);
                 self.children.remove_hashed(hash, |child| child == at);
                 self.change(parent, |parent| parent.named -= 1);
             }
@@ -192,8 +192,4 @@ impl Trie {
         }
         self.frontier = (now, next);
     }
-}
-
-fn child_hash(index: &KeyedIndex<SlotKey>, parent: SlotKey, level: &str) -> u64 {
-    index.hash(level.as_bytes()) ^ parent.mix()
 }
