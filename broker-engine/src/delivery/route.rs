@@ -8,7 +8,7 @@ use crate::engine::Engine;
 use crate::ids::{ConnId, MessageKey};
 use crate::outbox::Outbox;
 use crate::sessions::{SubIds, Subscriber};
-use crate::topics::FilterId;
+use crate::topics::{FilterId, GroupId};
 use alloc::{boxed::Box, vec::Vec};
 use mqtt_proto::{PacketId, QoS};
 use serde::{Deserialize, Serialize};
@@ -113,19 +113,15 @@ impl Engine {
         recipients: &mut Vec<Recipient>,
     ) {
         let groups = self.index.filter(id).map_or(0, |filter| filter.groups.len());
-        for group in 0..groups {
-            if let Some(member) = self.choose_member(id, group, publication) {
+        for place in 0..groups {
+            let group = self.index.filter(id).and_then(|filter| filter.groups.get(place).copied());
+            if let Some(member) = group.and_then(|group| self.choose_member(group, publication)) {
                 recipients.push(Recipient::new(&member));
             }
         }
     }
 
-    fn choose_member(
-        &mut self,
-        id: FilterId,
-        group: usize,
-        publication: &Publication<'_>,
-    ) -> Option<Subscriber> {
+    fn choose_member(&mut self, group: GroupId, publication: &Publication<'_>) -> Option<Subscriber> {
         let random = match self.config.shared_strategy {
             SharedStrategy::Random => self.rng.next_u64(),
             SharedStrategy::HashTopic => stable_hash(publication.topic.as_bytes()),
@@ -136,7 +132,7 @@ impl Engine {
             _ => 0,
         };
         let Self { index, sessions, config, .. } = self;
-        let group = index.filter_mut(id)?.groups.get_mut(group)?;
+        let group = index.group_mut(group)?;
         let count = group.members.len();
         let is_online = |member: &Subscriber| sessions.get(member.session).is_some_and(|s| s.conn.is_some());
         let load = |member: &Subscriber| {

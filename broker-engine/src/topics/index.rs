@@ -1,6 +1,7 @@
 //! Filters and their subscribers. A filter's text is kept once, however many subscribe to it.
 
 use super::cache::MatchCache;
+use super::groups::{Group, GroupId, Groups};
 use super::trie::Trie;
 use crate::collections::{HashKey, KeyedIndex, SlotKey, Slots};
 use alloc::{boxed::Box, vec::Vec};
@@ -12,13 +13,16 @@ pub(crate) type FilterId = SlotKey;
 /// Where a subscription's entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EntryRef {
-    filter: FilterId,
-    /// Number of the shared group, `PLAIN` for none.
-    group: u32,
+    list: List,
     position: u32,
 }
 
-const PLAIN: u32 = u32::MAX;
+/// A list of subscriptions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum List {
+    Plain(FilterId),
+    Shared(GroupId),
+}
 
 /// A filter with everybody who subscribed to it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,20 +30,8 @@ pub(crate) struct Filter<S> {
     text: Box<str>,
     /// In order of subscription, but for the gaps that were closed with the last one.
     pub(crate) plain: Vec<S>,
-    pub(crate) groups: Vec<Group<S>>,
-}
-
-/// A shared subscription.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Group<S> {
-    name: Box<str>,
-    /// Names the group in [`EntryRef`]s, whatever its place in the list.
-    number: u32,
-    pub(crate) members: Vec<S>,
-    /// Whose turn it is.
-    pub(crate) next: u32,
-    /// Who had the last message.
-    pub(crate) sticky: u32,
+    /// In order of making, but for the gaps that were closed with the last one.
+    pub(crate) groups: Vec<GroupId>,
 }
 
 /// An entry that was taken out, and the one that moved into its place.
@@ -52,13 +44,13 @@ pub(crate) struct Removed<S> {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SubscriptionIndex<S> {
     filters: Slots<Filter<S>>,
+    groups: Groups<S>,
     #[serde(skip, default = "no_texts")]
     by_text: KeyedIndex<FilterId>,
     trie: Trie,
     #[serde(skip, default = "no_cache")]
     cache: MatchCache,
     entries: usize,
-    groups_made: u32,
     #[serde(skip)]
     key: HashKey,
 }
@@ -75,11 +67,11 @@ impl<S: Copy> SubscriptionIndex<S> {
     pub(crate) fn new(key: HashKey, cache_entries: usize) -> Self {
         Self {
             filters: Slots::default(),
+            groups: Groups::new(key),
             by_text: KeyedIndex::new(key),
             trie: Trie::new(key),
             cache: MatchCache::new(key, cache_entries),
             entries: 0,
-            groups_made: 0,
             key,
         }
     }
@@ -91,6 +83,7 @@ impl<S: Copy> SubscriptionIndex<S> {
         for (id, filter) in self.filters.iter() {
             self.by_text.insert(&filter.text, id);
         }
+        self.groups.rebuild(key);
         self.trie.rebuild(key);
         self.cache = MatchCache::new(key, cache_entries);
     }
@@ -112,38 +105,33 @@ impl<S: Copy> SubscriptionIndex<S> {
         });
         self.entries += 1;
         let Some(filter) = self.filters.get_mut(id) else {
-            return EntryRef { filter: id, group: PLAIN, position: 0 };
+            return EntryRef { list: List::Plain(id), position: 0 };
         };
-        let Some(name) = group else {
-            filter.plain.push(entry);
-            return EntryRef { filter: id, group: PLAIN, position: last(&filter.plain) };
-        };
-        if let Some(group) = filter.groups.iter_mut().find(|group| &*group.name == name) {
-            group.members.push(entry);
-            return EntryRef { filter: id, group: group.number, position: last(&group.members) };
-        }
-        let number = self.groups_made;
-        self.groups_made = (self.groups_made + 1) % PLAIN;
-        let members = [entry].into();
-        filter.groups.push(Group { name: name.into(), number, members, next: 0, sticky: 0 });
-        EntryRef { filter: id, group: number, position: 0 }
+        let list = group.map_or(List::Plain(id), |name| {
+            let known = self.groups.find(id, name);
+            List::Shared(known.unwrap_or_else(|| self.groups.add(id, name, &mut filter.groups)))
+        });
+        let position = self.list_mut(list).map_or(0, |entries| {
+            entries.push(entry);
+            last(entries)
+        });
+        EntryRef { list, position }
     }
 
-    fn list_mut(&mut self, at: EntryRef) -> Option<&mut Vec<S>> {
-        let filter = self.filters.get_mut(at.filter)?;
-        if at.group == PLAIN {
-            return Some(&mut filter.plain);
+    fn list_mut(&mut self, list: List) -> Option<&mut Vec<S>> {
+        match list {
+            List::Plain(filter) => self.filters.get_mut(filter).map(|filter| &mut filter.plain),
+            List::Shared(group) => self.groups.get_mut(group).map(|group| &mut group.members),
         }
-        filter.groups.iter_mut().find(|group| group.number == at.group).map(|group| &mut group.members)
     }
 
     pub(crate) fn entry_mut(&mut self, at: EntryRef) -> Option<&mut S> {
-        self.list_mut(at)?.get_mut(at.position as usize)
+        self.list_mut(at.list)?.get_mut(at.position as usize)
     }
 
     /// Takes a subscription out, in constant time: the last entry of its list moves into the gap.
     pub(crate) fn unsubscribe(&mut self, at: EntryRef) -> Option<Removed<S>> {
-        let list = self.list_mut(at)?;
+        let list = self.list_mut(at.list)?;
         let position = at.position as usize;
         if position >= list.len() {
             return None;
@@ -155,20 +143,28 @@ impl<S: Copy> SubscriptionIndex<S> {
             list.shrink_to(list.len() * 2);
         }
         self.entries -= 1;
-        self.prune(at);
+        self.prune(at.list);
         Some(Removed { moved })
     }
 
-    fn prune(&mut self, at: EntryRef) {
-        let Some(filter) = self.filters.get_mut(at.filter) else { return };
-        if at.group != PLAIN {
-            filter.groups.retain(|group| !group.members.is_empty());
+    /// Forgets a list that has become empty, and its filter with the last one.
+    fn prune(&mut self, list: List) {
+        let id = match list {
+            List::Plain(filter) => filter,
+            List::Shared(group) => match self.groups.get_mut(group) {
+                Some(emptied) if emptied.members.is_empty() => emptied.filter(),
+                _ => return,
+            },
+        };
+        let Some(filter) = self.filters.get_mut(id) else { return };
+        if let List::Shared(group) = list {
+            self.groups.remove(group, &mut filter.groups);
         }
         if !filter.plain.is_empty() || !filter.groups.is_empty() {
             return;
         }
-        let Some(filter) = self.filters.remove(at.filter) else { return };
-        self.by_text.remove(&filter.text, |id| id == at.filter);
+        let Some(filter) = self.filters.remove(id) else { return };
+        self.by_text.remove(&filter.text, |known| known == id);
         if is_wild(&filter.text) {
             self.trie.remove(&filter.text);
             if self.trie.is_empty() {
@@ -192,8 +188,8 @@ impl<S: Copy> SubscriptionIndex<S> {
         self.filters.get(id)
     }
 
-    pub(crate) fn filter_mut(&mut self, id: FilterId) -> Option<&mut Filter<S>> {
-        self.filters.get_mut(id)
+    pub(crate) fn group_mut(&mut self, id: GroupId) -> Option<&mut Group<S>> {
+        self.groups.get_mut(id)
     }
 
     /// Subscriptions.

@@ -1,15 +1,18 @@
 //! Topics: who subscribed to what, and which topics have a retained message.
 //!
-//! * [`index`] — filters and their subscribers, plain and shared; exact filters by lookup
+//! * [`index`] — filters and their subscribers, plain ones and groups; exact filters by lookup
+//! * [`groups`] — shared groups, by topic filter and share name
 //! * [`trie`] — filters with wildcards, level by level
 //! * [`cache`] — wildcard matches remembered by topic name
 //! * [`retained`] — values by topic name, found by filter, page by page
 
 mod cache;
+mod groups;
 mod index;
 mod retained;
 mod trie;
 
+pub(crate) use groups::GroupId;
 pub(crate) use index::{EntryRef, FilterId, SubscriptionIndex};
 pub(crate) use retained::{RetainedKey, RetainedStore, ScanStep};
 

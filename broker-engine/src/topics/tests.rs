@@ -63,7 +63,9 @@ proptest! {
                     for filter in filters {
                         let filter = index.filter(filter).unwrap();
                         found.extend(filter.plain.iter().copied());
-                        found.extend(filter.groups.iter().flat_map(|group| group.members.iter().copied()));
+                        for group in filter.groups.clone() {
+                            found.extend(index.group_mut(group).unwrap().members.iter().copied());
+                        }
                     }
                     found.sort_unstable();
                     let wanted: Vec<u32> =
