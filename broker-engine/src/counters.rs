@@ -73,6 +73,9 @@ pub struct Counters {
     pub publish_sent: [u64; 3],
     /// Messages handed to sessions: the sum of `completed`, `dropped`, and what waits or is in flight.
     pub routed: u64,
+    /// Steps of matching: nodes of the topic filter tree that topic names were compared with, long levels counted
+    /// more than once.
+    pub matching_steps: u64,
     /// Deliveries finished: QoS 0 emitted, QoS 1 and 2 acknowledged.
     pub completed: u64,
     /// Deliveries given up, by [`DropReason`].

@@ -4,7 +4,7 @@ use crate::collections::{HashKey, KeyedIndex, Rng, SlotKey, Slots, TimerQueue};
 use crate::config::Config;
 use crate::connections::{Connection, Farewell};
 use crate::counters::Counters;
-use crate::delivery::{MessageStore, Retained, Scratch, Work};
+use crate::delivery::{Fanouts, MessageStore, Retained, Scratch, Work};
 use crate::ids::ConnId;
 use crate::input::{CloseCause, Command, Input};
 use crate::outbox::Outbox;
@@ -48,7 +48,7 @@ pub struct Engine {
     pub(crate) timers: TimerQueue<TimerKey>,
     pub(crate) work: VecDeque<Work>,
     /// Fan-outs in `work`. While there is one, later publications line up behind it to keep their order.
-    pub(crate) jobs: u32,
+    pub(crate) fanouts: Fanouts,
     pub(crate) questions: u64,
     pub(crate) gates: Gates,
     pub(crate) counters: Counters,
@@ -78,7 +78,7 @@ impl Engine {
             retained_bytes: 0,
             timers: TimerQueue::default(),
             work: VecDeque::new(),
-            jobs: 0,
+            fanouts: Fanouts::default(),
             questions: 0,
             counters: Counters::default(),
             scratch: Scratch::default(),

@@ -18,6 +18,7 @@ mod rough {
     pub(super) const MESSAGE: u64 = 128;
     pub(super) const DELIVERY: u64 = 64;
     pub(super) const RETAINED: u64 = 192;
+    pub(super) const FANOUT: u64 = 128;
 }
 
 /// How long a publisher waits behind each PUBLISH above `memory_high`.
@@ -47,9 +48,11 @@ impl Engine {
             (self.index.sizes().1, rough::NODE),
             (self.messages.len(), rough::MESSAGE),
             (self.retained.len(), rough::RETAINED),
+            (self.fanouts.len(), rough::FANOUT),
         ];
         let tables: u64 = counted.iter().map(|(count, size)| *count as u64 * size).sum();
-        tables + self.messages.references() * rough::DELIVERY + self.messages.bytes() + self.buffered
+        let lists = self.fanouts.bytes() + self.index.remembered_bytes() + self.buffered;
+        tables + self.messages.references() * rough::DELIVERY + self.messages.bytes() + lists
     }
 
     pub(crate) fn memory_pressure(&self) -> MemoryPressure {
@@ -72,6 +75,8 @@ impl Engine {
         if self.memory_pressure() == MemoryPressure::None {
             return false;
         }
+        // What is only remembered goes first.
+        self.index.forget_matches();
         let until = self.now.after(PAUSE);
         let Some(conn) = self.conn_mut(id) else { return false };
         conn.parked = Some(alloc::boxed::Box::new(Parked::Pressure { until }));

@@ -4,7 +4,7 @@ use crate::collections::{HashKey, KeyedIndex, Rng, SlotKey, Slots, TimerQueue};
 use crate::config::Config;
 use crate::connections::Connection;
 use crate::counters::Counters;
-use crate::delivery::{MessageStore, Retained, Scratch, Work};
+use crate::delivery::{Fanouts, MessageStore, Retained, Scratch, Work};
 use crate::engine::Engine;
 use crate::hooks::Interest;
 use crate::sessions::{Session, Subscriber};
@@ -17,7 +17,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 /// First bytes of every snapshot; the last one is the format's version.
-const MAGIC: [u8; 8] = *b"METRSNP\x01";
+const MAGIC: [u8; 8] = *b"METRSNP\x02";
 
 /// Why bytes are not a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +85,7 @@ state! {
     retained_bytes: u64,
     timers: TimerQueue<TimerKey>,
     work: VecDeque<Work>,
-    jobs: u32,
+    fanouts: Fanouts,
     questions: u64,
     gates: Gates,
     counters: Counters,
@@ -106,7 +106,7 @@ impl Engine {
         let bytes = snapshot.strip_prefix(&MAGIC).ok_or(RestoreError::Foreign)?;
         let loaded: Loaded = postcard::from_bytes(bytes).map_err(|_| RestoreError::Damaged)?;
         let mut engine = loaded.into_engine(hash_key);
-        engine.index.rebuild(hash_key, engine.config.match_cache_entries as usize);
+        engine.index.rebuild(hash_key);
         let ids: Vec<(SlotKey, &str)> = engine.sessions.iter().map(|(key, s)| (key, &*s.client_id)).collect();
         for (key, client_id) in ids {
             engine.clients.insert(client_id, key);
@@ -120,6 +120,6 @@ impl Engine {
             let sent = session.inflight.iter().filter(|sent| sent.holds_message()).count();
             (session.queue.in_memory() + sent) as u64
         });
-        sessions.sum::<u64>() + self.retained.len() as u64 + u64::from(self.jobs)
+        sessions.sum::<u64>() + self.retained.len() as u64 + self.fanouts.len() as u64
     }
 }

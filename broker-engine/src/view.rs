@@ -94,6 +94,11 @@ impl<'a> View<'a> {
         self.engine.timers.len()
     }
 
+    /// Publications whose fan-out is not finished, and how many of them no publisher waits for.
+    pub fn fanouts(&self) -> (usize, usize) {
+        (self.engine.fanouts.len(), self.engine.fanouts.unowned() as usize)
+    }
+
     /// Frames that wait for the store.
     pub fn gated(&self) -> usize {
         self.engine.gates.len()
@@ -148,6 +153,11 @@ impl<'a> View<'a> {
         }
         if self.timers() > self.transports() + self.sessions() + self.retained() {
             return Err("timers outlive what they are about");
+        }
+        let waiting = |conn: &Option<ConnId>| conn.is_some_and(|conn| self.engine.is_parked_by_fanout(conn));
+        let unowned = self.engine.fanouts.origins().filter(|conn| !waiting(conn)).count();
+        if unowned != self.fanouts().1 {
+            return Err("fan-outs that nobody waits for differ from their count");
         }
         if self.engine.referenced_messages() != self.engine.messages.references() {
             return Err("references to messages differ from the count in the message store");

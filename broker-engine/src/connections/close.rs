@@ -1,6 +1,6 @@
 //! Every way a connection ends.
 
-use super::{Connection, Phase};
+use super::{Connection, Parked, Phase};
 use crate::engine::Engine;
 use crate::hooks::{Interest, Note};
 use crate::ids::ConnId;
@@ -90,6 +90,9 @@ impl Engine {
         }
         let Some(conn) = self.connections.get_mut(id.slot()).and_then(Option::take) else { return };
         self.buffered -= conn.counted;
+        if matches!(conn.parked.as_deref(), Some(Parked::Fanout)) {
+            self.fanouts.disown();
+        }
         self.disarm(conn.armed, TimerKey::Connection(id));
         self.shrink_connections();
         if !farewell.gone {

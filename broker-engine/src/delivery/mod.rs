@@ -1,7 +1,8 @@
 //! Delivery: from a message to frames in the outbox.
 //!
 //! * [`message`] — messages, borrowed while routed, kept once while needed
-//! * [`route`] — who gets a message; sliced fan-outs
+//! * [`route`] — who gets a message
+//! * [`fanout`] — fan-outs too large for one call
 //! * [`deliver`] — one message for one session: sent, queued or dropped
 //! * [`drain`] — queues and resends, as far as quota and socket allow
 //! * [`paging`] — the part of a long queue that only the store has
@@ -11,25 +12,26 @@
 mod deliver;
 mod drain;
 mod encode;
+mod fanout;
 mod message;
 mod paging;
 mod retained;
 mod route;
 
 pub(crate) use encode::Aliases;
+pub(crate) use fanout::Fanouts;
 pub(crate) use message::{Expiry, MessageStore, Publication};
 pub(crate) use retained::{Retained, RetainedScan};
-pub(crate) use route::{Job, Recipient, Routed, Scratch};
+pub(crate) use route::{Recipient, Routed, Scratch};
 
 use crate::ids::ConnId;
-use alloc::boxed::Box;
 use serde::{Deserialize, Serialize};
 
 /// Work that was sliced and goes on in later calls, first come first served.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Work {
-    /// A fan-out to many.
-    Fanout(Box<Job>),
+    /// The first of [`Fanouts`].
+    Fanout,
     /// A connection that can take more of its session's queue.
     Drain(ConnId),
     /// A connection that has retained messages coming.

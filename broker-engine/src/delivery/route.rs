@@ -1,17 +1,20 @@
-//! Who gets a message: matching, No Local, overlaps, shared groups, and fan-outs too large for one call.
+//! Who gets a message: matching, No Local, overlaps, shared groups.
 
 use super::encode::Templates;
+use super::fanout::{Origin, Slice, Stage};
 use super::{Publication, Work};
 use crate::collections::SlotKey;
 use crate::config::{Overlap, SharedStrategy};
 use crate::engine::Engine;
-use crate::ids::{ConnId, MessageKey};
 use crate::outbox::Outbox;
 use crate::sessions::{SubIds, Subscriber};
-use crate::topics::{FilterId, GroupId};
-use alloc::{boxed::Box, vec::Vec};
-use mqtt_proto::{PacketId, QoS};
+use crate::topics::{FilterId, GroupId, Matching};
+use alloc::vec::Vec;
+use mqtt_proto::QoS;
 use serde::{Deserialize, Serialize};
+
+/// Members of a shared group that are looked at for the price of a delivery.
+const GLANCES: usize = 16;
 
 /// One copy of a message for one session.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -20,16 +23,6 @@ pub(crate) struct Recipient {
     pub(crate) qos: QoS,
     pub(crate) retain_as_published: bool,
     pub(crate) ids: SubIds,
-}
-
-/// A fan-out in slices. The list of recipients is the one of the moment of routing.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Job {
-    message: MessageKey,
-    recipients: Vec<Recipient>,
-    next: usize,
-    /// Whose PUBLISH it is, and what acknowledges it.
-    pub(crate) origin: Option<(ConnId, Option<(QoS, PacketId)>)>,
 }
 
 /// What became of a publication.
@@ -47,7 +40,7 @@ pub(crate) enum Routed {
 /// Buffers that are reused between calls; empty between them.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
-    filters: Vec<FilterId>,
+    matching: Matching,
     recipients: Vec<Recipient>,
     pub(crate) templates: Templates,
 }
@@ -57,22 +50,33 @@ impl Engine {
     pub(crate) fn route(
         &mut self,
         publication: &Publication<'_>,
-        origin: Option<(ConnId, Option<(QoS, PacketId)>)>,
+        origin: Option<Origin>,
         out: &mut Outbox,
     ) -> Routed {
+        // Behind an unfinished fan-out everything lines up, or a later message would overtake an earlier one.
+        if self.fanouts.len() > 0 {
+            return self.queue_fanout(publication, origin, Stage::Waiting);
+        }
+        let mut matching = core::mem::take(&mut self.scratch.matching);
+        // The topic's bytes were work already, so as many steps come free, and ordinary matches take no more.
+        let free = u32::try_from(publication.topic.len()).unwrap_or(u32::MAX);
+        let steps = self.budget.saturating_add(free);
+        let mut left = steps;
+        let all_found = self.index.matches(publication.topic, &mut matching, &mut left);
+        self.counters.matching_steps += u64::from(steps - left);
+        self.budget = self.budget.min(left);
+        if !all_found {
+            return self.queue_fanout(publication, origin, Stage::Matching(matching));
+        }
         let mut recipients = core::mem::take(&mut self.scratch.recipients);
-        self.find_recipients(publication, &mut recipients);
+        self.find_recipients(publication, &mut matching, &mut recipients);
+        self.scratch.matching = matching;
         if recipients.is_empty() {
             self.scratch.recipients = recipients;
             return Routed::Done { matched: false };
         }
-        // Behind an unfinished fan-out everything lines up, or a later message would overtake an earlier one.
-        if self.jobs > 0 || recipients.len() > self.budget as usize {
-            let message = self.messages.insert(publication);
-            let recipients = core::mem::take(&mut recipients);
-            self.work.push_back(Work::Fanout(Box::new(Job { message, recipients, next: 0, origin })));
-            self.jobs += 1;
-            return Routed::Queued;
+        if recipients.len() > self.budget as usize {
+            return self.queue_fanout(publication, origin, Stage::Delivering(Slice::new(recipients)));
         }
         self.budget -= u32::try_from(recipients.len()).unwrap_or(self.budget);
         let mut kept = None;
@@ -87,22 +91,25 @@ impl Engine {
         Routed::Done { matched: true }
     }
 
-    fn find_recipients(&mut self, publication: &Publication<'_>, recipients: &mut Vec<Recipient>) {
-        let mut filters = core::mem::take(&mut self.scratch.filters);
-        self.index.matches(publication.topic, &mut filters);
-        for filter in &filters {
+    /// Who subscribed to the filters that were found; leaves the list of filters empty.
+    pub(crate) fn find_recipients(
+        &mut self,
+        publication: &Publication<'_>,
+        matching: &mut Matching,
+        recipients: &mut Vec<Recipient>,
+    ) {
+        for filter in &matching.filters {
+            // One that is gone meanwhile has no subscribers.
             let Some(entry) = self.index.filter(*filter) else { continue };
             let plain = entry.plain.iter().filter(|subscriber| wants(subscriber, publication));
             recipients.extend(plain.map(Recipient::new));
         }
-        if filters.len() > 1 && self.config.overlap == Overlap::Once {
+        if matching.filters.len() > 1 && self.config.overlap == Overlap::Once {
             merge(recipients);
         }
-        for filter in &filters {
-            self.choose_members(*filter, publication, recipients);
+        for filter in matching.filters.drain(..) {
+            self.choose_members(filter, publication, recipients);
         }
-        filters.clear();
-        self.scratch.filters = filters;
     }
 
     /// One member of each shared group; connected ones first.
@@ -139,21 +146,23 @@ impl Engine {
             let session = sessions.get(member.session);
             session.map_or(usize::MAX, |session| session.inflight.len() + session.queue.len())
         };
-        // Work per message is bounded also in a group of many offline members: one pass at most.
+        // In a group of many offline members that can be all of them, so it is charged for.
+        let mut looked_at = 0;
         let start = match config.shared_strategy {
             SharedStrategy::RoundRobin => group.next as usize % count.max(1),
             SharedStrategy::Sticky => group.sticky as usize % count.max(1),
             SharedStrategy::LeastInflight => {
+                looked_at = count;
                 let least = group.members.iter().enumerate().filter(|(_, m)| is_online(m));
                 least.min_by_key(|(_, member)| load(member)).map_or(0, |(at, _)| at)
             }
             _ => usize::try_from(random % (count.max(1) as u64)).unwrap_or_default(),
         };
-        let order = (start..count).chain(0..start);
-        let chosen = order
-            .clone()
-            .find(|at| group.members.get(*at).is_some_and(is_online))
-            .or(order.clone().next())?;
+        let mut order = (start..count).chain(0..start);
+        let online = order.clone().find(|at| group.members.get(*at).is_some_and(is_online));
+        looked_at += online.map_or(count, |at| (at + count - start) % count);
+        self.budget = self.budget.saturating_sub(u32::try_from(looked_at / GLANCES).unwrap_or(u32::MAX));
+        let chosen = online.or_else(|| order.next())?;
         group.next = u32::try_from(chosen + 1).unwrap_or(0);
         group.sticky = u32::try_from(chosen).unwrap_or(0);
         group.members.get(chosen).copied()
@@ -167,12 +176,7 @@ impl Engine {
                 return;
             }
             match self.work.pop_front() {
-                Some(Work::Fanout(job)) => {
-                    if let Some(rest) = self.do_fanout(job, out) {
-                        // In front again: publications behind it must not overtake it.
-                        self.work.push_front(Work::Fanout(rest));
-                    }
-                }
+                Some(Work::Fanout) => self.do_fanout(out),
                 Some(Work::Drain(conn)) => {
                     if let Some(conn) = self.conn_mut(conn) {
                         conn.egress.draining = false;
@@ -188,41 +192,6 @@ impl Engine {
                 None => return,
             }
         }
-    }
-
-    fn do_fanout(&mut self, mut job: Box<Job>, out: &mut Outbox) -> Option<Box<Job>> {
-        let buffer = self.messages.get(job.message)?.buffer();
-        let publication = buffer.publication();
-        let mut kept = Some(job.message);
-        while self.budget > 0 {
-            let Some(recipient) = job.recipients.get_mut(job.next) else { break };
-            let recipient = Recipient { ids: core::mem::take(&mut recipient.ids), ..*recipient };
-            job.next += 1;
-            self.budget -= 1;
-            self.deliver(&publication, &mut kept, recipient, out);
-        }
-        self.flush_templates(out);
-        if job.next < job.recipients.len() {
-            return Some(job);
-        }
-        self.messages.release(job.message);
-        self.jobs -= 1;
-        if let Some((conn, owed)) = job.origin {
-            self.fanout_done(conn, owed, out);
-        }
-        None
-    }
-
-    /// The PUBLISH that waited is acknowledged and the packets behind it go on.
-    fn fanout_done(&mut self, id: ConnId, owed: Option<(QoS, PacketId)>, out: &mut Outbox) {
-        let Some(conn) = self.conn_mut(id) else { return };
-        conn.parked = None;
-        if let Some((qos, packet_id)) = owed {
-            self.gates.begin_packet();
-            let reason = self.publish_reason(true);
-            self.acknowledge_publish(id, qos, Some(packet_id), reason, out);
-        }
-        self.resume_input(id, out);
     }
 }
 

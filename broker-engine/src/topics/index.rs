@@ -2,7 +2,7 @@
 
 use super::cache::MatchCache;
 use super::groups::{Group, GroupId, Groups};
-use super::trie::Trie;
+use super::trie::{Trie, Walk};
 use crate::collections::{HashKey, KeyedIndex, SlotKey, Slots};
 use alloc::{boxed::Box, vec::Vec};
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,20 @@ pub(crate) struct Removed<S> {
     pub(crate) moved: Option<(S, EntryRef)>,
 }
 
+/// The filters that match a topic name, as far as they are found.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Matching {
+    pub(crate) filters: Vec<FilterId>,
+    walk: Walk,
+}
+
+impl Matching {
+    /// Bytes that it keeps.
+    pub(crate) fn bytes(&self) -> u64 {
+        (size_of_val(&*self.filters) + self.walk.bytes()) as u64
+    }
+}
+
 /// All subscriptions, found by topic name.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SubscriptionIndex<S> {
@@ -48,7 +62,6 @@ pub(crate) struct SubscriptionIndex<S> {
     #[serde(skip, default = "no_texts")]
     by_text: KeyedIndex<FilterId>,
     trie: Trie,
-    #[serde(skip, default = "no_cache")]
     cache: MatchCache,
     entries: usize,
     #[serde(skip)]
@@ -57,10 +70,6 @@ pub(crate) struct SubscriptionIndex<S> {
 
 fn no_texts() -> KeyedIndex<FilterId> {
     KeyedIndex::new(HashKey::default())
-}
-
-fn no_cache() -> MatchCache {
-    MatchCache::new(HashKey::default(), 0)
 }
 
 impl<S: Copy> SubscriptionIndex<S> {
@@ -77,7 +86,7 @@ impl<S: Copy> SubscriptionIndex<S> {
     }
 
     /// Makes the tables that a snapshot leaves out.
-    pub(crate) fn rebuild(&mut self, key: HashKey, cache_entries: usize) {
+    pub(crate) fn rebuild(&mut self, key: HashKey) {
         self.key = key;
         self.by_text = KeyedIndex::new(key);
         for (id, filter) in self.filters.iter() {
@@ -85,7 +94,7 @@ impl<S: Copy> SubscriptionIndex<S> {
         }
         self.groups.rebuild(key);
         self.trie.rebuild(key);
-        self.cache = MatchCache::new(key, cache_entries);
+        self.cache.rebuild(key);
     }
 
     fn find(&self, text: &str, hash: u64) -> Option<FilterId> {
@@ -174,14 +183,29 @@ impl<S: Copy> SubscriptionIndex<S> {
         self.filters.shrink();
     }
 
-    /// All filters that match a topic name: the equal one first, then those with wildcards.
+    /// Finds all filters that match a topic name, as far as `steps` go: the equal one first, then those with
+    /// wildcards. Says whether that is all of them.
     #[inline]
-    pub(crate) fn matches(&mut self, topic: &str, found: &mut Vec<FilterId>) {
+    pub(crate) fn matches(&mut self, topic: &str, found: &mut Matching, steps: &mut u32) -> bool {
         let hash = self.by_text.hash(topic.as_bytes());
-        found.extend(self.find(topic, hash));
-        if !self.trie.is_empty() {
-            self.cache.matches(&mut self.trie, topic, hash, found);
-        }
+        found.filters.extend(self.find(topic, hash));
+        let Matching { filters, walk } = found;
+        self.trie.is_empty() || self.cache.matches(&self.trie, topic, hash, walk, steps, filters)
+    }
+
+    /// Goes on where [`Self::matches`] stopped.
+    pub(crate) fn go_on(&self, topic: &str, found: &mut Matching, steps: &mut u32) -> bool {
+        self.trie.walk(topic, &mut found.walk, steps, &mut found.filters, |_| ())
+    }
+
+    /// Lets go of what is only remembered; it changes no match.
+    pub(crate) fn forget_matches(&mut self) {
+        self.cache.clear(self.key);
+    }
+
+    /// Bytes of what is only remembered.
+    pub(crate) fn remembered_bytes(&self) -> u64 {
+        self.cache.bytes()
     }
 
     pub(crate) fn filter(&self, id: FilterId) -> Option<&Filter<S>> {

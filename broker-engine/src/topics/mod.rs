@@ -13,7 +13,7 @@ mod retained;
 mod trie;
 
 pub(crate) use groups::GroupId;
-pub(crate) use index::{EntryRef, FilterId, SubscriptionIndex};
+pub(crate) use index::{EntryRef, FilterId, Matching, SubscriptionIndex};
 pub(crate) use retained::{RetainedKey, RetainedStore, ScanStep};
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-use super::{RetainedStore, ScanStep, SubscriptionIndex};
+use super::{Matching, RetainedStore, ScanStep, SubscriptionIndex};
 use crate::collections::HashKey;
 use alloc::{collections::BTreeMap, format, string::String, string::ToString, vec, vec::Vec};
 use mqtt_proto::{TopicFilter, TopicName, matches};
@@ -57,10 +57,9 @@ proptest! {
                     }
                 }
                 Step::Match(topic) => {
-                    let mut filters = Vec::new();
-                    index.matches(&topic, &mut filters);
-                    let mut found = Vec::new();
-                    for filter in filters {
+                    let (mut matching, mut found) = (Matching::default(), Vec::new());
+                    prop_assert!(index.matches(&topic, &mut matching, &mut u32::MAX.clone()));
+                    for filter in matching.filters {
                         let filter = index.filter(filter).unwrap();
                         found.extend(filter.plain.iter().copied());
                         for group in filter.groups.clone() {

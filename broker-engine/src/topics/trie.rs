@@ -1,4 +1,5 @@
-//! Filters with wildcards as a tree of levels. No recursion: neither depth nor drop can exhaust the stack.
+//! Filters with wildcards as a tree of levels. No recursion: neither depth nor drop can exhaust the stack. A topic can
+//! match its way through every node, so a match is a walk that pauses when its steps are used up.
 
 use super::index::FilterId;
 use crate::collections::{HashKey, KeyedIndex, SlotKey, Slots};
@@ -35,6 +36,22 @@ impl Node {
 /// What a match rests on: a node and its generation when it was visited.
 pub(super) type Visit = (SlotKey, u32);
 
+/// Bytes of a level that are hashed and compared within one step.
+const BYTES_PER_STEP: usize = 64;
+
+/// A match on its way: the nodes still to be visited, each with where its level begins in the topic name. A filter that
+/// is there from beginning to end is found exactly once, whatever else comes and goes between two slices: its
+/// nodes stay, and a tree has one way to each. What is gone is found no more, as its keys are stale.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Walk(Vec<(SlotKey, u32)>);
+
+impl Walk {
+    /// Bytes that it keeps.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&*self.0)
+    }
+}
+
 /// The tree of wildcard filters.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Trie {
@@ -44,9 +61,6 @@ pub(super) struct Trie {
     #[serde(skip, default = "empty_index")]
     children: KeyedIndex<SlotKey>,
     filters: usize,
-    /// Nodes of the level being matched, and of the next one.
-    #[serde(skip)]
-    frontier: (Vec<SlotKey>, Vec<SlotKey>),
 }
 
 fn empty_index() -> KeyedIndex<SlotKey> {
@@ -57,7 +71,7 @@ impl Trie {
     pub(super) fn new(key: HashKey) -> Self {
         let mut nodes = Slots::default();
         let root = nodes.insert(Node::new(None, ""));
-        Self { nodes, root, children: KeyedIndex::new(key), filters: 0, frontier: Default::default() }
+        Self { nodes, root, children: KeyedIndex::new(key), filters: 0 }
     }
 
     /// Tables are not part of a snapshot; they follow from the nodes.
@@ -158,38 +172,48 @@ impl Trie {
         }
     }
 
-    /// All filters that match, and every node that was looked at. The order is that of the tree, which depends
-    /// on the filters alone.
-    pub(super) fn matches(&mut self, topic: &str, found: &mut Vec<FilterId>, visited: &mut Vec<Visit>) {
-        let (mut now, mut next) = core::mem::take(&mut self.frontier);
-        now.push(self.root);
-        // A leading wildcard does not reach topics that begin with $ [MQTT-4.7.2-1].
-        let mut hidden = topic.starts_with('$');
-        for level in topic.split('/') {
-            for at in now.drain(..) {
-                let Some(node) = self.nodes.get(at) else { continue };
-                visited.push((at, node.generation));
-                if !hidden {
-                    found.extend(node.hash);
-                    next.extend(node.plus);
-                }
-                if node.named > 0 {
-                    next.extend(self.child(at, level));
-                }
+    pub(super) fn begin(&self, walk: &mut Walk) {
+        walk.0.clear();
+        walk.0.push((self.root, 0));
+    }
+
+    /// Goes on with a match until its end or that of `steps`; says whether it is at its end. Adds the filters that
+    /// match to `found`, in an order that depends on the filters alone, and tells of each node that it looks at.
+    pub(super) fn walk(
+        &self,
+        topic: &str,
+        walk: &mut Walk,
+        steps: &mut u32,
+        found: &mut Vec<FilterId>,
+        mut visited: impl FnMut(Visit),
+    ) -> bool {
+        while let Some((at, from)) = walk.0.pop() {
+            if *steps == 0 {
+                walk.0.push((at, from));
+                return false;
             }
-            hidden = false;
-            core::mem::swap(&mut now, &mut next);
-            if now.is_empty() {
-                break;
-            }
-        }
-        for at in now.drain(..) {
+            *steps -= 1;
             let Some(node) = self.nodes.get(at) else { continue };
-            visited.push((at, node.generation));
-            found.extend(node.end);
-            // "a/#" matches "a" too.
-            found.extend(node.hash);
+            visited((at, node.generation));
+            let Some(rest) = topic.get(from as usize..) else {
+                // Behind the last level. "a/#" matches "a" too.
+                found.extend(node.end);
+                found.extend(node.hash);
+                continue;
+            };
+            let level = rest.split_once('/').map_or(rest, |(level, _)| level);
+            let next = from + u32::try_from(level.len()).unwrap_or(u32::MAX) + 1;
+            // A leading wildcard does not reach topics that begin with $ [MQTT-4.7.2-1].
+            if from > 0 || !topic.starts_with('$') {
+                found.extend(node.hash);
+                walk.0.extend(node.plus.map(|plus| (plus, next)));
+            }
+            if node.named > 0 {
+                *steps =
+                    steps.saturating_sub(u32::try_from(level.len() / BYTES_PER_STEP).unwrap_or(u32::MAX));
+                walk.0.extend(self.child(at, level).map(|child| (child, next)));
+            }
         }
-        self.frontier = (now, next);
+        true
     }
 }

@@ -1,0 +1,226 @@
+//! Fan-outs that one call does not finish: one after the other, in the order of their publications.
+//!
+//! Only the first has more than its message. Those behind it are matched when their turn comes, so that many
+//! publications to many subscribers do not take as much memory as all their deliveries.
+
+use super::message::Message;
+use super::{Publication, Recipient, Routed, Work};
+use crate::connections::Parked;
+use crate::engine::Engine;
+use crate::ids::{ConnId, MessageKey};
+use crate::outbox::Outbox;
+use crate::topics::Matching;
+use alloc::{collections::VecDeque, vec::Vec};
+use mqtt_proto::{PacketId, QoS};
+use serde::{Deserialize, Serialize};
+
+/// Whose PUBLISH it is, and what acknowledges it.
+pub(crate) type Origin = (ConnId, Option<(QoS, PacketId)>);
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Fanout {
+    message: MessageKey,
+    /// `None` for wills and the broker's own messages.
+    origin: Option<Origin>,
+    stage: Stage,
+}
+
+/// How far a fan-out has come.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Stage {
+    /// It is behind another one.
+    Waiting,
+    /// Its filters are being found.
+    Matching(Matching),
+    /// Its recipients are known: those of the moment when the last filter was found.
+    Delivering(Slice),
+}
+
+/// Recipients, and how many of them have had their copy.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Slice {
+    recipients: Vec<Recipient>,
+    next: usize,
+    bytes: u64,
+}
+
+impl Slice {
+    pub(crate) fn new(recipients: Vec<Recipient>) -> Self {
+        let ids: usize = recipients.iter().map(|recipient| size_of_val(recipient.ids.as_slice())).sum();
+        let bytes = (size_of_val(&*recipients) + ids) as u64;
+        Self { recipients, next: 0, bytes }
+    }
+}
+
+impl Stage {
+    /// Bytes that it keeps.
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Waiting => 0,
+            Self::Matching(matching) => matching.bytes(),
+            Self::Delivering(slice) => slice.bytes,
+        }
+    }
+}
+
+/// All unfinished fan-outs.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Fanouts {
+    queue: VecDeque<Fanout>,
+    /// Those that no publisher waits for.
+    unowned: u32,
+}
+
+impl Fanouts {
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// How many of them no publisher waits for: it is gone, or there was none.
+    pub(crate) fn unowned(&self) -> u32 {
+        self.unowned
+    }
+
+    /// A publisher left while its PUBLISH was in here.
+    pub(crate) fn disown(&mut self) {
+        self.unowned += 1;
+    }
+
+    /// Bytes that the first one keeps beside its message.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.queue.front().map_or(0, |first| first.stage.bytes())
+    }
+
+    /// Whose they are, for consistency checks.
+    pub(crate) fn origins(&self) -> impl Iterator<Item = Option<ConnId>> {
+        self.queue.iter().map(|fanout| fanout.origin.map(|(conn, _)| conn))
+    }
+
+    fn pop(&mut self) -> Option<Fanout> {
+        let first = self.queue.pop_front();
+        if self.queue.is_empty() {
+            // Memory goes back after a storm.
+            self.queue = VecDeque::new();
+        }
+        first
+    }
+}
+
+impl Engine {
+    /// Goes on with a publication in later calls.
+    pub(crate) fn queue_fanout(
+        &mut self,
+        publication: &Publication<'_>,
+        origin: Option<Origin>,
+        stage: Stage,
+    ) -> Routed {
+        let message = self.messages.insert(publication);
+        self.fanouts.unowned += u32::from(origin.is_none());
+        self.fanouts.queue.push_back(Fanout { message, origin, stage });
+        self.work.push_back(Work::Fanout);
+        Routed::Queued
+    }
+
+    /// The first fan-out goes on, as far as this call's budget goes.
+    pub(crate) fn do_fanout(&mut self, out: &mut Outbox) {
+        // It stays the first meanwhile, so that what it leads to lines up behind it.
+        let Some(first) = self.fanouts.queue.front_mut() else { return };
+        let message = first.message;
+        let stage = core::mem::replace(&mut first.stage, Stage::Waiting);
+        let buffer = self.messages.get(message).map(Message::buffer);
+        let ended = match &buffer {
+            Some(buffer) => self.go_on(stage, message, &buffer.publication(), out),
+            None => Ok(false),
+        };
+        match ended {
+            Ok(matched) => self.end_fanout(matched, out),
+            Err(stage) => {
+                if let Some(first) = self.fanouts.queue.front_mut() {
+                    first.stage = stage;
+                }
+                // In front again: publications behind it must not overtake it.
+                self.work.push_front(Work::Fanout);
+            }
+        }
+    }
+
+    /// At the end, whether anybody got it; before, how far it is.
+    fn go_on(
+        &mut self,
+        stage: Stage,
+        message: MessageKey,
+        publication: &Publication<'_>,
+        out: &mut Outbox,
+    ) -> Result<bool, Stage> {
+        let mut steps = self.budget;
+        let (mut matching, all_found) = match stage {
+            Stage::Delivering(slice) => return self.deliver_slice(slice, message, publication, out),
+            Stage::Waiting => {
+                // A turn is work by itself, or any number that nobody subscribed to would fit into one call.
+                steps = steps.saturating_sub(1);
+                let mut matching = Matching::default();
+                let all_found = self.index.matches(publication.topic, &mut matching, &mut steps);
+                (matching, all_found)
+            }
+            Stage::Matching(mut matching) => {
+                let all_found = self.index.go_on(publication.topic, &mut matching, &mut steps);
+                (matching, all_found)
+            }
+        };
+        self.counters.matching_steps += u64::from(self.budget - steps);
+        self.budget = steps;
+        if !all_found {
+            return Err(Stage::Matching(matching));
+        }
+        let mut recipients = Vec::new();
+        self.find_recipients(publication, &mut matching, &mut recipients);
+        self.deliver_slice(Slice::new(recipients), message, publication, out)
+    }
+
+    fn deliver_slice(
+        &mut self,
+        mut slice: Slice,
+        message: MessageKey,
+        publication: &Publication<'_>,
+        out: &mut Outbox,
+    ) -> Result<bool, Stage> {
+        let mut kept = Some(message);
+        while self.budget > 0 {
+            let Some(recipient) = slice.recipients.get_mut(slice.next) else { break };
+            let recipient = Recipient { ids: core::mem::take(&mut recipient.ids), ..*recipient };
+            slice.next += 1;
+            self.budget -= 1;
+            self.deliver(publication, &mut kept, recipient, out);
+        }
+        self.flush_templates(out);
+        if slice.next < slice.recipients.len() {
+            return Err(Stage::Delivering(slice));
+        }
+        Ok(!slice.recipients.is_empty())
+    }
+
+    /// The PUBLISH that waited is acknowledged and the packets behind it go on.
+    fn end_fanout(&mut self, matched: bool, out: &mut Outbox) {
+        let Some(Fanout { message, origin, .. }) = self.fanouts.pop() else { return };
+        self.messages.release(message);
+        let waiting = origin.filter(|(id, _)| self.is_parked_by_fanout(*id));
+        let Some((id, owed)) = waiting else {
+            self.fanouts.unowned -= 1;
+            return;
+        };
+        if let Some(conn) = self.conn_mut(id) {
+            conn.parked = None;
+        }
+        if let Some((qos, packet_id)) = owed {
+            self.gates.begin_packet();
+            let reason = self.publish_reason(matched);
+            self.acknowledge_publish(id, qos, Some(packet_id), reason, out);
+        }
+        self.resume_input(id, out);
+    }
+
+    /// Does this connection's publisher wait for its fan-out?
+    pub(crate) fn is_parked_by_fanout(&self, id: ConnId) -> bool {
+        self.conn(id).is_some_and(|conn| matches!(conn.parked.as_deref(), Some(Parked::Fanout)))
+    }
+}
