@@ -37,6 +37,9 @@ pub struct Config {
     pub max_subscriptions: u32,
     /// Most connected clients. Default no limit but the host's (CONNACK 0x97).
     pub max_connections: u32,
+    /// Unfinished fan-outs that no publisher waits for, such as wills and messages of clients that left, from which
+    /// on nobody new is accepted. Default 1,024 (CONNACK 0x89).
+    pub max_unowned_fanouts: u32,
     /// Most sessions, connected or not. Default 1,000,000 (CONNACK 0x97).
     pub max_sessions: u32,
     /// Unacknowledged QoS 1 and 2 messages that a client may have open; announced. Default 1,024 (0x93).
@@ -102,7 +105,7 @@ pub struct Config {
     /// Time for a hook to answer; then the answer is no. Default 5 s.
     #[serde(rename = "hook_timeout_ms", with = "millis")]
     pub hook_timeout: Duration,
-    /// Deliveries and scan steps of one call; more go on in the next. Default 4,096.
+    /// Deliveries, steps of matching and of scans in one call; more go on in the next. Default 4,096.
     pub work_per_call: u32,
     /// Topic names whose matches are remembered. Default 16,384.
     pub match_cache_entries: u32,
@@ -166,6 +169,7 @@ impl Default for Config {
             max_filter_levels_per_session: 100_000,
             max_subscriptions: 10_000_000,
             max_connections: u32::MAX,
+            max_unowned_fanouts: 1024,
             max_sessions: 1_000_000,
             receive_maximum: 1024,
             max_inflight: 1024,

@@ -118,6 +118,21 @@ fn limits() -> Vec<Limit> {
             let last = world.connect_with(&clean(Version::V5, "last"));
             said(&mut world, last)
         }),
+        limit("max_unowned_fanouts", 3, |config, count| {
+            let mut world = World::new(Config { work_per_call: 1, ..config });
+            let publishers: Vec<_> =
+                (0..count).map(|number| world.client(Version::V5, &number.to_string())).collect();
+            for number in 0..50 {
+                let conn = world.client(Version::V5, &format!("s{number}"));
+                world.subscribe(conn, "t", AtMostOnce);
+            }
+            for publisher in publishers {
+                world.publish(publisher, "t", "", AtMostOnce, 0);
+                world.cut(publisher);
+            }
+            let conn = world.connect_with(&clean(Version::V5, "c"));
+            said(&mut world, conn)
+        }),
         limit("max_sessions", 3, |config, count| {
             let mut world = World::new(config);
             for number in 1..count {

@@ -116,6 +116,10 @@ impl Engine {
         {
             return Err((ReasonCode::QuotaExceeded, "the maximum of connected clients is reached"));
         }
+        if self.fanouts.unowned() >= self.config.max_unowned_fanouts {
+            // Who publishes and leaves, again and again, would line up more than anybody's patience bounds.
+            return Err((ReasonCode::ServerBusy, "too many messages of clients that left are on their way"));
+        }
         if session.is_none() && self.memory_pressure() == MemoryPressure::Max {
             return Err((ReasonCode::QuotaExceeded, "the memory budget is used up"));
         }
