@@ -115,7 +115,10 @@ fn remembered_matches_are_accounted_for() {
     let mut most = 0;
     for number in 0..1000 {
         world.publish(client, &format!("a/{number}"), "", AtMostOnce, 0);
-        most = most.max(world.engine.view().memory_used());
+        let used = world.engine.view().memory_used();
+        let restored = Engine::restore(&world.engine.snapshot(), HashKey([5, 6])).unwrap();
+        assert_eq!(restored.view().memory_used(), used);
+        most = most.max(used);
     }
     assert!(most > 99_000, "{most}");
     world.wait(1);
@@ -157,17 +160,15 @@ fn waiting_publications_have_no_recipients_yet() {
     for publisher in &publishers[..20] {
         world.publish(*publisher, "t", "p", AtMostOnce, 0);
     }
+    let (more, more_used) = kept(&world);
+    assert!(more - size < 20 * 100, "{} bytes for 20 messages", more - size);
+    assert!(more_used - used > 20 * 300, "{} bytes accounted for 20 messages", more_used - used);
     // Ten of them leave with their message on its way; and twenty others leave their wills.
     for publisher in &publishers[10..] {
         world.cut(*publisher);
     }
     assert_eq!(world.engine.view().fanouts(), (1 + 20 + 30, 10 + 30));
-    let (more, more_used) = kept(&world);
-    let (bytes, accounted) = (more.saturating_sub(size), more_used.saturating_sub(used));
-    assert!(bytes < 50 * 100, "{bytes} bytes for 50 messages");
-    // What left with the thirty clients was more than what their messages take.
-    let left = 30 * 2 * 512;
-    assert!(accounted + left >= 50 * 256, "{accounted} bytes accounted");
+    assert!(kept(&world).0 < more + 30 * 100);
     world.settle();
     assert_eq!(world.engine.view().fanouts(), (0, 0));
     for subscriber in subscribers {
@@ -207,7 +208,7 @@ fn absent_members_of_a_group_are_charged_for() {
     let publisher = world.client(Version::V5, "p");
     let packet = common::encoded(&Packet::Publish(common::message("t", "m", AtMostOnce, 0)), Version::V5);
     world.bytes(publisher, &packet.repeat(10));
-    assert!(world.engine.view().counters().publish_received[0] < 10, "ten searches in one call");
+    assert_eq!(world.engine.view().counters().publish_received[0], 1, "one such search uses up a call");
     world.settle();
     assert_eq!(world.engine.view().counters().publish_received[0], 10);
 }
