@@ -116,8 +116,10 @@ fn remembered_matches_are_accounted_for() {
     for number in 0..1000 {
         world.publish(client, &format!("a/{number}"), "", AtMostOnce, 0);
         let used = world.engine.view().memory_used();
-        let restored = Engine::restore(&world.engine.snapshot(), HashKey([5, 6])).unwrap();
-        assert_eq!(restored.view().memory_used(), used);
+        if number % 100 == 50 {
+            let restored = Engine::restore(&world.engine.snapshot(), HashKey([5, 6])).unwrap();
+            assert_eq!(restored.view().memory_used(), used);
+        }
         most = most.max(used);
     }
     assert!(most > 99_000, "{most}");
