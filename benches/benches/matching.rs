@@ -1,10 +1,10 @@
 //! A PUBLISH of QoS 0 that one of many topic filters matches. Nine of ten filters are exact, the tenth has a wildcard.
-//! `hot` takes its topic names from 10,000, `cold` from all.
+//! `hot` takes its topic names from 10,000, `cold` from all. And 10,000 SUBSCRIBEs of one client, of one filter each.
 
 use broker_engine::mqtt_proto::{QoS, Version};
 use broker_engine::{Config, ConnId};
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use metronome_benches::{Bench, publish};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use metronome_benches::{Bench, publish, subscribe};
 
 /// Subscriptions of one client.
 const EACH: usize = 1000;
@@ -58,5 +58,38 @@ fn matching(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, matching);
+fn subscribing(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("subscribing");
+    let count: u32 = 10_000;
+    group.throughput(Throughput::Elements(count.into()));
+    let shapes: [(&str, fn(u32) -> String); 4] = [
+        ("exact", |number| format!("d/{number}/x/y")),
+        ("wildcard", |number| format!("d/{number}/x{number}/#")),
+        ("wildcard, equal levels", |number| format!("d/{number}/x/#")),
+        ("shared, equal filters", |number| format!("$share/g{number}/t")),
+    ];
+    for (name, filter) in shapes {
+        let packets: Vec<Vec<u8>> =
+            (0..count).map(|number| subscribe(Version::V311, &filter(number), QoS::AtMostOnce)).collect();
+        let empty = || {
+            let mut bench = Bench::new(Config::default());
+            let conn = bench.connect(Version::V311, "s", false);
+            (bench, conn)
+        };
+        group.bench_function(name, |bencher| {
+            bencher.iter_batched(
+                empty,
+                |(mut bench, conn)| {
+                    packets.iter().for_each(|packet| bench.receive(conn, packet));
+                    assert_eq!(bench.engine.view().subscriptions(), packets.len());
+                    bench
+                },
+                BatchSize::LargeInput,
+            );
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, matching, subscribing);
 criterion_main!(benches);

@@ -150,7 +150,7 @@ fn waiting_publications_have_no_recipients_yet() {
     let publishers: Vec<_> = (0..40)
         .map(|number| {
             let name = format!("p{number}");
-            world.connect_with(&Connect { will: Some(will.clone()), ..clean(Version::V5, &name) })
+            world.connect_with(&Connect { will: Some(will), ..clean(Version::V5, &name) })
         })
         .collect();
     let kept = |world: &World| (world.engine.snapshot().len(), world.engine.view().memory_used());
@@ -292,7 +292,7 @@ proptest! {
         }
         prop_assert_eq!(acknowledged, published);
         for (who, count) in published.iter().enumerate().filter(|(_, count)| **count > 0) {
-            prop_assert_eq!(&got[&format!("p{}", who)], &(1..=*count).collect::<Vec<_>>());
+            prop_assert_eq!(&got[&format!("p{who}")], &(1..=*count).collect::<Vec<_>>());
         }
         for guest in guests {
             let lines: Vec<_> = world.take(guest).into_iter().filter(|line| line.starts_with("PUBLISH")).collect();
