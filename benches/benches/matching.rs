@@ -80,7 +80,9 @@ fn subscribing(criterion: &mut Criterion) {
             bencher.iter_batched(
                 empty,
                 |(mut bench, conn)| {
-                    packets.iter().for_each(|packet| bench.receive(conn, packet));
+                    for packet in &packets {
+                        bench.receive(conn, packet);
+                    }
                     assert_eq!(bench.engine.view().subscriptions(), packets.len());
                     bench
                 },
