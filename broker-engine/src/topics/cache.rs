@@ -14,6 +14,8 @@ const LIGHT: usize = 128;
 #[derive(Debug, Serialize, Deserialize)]
 struct Entry {
     topic: Box<str>,
+    #[serde(skip)]
+    hash: u64,
     found: Box<[FilterId]>,
     visited: Box<[Visit]>,
     /// What the match cost.
@@ -61,8 +63,9 @@ impl MatchCache {
     /// Tables are not part of a snapshot; they follow from the entries.
     pub(super) fn rebuild(&mut self, key: HashKey) {
         self.by_topic = KeyedIndex::new(key);
-        for (at, entry) in (0..).zip(&self.entries) {
-            self.by_topic.insert(&entry.topic, at);
+        for (at, entry) in (0..).zip(&mut self.entries) {
+            entry.hash = key.hash(entry.topic.as_bytes());
+            self.by_topic.insert_hashed(entry.hash, at);
         }
     }
 
@@ -106,15 +109,16 @@ impl MatchCache {
         // A walk that used up the very last step may have cost more than there was.
         if *steps > 0 && at_end && visited.len() <= LIGHT && found.len() <= LIGHT {
             let (found, visited) = (found.into(), visited.as_slice().into());
-            self.keep(known, hash, Entry { topic: topic.into(), found, visited, steps: before - *steps });
+            let steps = before - *steps;
+            self.keep(known, Entry { topic: topic.into(), hash, found, visited, steps });
         }
         visited.clear();
         self.visited = visited;
         at_end
     }
 
-    fn keep(&mut self, known: Option<u32>, hash: u64, fresh: Entry) {
-        let bytes = fresh.bytes();
+    fn keep(&mut self, known: Option<u32>, fresh: Entry) {
+        let (hash, bytes) = (fresh.hash, fresh.bytes());
         if let Some(place) = known.and_then(|at| self.entries.get_mut(at as usize)) {
             let gone = core::mem::replace(place, fresh);
             self.bytes = self.bytes - gone.bytes() + bytes;
@@ -133,7 +137,7 @@ impl MatchCache {
             if let Some(old) = self.entries.get_mut(at) {
                 let gone = core::mem::replace(old, fresh);
                 self.bytes -= gone.bytes();
-                self.by_topic.remove(&gone.topic, |known| known as usize == at);
+                self.by_topic.remove_hashed(gone.hash, |known| known as usize == at);
             }
             at
         };
