@@ -45,6 +45,7 @@ pub(crate) struct Slice {
 }
 
 impl Slice {
+    #[cold]
     pub(crate) fn new(recipients: Vec<Recipient>) -> Self {
         let ids: usize = recipients.iter().map(|recipient| size_of_val(recipient.ids.as_slice())).sum();
         let bytes = (size_of_val(&*recipients) + ids) as u64;
@@ -108,6 +109,7 @@ impl Fanouts {
 
 impl Engine {
     /// Goes on with a publication in later calls.
+    #[cold]
     pub(crate) fn queue_fanout(
         &mut self,
         publication: &Publication<'_>,

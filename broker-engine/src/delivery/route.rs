@@ -92,6 +92,7 @@ impl Engine {
     }
 
     /// Who subscribed to the filters that were found; leaves the list of filters empty.
+    #[inline]
     pub(crate) fn find_recipients(
         &mut self,
         publication: &Publication<'_>,
@@ -107,9 +108,10 @@ impl Engine {
         if matching.filters.len() > 1 && self.config.overlap == Overlap::Once {
             merge(recipients);
         }
-        for filter in matching.filters.drain(..) {
-            self.choose_members(filter, publication, recipients);
+        for filter in &matching.filters {
+            self.choose_members(*filter, publication, recipients);
         }
+        matching.filters.clear();
     }
 
     /// One member of each shared group; connected ones first.
