@@ -50,6 +50,25 @@ impl DropReason {
         Self::AdminDropped,
         Self::StoreLost,
     ];
+
+    /// Its name for logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::QueueFull => "queue-full",
+            Self::QuotaBytes => "quota-bytes",
+            Self::PacketTooLarge => "packet-too-large",
+            Self::Qos0Offline => "qos0-offline",
+            Self::Qos0SlowReader => "qos0-slow-reader",
+            Self::AclRevoked => "acl-revoked",
+            Self::SessionEnded => "session-ended",
+            Self::ClientRejected => "client-rejected",
+            Self::SharedNoMember => "shared-no-member",
+            Self::HookDropped => "hook-dropped",
+            Self::AdminDropped => "admin-dropped",
+            Self::StoreLost => "store-lost",
+        }
+    }
 }
 
 /// Totals since the engine was made. Gauges are in [`crate::View`].

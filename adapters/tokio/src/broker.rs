@@ -1,11 +1,12 @@
 //! Starting a broker from any program; the caller needs no runtime.
 
+use crate::drops;
 use crate::files;
 use crate::handle::{BrokerHandle, Order, Stats};
 use crate::listener;
-use crate::notes::Logged;
+use crate::notes::{self, Logged};
 use crate::turn::Shared;
-use broker_engine::{Command, Engine, HashKey, Interest, ListenerId, Seed};
+use broker_engine::{Command, Engine, HashKey, ListenerId, Seed};
 use metronome_host::config::ListenerConfig;
 use metronome_host::{Authenticator, BrokerConfig, ConfigError, DenyAll, Driver, memory};
 use std::fmt;
@@ -126,7 +127,7 @@ impl Builder {
         let (seed, hash_key) = random().map_err(StartError::System)?;
         let mut limits = self.config.limits;
         memory::set_budget(&mut limits);
-        limits.interest = limits.interest | Interest::CLIENTS;
+        limits.interest = limits.interest | notes::interest();
         let authenticator = Logged(self.authenticator.unwrap_or_else(|| Box::new(DenyAll)));
         let linger = self.config.linger;
         let (orders, inbox) = mpsc::channel(ORDERS);
@@ -170,6 +171,7 @@ async fn run(
     }
     spawn_local(Rc::clone(&shared).run_flusher());
     spawn_local(Rc::clone(&shared).run_timer());
+    spawn_local(drops::report(Rc::clone(&shared)));
     let deadline = tokio::select! {
         deadline = stop_asked(&mut stopping) => deadline,
         () = shared.failed.notified() => return tracing::error!("a task panicked, which is a bug: stopping"),
@@ -186,6 +188,8 @@ async fn run(
     if tokio::time::timeout(deadline, closed).await.is_err() {
         tracing::warn!(connections = shared.open_connections(), "clients did not close in time");
     }
+    // The rest, which the task would have reported later.
+    shared.drops.borrow_mut().report(shared.driver.borrow().view().counters());
 }
 
 /// Waits for [`BrokerHandle::shutdown`], or for the handle to be dropped.

@@ -5,7 +5,8 @@
 //! * `turn` — engine, sockets and tasks on one thread, and how a turn is flushed
 //! * `listener`, `files` — accepting, also when files run out
 //! * `connection` — one task for each connection: read, wait, close in peace
-//! * `notes` — what goes into the log
+//! * `notes` — what goes into the log about clients
+//! * `drops` — what goes into the log about messages that were lost
 //!
 //! One thread owns engine and sockets. A delivered message costs no task switch, channel or allocation: it goes
 //! from the publisher's read into the subscriber's write buffer, and every buffer is written once a turn.
@@ -13,6 +14,7 @@
 
 mod broker;
 mod connection;
+mod drops;
 mod files;
 mod handle;
 mod listener;

@@ -42,7 +42,8 @@ struct Flags {
     /// Form of the log, on standard error.
     #[arg(long, value_enum, default_value = "text", value_name = "FORM")]
     log: log::Form,
-    /// Least severity that is logged: error, warn, info, debug, trace, or a filter such as `metronome=debug`.
+    /// Least severity that is logged: error, warn, info, debug, trace or off, or a filter such as
+    /// `info,metronome=debug`.
     #[arg(long, default_value = "info", value_name = "LEVEL")]
     log_level: String,
 }

@@ -1,11 +1,21 @@
 //! What goes into the log about clients. Text that clients chose is escaped.
 
-use broker_engine::{Answer, Note, Question};
+use broker_engine::{Answer, Interest, Note, Question};
 use metronome_host::Authenticator;
 use std::net::SocketAddr;
 
 /// Logs what happens, and leaves decisions to another.
 pub(crate) struct Logged(pub(crate) Box<dyn Authenticator>);
+
+/// What the log wants to hear of. A line for each dropped message would be a flood, so it has to be asked for;
+/// `drops` counts them for everybody else.
+pub(crate) fn interest() -> Interest {
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        Interest::CLIENTS | Interest::DROPS
+    } else {
+        Interest::CLIENTS
+    }
+}
 
 impl Authenticator for Logged {
     fn answer(&mut self, question: &Question) -> Answer {
@@ -35,7 +45,7 @@ fn log(note: &Note, peer: Option<SocketAddr>) {
         }
         Note::SessionEnded { client_id } => tracing::debug!(client = ?client_id, "session ended"),
         Note::MessageDropped { client_id, topic, reason } => {
-            tracing::debug!(client = ?client_id, ?topic, ?reason, "message dropped");
+            tracing::debug!(client = ?client_id, ?topic, reason = reason.name(), "message dropped");
         }
         _ => {}
     }

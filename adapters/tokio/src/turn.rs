@@ -3,6 +3,7 @@
 //! Reading tasks feed the driver and mark what is to be written. One flushing task runs behind all tasks that
 //! were ready in the same turn, and writes each connection once.
 
+use crate::drops::Drops;
 use broker_engine::{ConnId, Deadline, DeadlineReason, Time};
 use metronome_host::config::Linger;
 use metronome_host::{Driver, Flushed};
@@ -85,6 +86,7 @@ pub(crate) struct Shared {
     pub(crate) linger: Linger,
     /// A task panicked.
     pub(crate) failed: Notify,
+    pub(crate) drops: RefCell<Drops>,
 }
 
 /// Reports a panic of the task that holds it: the engine may be left half-way, so the broker must stop.
@@ -112,6 +114,7 @@ impl Shared {
             all_closed: Notify::new(),
             linger,
             failed: Notify::new(),
+            drops: RefCell::default(),
         })
     }
 

@@ -73,8 +73,17 @@ impl Running {
     }
 }
 
+/// Exit code and standard error of a binary that does not get as far as listening.
 pub(crate) fn run(flags: &[&str]) -> (Option<i32>, String) {
-    let Output { status, stdout, stderr } = metronome().args(flags).output().unwrap();
-    assert!(stdout.is_empty(), "{}", String::from_utf8_lossy(&stdout));
+    let mut child = metronome().args(flags).spawn().unwrap();
+    let mut greeting = String::new();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    lines.read_line(&mut greeting).unwrap();
+    if !greeting.is_empty() {
+        child.kill().unwrap();
+        child.wait().unwrap();
+        panic!("{flags:?} are no reason to stop: {greeting}");
+    }
+    let Output { status, stderr, .. } = child.wait_with_output().unwrap();
     (status.code(), String::from_utf8(stderr).unwrap())
 }
