@@ -1,9 +1,12 @@
 //! The configuration file: listeners and limits.
 
+mod explain;
+
+use crate::memory;
 use broker_engine::{Config, Durability};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::time::Duration;
 
@@ -50,7 +53,8 @@ impl Default for Linger {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerConfig {
-    /// `ADDRESS:PORT`, optionally with `mqtt://` or `tcp://` in front; port 0 picks a free one.
+    /// `ADDRESS:PORT`, optionally with `mqtt://` or `tcp://` in front; port 0 picks a free one. A name stands for
+    /// one of its addresses, IPv4 first.
     pub address: String,
 }
 
@@ -65,6 +69,9 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// The smallest CONNECT of MQTT 5, bytes.
+const LEAST_PACKET_SIZE: u32 = 15;
 
 /// The address that is listened on unless told otherwise.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:1883";
@@ -86,7 +93,7 @@ impl BrokerConfig {
     /// The text says something that is not known or cannot be; names line and key.
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
         let config: Self =
-            toml::from_str(text).map_err(|error| ConfigError(error.to_string().trim_end().to_owned()))?;
+            toml::from_str(text).map_err(|error| ConfigError(explain::explain(text, &error)))?;
         config.check()?;
         Ok(config)
     }
@@ -100,16 +107,38 @@ impl BrokerConfig {
         let zero = [
             ("connect_timeout_ms", limits.connect_timeout.is_zero()),
             ("hook_timeout_ms", limits.hook_timeout.is_zero()),
+            ("max_connections", limits.max_connections == 0),
+            ("max_sessions", limits.max_sessions == 0),
+            ("max_subscriptions", limits.max_subscriptions == 0),
+            ("max_subscriptions_per_session", limits.max_subscriptions_per_session == 0),
+            ("max_filter_levels_per_session", limits.max_filter_levels_per_session == 0),
+            ("max_filters_per_packet", limits.max_filters_per_packet == 0),
             ("receive_maximum", limits.receive_maximum == 0),
             ("max_inflight", limits.max_inflight == 0),
             ("max_topic_length", limits.max_topic_length == 0),
             ("max_topic_levels", limits.max_topic_levels == 0),
-            ("max_packet_size", limits.max_packet_size == 0),
-            ("max_packet_size_before_connect", limits.max_packet_size_before_connect == 0),
             ("egress_high", limits.egress_high == 0),
+            ("work_per_call", limits.work_per_call == 0),
+            ("memory_high", limits.memory_high == Some(0)),
+            ("memory_max", limits.memory_max == Some(0)),
         ];
         if let Some((key, _)) = zero.iter().find(|(_, is_zero)| *is_zero) {
             return Err(ConfigError(format!("limits.{key} must not be 0")));
+        }
+        let packet_sizes = [
+            ("max_packet_size_before_connect", limits.max_packet_size_before_connect),
+            ("max_packet_size", limits.max_packet_size),
+        ];
+        if let Some((key, size)) = packet_sizes.iter().find(|(_, size)| *size < LEAST_PACKET_SIZE) {
+            return Err(ConfigError(format!(
+                "limits.{key} ({size}) must be at least {LEAST_PACKET_SIZE}: no client could connect"
+            )));
+        }
+        if limits.max_client_id_length == 0 && !limits.allow_empty_client_id {
+            return Err(ConfigError(
+                "limits.max_client_id_length must not be 0 where limits.allow_empty_client_id is false"
+                    .to_owned(),
+            ));
         }
         if limits.egress_low >= limits.egress_high {
             return Err(ConfigError(format!(
@@ -118,20 +147,25 @@ impl BrokerConfig {
                 limits.egress_low, limits.egress_high
             )));
         }
-        if let (Some(high), Some(max)) = (limits.memory_high, limits.memory_max)
-            && high >= max
-        {
-            return Err(ConfigError(format!(
-                "limits.memory_high ({high}) must be below limits.memory_max ({max}): publishers are slowed down \
-                 first, and refused later"
-            )));
-        }
+        check_budget(limits, "")?;
         if limits.durability != Durability::Memory {
             return Err(ConfigError(
                 "limits.durability can only be \"memory\": there is no durable store yet".to_owned(),
             ));
         }
         Ok(())
+    }
+
+    /// Sets what is not set and depends on the machine, and refuses what contradicts it.
+    ///
+    /// # Errors
+    /// As [`BrokerConfig::check`], and a limit that contradicts one that was set here.
+    pub fn complete(mut self) -> Result<Self, ConfigError> {
+        self.check()?;
+        let ours = if self.limits.memory_max.is_none() { ", 80 % of the memory there is" } else { "" };
+        memory::set_budget(&mut self.limits);
+        check_budget(&self.limits, ours)?;
+        Ok(self)
     }
 
     /// The addresses to listen on, checked: beyond loopback only with authentication, or where anonymous access
@@ -160,6 +194,17 @@ impl BrokerConfig {
     }
 }
 
+/// `origin` says where the maximum comes from, unless the operator gave it.
+fn check_budget(limits: &Config, origin: &str) -> Result<(), ConfigError> {
+    match (limits.memory_high, limits.memory_max) {
+        (Some(high), Some(max)) if high >= max => Err(ConfigError(format!(
+            "limits.memory_high ({high}) must be below limits.memory_max ({max}{origin}): publishers are slowed \
+             down first, and refused later"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 fn parse_address(text: &str) -> Result<SocketAddr, ConfigError> {
     let plain = text.strip_prefix("mqtt://").or_else(|| text.strip_prefix("tcp://")).unwrap_or(text);
     if let Some((scheme, _)) = plain.split_once("://") {
@@ -170,11 +215,20 @@ fn parse_address(text: &str) -> Result<SocketAddr, ConfigError> {
             _ => format!("{text}: unknown transport {scheme}; only TCP is supported, as 127.0.0.1:1883"),
         }));
     }
-    plain.parse().map_err(|_| {
-        ConfigError(format!(
+    if let Ok(address) = plain.parse() {
+        return Ok(address);
+    }
+    let has_port = plain
+        .rsplit_once(':')
+        .is_some_and(|(name, port)| !name.is_empty() && !name.contains(':') && port.parse::<u16>().is_ok());
+    if !has_port {
+        return Err(ConfigError(format!(
             "{text}: not an address to listen on; use ADDRESS:PORT, such as 127.0.0.1:1883 or [::1]:1883"
-        ))
-    })
+        )));
+    }
+    let found = plain.to_socket_addrs().map_err(|error| ConfigError(format!("{text}: {error}")))?;
+    let first = found.min_by_key(SocketAddr::is_ipv6);
+    first.ok_or_else(|| ConfigError(format!("{text}: the name has no address")))
 }
 
 #[cfg(test)]
@@ -197,23 +251,56 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_is_refused_by_name_and_line() {
-        let error = parse("[limits]\nrecieve_maximum = 7\n").unwrap_err();
-        assert!(error.contains("line 2") && error.contains("recieve_maximum"), "{error}");
+    fn limits_that_contradict_or_stop_everybody_are_refused() {
+        for (limits, wanted) in [
+            ("egress_low = 9\negress_high = 9", "egress_low (9) must be below limits.egress_high (9)"),
+            ("memory_high = 9\nmemory_max = 9", "memory_high (9) must be below limits.memory_max (9)"),
+            ("durability = \"durable\"", "limits.durability"),
+            ("max_packet_size = 14", "limits.max_packet_size (14) must be at least 15"),
+            ("max_packet_size_before_connect = 0", "limits.max_packet_size_before_connect (0)"),
+            ("max_client_id_length = 0\nallow_empty_client_id = false", "limits.allow_empty_client_id"),
+        ] {
+            let error = parse(&format!("[limits]\n{limits}\n")).unwrap_err();
+            assert!(error.contains(wanted) && error.lines().count() == 1, "{limits}: {error}");
+        }
+        for key in [
+            "connect_timeout_ms",
+            "hook_timeout_ms",
+            "max_connections",
+            "max_sessions",
+            "max_subscriptions",
+            "max_subscriptions_per_session",
+            "max_filter_levels_per_session",
+            "max_filters_per_packet",
+            "receive_maximum",
+            "max_inflight",
+            "max_topic_length",
+            "max_topic_levels",
+            "egress_high",
+            "work_per_call",
+            "memory_high",
+            "memory_max",
+        ] {
+            let error = parse(&format!("[limits]\n{key} = 0\n")).unwrap_err();
+            assert_eq!(error, format!("limits.{key} must not be 0"));
+        }
+        assert_eq!(parse("[linger]\ntime_ms = 5\n").unwrap().linger.bytes, 64 << 10);
+        assert!(parse("[linger]\nbytes = -1\n").is_err());
     }
 
     #[test]
-    fn limits_that_contradict_are_refused() {
-        let error = parse("[limits]\negress_low = 9\negress_high = 9\n").unwrap_err();
-        assert!(error.contains("egress_low (9)"), "{error}");
-        let error = parse("[limits]\nreceive_maximum = 0\n").unwrap_err();
-        assert_eq!(error, "limits.receive_maximum must not be 0");
-        assert_eq!(parse("[linger]\ntime_ms = 5\n").unwrap().linger.bytes, 64 << 10);
-        assert!(parse("[linger]\nbytes = -1\n").is_err());
-        let error = parse("[limits]\nmemory_high = 9\nmemory_max = 9\n").unwrap_err();
-        assert!(error.contains("memory_high (9)"), "{error}");
-        let error = parse("[limits]\ndurability = \"durable\"\n").unwrap_err();
-        assert!(error.contains("limits.durability"), "{error}");
+    fn what_the_machine_sets_must_fit_what_the_operator_set() {
+        let given = parse(&format!("[limits]\nmemory_high = {}\n", i64::MAX)).unwrap();
+        if crate::memory::available().is_some() {
+            let error = given.complete().unwrap_err().to_string();
+            assert!(error.contains("limits.memory_high (9223372036854775807)"), "{error}");
+            assert!(
+                error.contains("limits.memory_max (") && error.contains(", 80 % of the memory"),
+                "{error}"
+            );
+        }
+        let complete = BrokerConfig::default().complete().unwrap();
+        assert_eq!(complete.limits.memory_max.is_some(), crate::memory::available().is_some());
     }
 
     #[test]
@@ -232,10 +319,24 @@ mod tests {
     }
 
     #[test]
+    fn names_are_resolved() {
+        let config = parse("[[listeners]]\naddress = \"tcp://localhost:1884\"\n").unwrap();
+        let addresses = config.addresses(false).unwrap();
+        assert!(addresses.len() == 1 && addresses[0].ip().is_loopback(), "{addresses:?}");
+        assert_eq!(addresses[0].port(), 1884);
+    }
+
+    #[test]
     fn bad_addresses_are_named() {
-        for (address, wanted) in
-            [("localhost", "ADDRESS:PORT"), ("wss://h:1/p", "not supported"), ("ftp://x", "unknown")]
-        {
+        for (address, wanted) in [
+            ("localhost", "ADDRESS:PORT"),
+            (":1883", "ADDRESS:PORT"),
+            ("::1:1883", "ADDRESS:PORT"),
+            ("localhost:70000", "ADDRESS:PORT"),
+            ("no such name:1", ""),
+            ("wss://h:1/p", "not supported"),
+            ("ftp://x", "unknown"),
+        ] {
             let config = parse(&format!("[[listeners]]\naddress = \"{address}\"\n")).unwrap();
             let error = config.addresses(false).unwrap_err().to_string();
             assert!(error.contains(address) && error.contains(wanted), "{error}");

@@ -8,7 +8,7 @@ use crate::notes::{self, Logged};
 use crate::turn::Shared;
 use broker_engine::{Command, Engine, HashKey, ListenerId, Seed};
 use metronome_host::config::ListenerConfig;
-use metronome_host::{Authenticator, BrokerConfig, ConfigError, DenyAll, Driver, memory};
+use metronome_host::{Authenticator, BrokerConfig, ConfigError, DenyAll, Driver};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -110,9 +110,9 @@ impl Builder {
     /// # Errors
     /// A configuration that cannot be used, an address that cannot be listened on, or no thread to be had.
     pub fn start(self) -> Result<BrokerHandle, StartError> {
-        self.config.check().map_err(StartError::Config)?;
+        let config = self.config.complete().map_err(StartError::Config)?;
         let authenticated = self.authenticator.is_some();
-        let addresses = self.config.addresses(authenticated).map_err(StartError::Config)?;
+        let addresses = config.addresses(authenticated).map_err(StartError::Config)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(StartError::System)?;
         let mut listeners = Vec::new();
@@ -125,11 +125,10 @@ impl Builder {
         }
         let (open_files, most) = files::raise_limit();
         let (seed, hash_key) = random().map_err(StartError::System)?;
-        let mut limits = self.config.limits;
-        memory::set_budget(&mut limits);
+        let mut limits = config.limits;
         limits.interest = limits.interest | notes::interest();
         let authenticator = Logged(self.authenticator.unwrap_or_else(|| Box::new(DenyAll)));
-        let linger = self.config.linger;
+        let linger = config.linger;
         let (orders, inbox) = mpsc::channel(ORDERS);
         let (stop, stopping) = watch::channel(None);
         let in_force = limits.clone();

@@ -4,7 +4,7 @@ mod log;
 
 use clap::Parser;
 use metronome_tokio::host::config::ListenerConfig;
-use metronome_tokio::{AllowAll, Broker, BrokerConfig, BrokerHandle};
+use metronome_tokio::{AllowAll, Broker, BrokerConfig, BrokerHandle, StartError};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,7 +27,7 @@ const USAGE: u8 = 2;
     metronome --listen 0.0.0.0:1883 --allow-anonymous\n  metronome --config metronome.toml"
 )]
 struct Flags {
-    /// Where to listen; may be repeated. Port 0 picks a free one. [default: 127.0.0.1:1883]
+    /// Where to listen, as ADDRESS:PORT or NAME:PORT; may be repeated. Port 0 picks a free one. [default: 127.0.0.1:1883]
     #[arg(long, value_name = "ADDR")]
     listen: Vec<String>,
     /// Configuration file (TOML) with listeners and limits; flags come on top.
@@ -49,7 +49,12 @@ struct Flags {
 }
 
 fn main() -> ExitCode {
-    let flags = Flags::parse();
+    let flags = match Flags::try_parse() {
+        Ok(flags) => flags,
+        Err(error) if error.use_stderr() => return fail(USAGE, &in_one_line(&error)),
+        // Help and version.
+        Err(error) => error.exit(),
+    };
     // Dropped last: what was logged until then is written.
     let _log = match log::start(flags.log, &flags.log_level) {
         Ok(log) => log,
@@ -70,12 +75,23 @@ fn main() -> ExitCode {
     config.allow_anonymous = true;
     let broker = match Broker::builder().config(config).authenticator(AllowAll).start() {
         Ok(broker) => broker,
+        Err(error @ StartError::Config(_)) => return fail(USAGE, &error.to_string()),
         Err(error) => return fail(1, &error.to_string()),
     };
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => serve(&runtime, &broker, flags.data.is_some()),
         Err(error) => fail(1, &format!("cannot start: {error}")),
     }
+}
+
+/// What is wrong with the flags, and what was probably meant; how they are used is in the help.
+fn in_one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let told: Vec<&str> = lines.take_while(|line| !line.starts_with("Usage:")).collect();
+    let told = told.into_iter().filter(|line| !line.starts_with("For more information"));
+    let told: Vec<&str> = told.map(|line| line.trim_start_matches("error: ")).collect();
+    format!("{}; --help lists the flags", told.join("; "))
 }
 
 fn fail(code: u8, message: &str) -> ExitCode {

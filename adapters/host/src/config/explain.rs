@@ -1,0 +1,94 @@
+//! What is wrong with a configuration file, in one line: where, which key, and what was probably meant.
+
+/// Says so much of `error`, which reading `text` led to.
+pub(super) fn explain(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().trim().replace('\n', " ");
+    let Some(span) = error.span() else { return message };
+    let before = text.get(..span.start).unwrap_or(text);
+    let number = before.matches('\n').count() + 1;
+    let line = text.lines().nth(number - 1).unwrap_or_default();
+    // Of a message that lists everything that is known, the nearest is enough.
+    let problem = match message.split_once(", expected ") {
+        Some((unknown, known)) if unknown.starts_with("unknown ") => {
+            let unknown = unknown.replacen("unknown field", "unknown key", 1);
+            let word = quoted(&unknown).next().unwrap_or_default();
+            let hint = nearest(word, quoted(known)).map(|near| format!("; did you mean `{near}`?"));
+            format!("{unknown}{}", hint.unwrap_or_default())
+        }
+        _ => message,
+    };
+    match line.split_once('=') {
+        Some((key, _)) if !problem.contains(key.trim()) => {
+            format!("line {number}: {}: {problem}", key.trim())
+        }
+        _ => format!("line {number}: {problem}"),
+    }
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// The candidate with the fewest changes to it, unless that is more than a third of the word.
+fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let (changes, near) = candidates.map(|candidate| (distance(word, candidate), candidate)).min()?;
+    (changes <= near.len().max(word.len()) / 3).then_some(near)
+}
+
+/// Letters to insert, remove or replace to get from one word to the other.
+fn distance(from: &str, to: &str) -> usize {
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (removed, have) in (1..).zip(from.bytes()) {
+        let mut diagonal = std::mem::replace(&mut row[0], removed);
+        for (at, want) in (1..).zip(to.bytes()) {
+            let replaced = diagonal + usize::from(have != want);
+            diagonal = row[at];
+            row[at] = replaced.min(row[at] + 1).min(row[at - 1] + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::distance;
+    use crate::BrokerConfig;
+
+    #[test]
+    fn changes_are_counted() {
+        for (from, to, wanted) in [("", "abc", 3), ("abc", "", 3), ("kitten", "sitting", 3), ("a", "a", 0)] {
+            assert_eq!(distance(from, to), wanted, "{from} {to}");
+        }
+    }
+
+    #[test]
+    fn one_line_names_line_key_and_what_was_meant() {
+        for (text, wanted) in [
+            (
+                "[limits]\nrecieve_maximum = 7\n",
+                "line 2: unknown key `recieve_maximum`; did you mean `receive_maximum`?",
+            ),
+            (
+                "[limits]\nconnect_timeout = 5\n",
+                "line 2: unknown key `connect_timeout`; did you mean `connect_timeout_ms`?",
+            ),
+            ("[limits]\ncolour = 5\n", "line 2: unknown key `colour`"),
+            ("[limit]\n", "line 1: unknown key `limit`; did you mean `limits`?"),
+            (
+                "[limits]\nshared_strategy = \"hash-topics\"\n",
+                "line 2: shared_strategy: unknown variant `hash-topics`; did you mean `hash-topic`?",
+            ),
+            (
+                "\n[limits]\nmax_inflight = \"many\"\n",
+                "line 3: max_inflight: invalid type: string \"many\", expected u16",
+            ),
+            ("[limits]\nmaximum_qos = 5\n", "line 2: maximum_qos is 0, 1 or 2"),
+            ("[[listeners]]\n", "line 1: missing field `address`"),
+        ] {
+            assert_eq!(BrokerConfig::from_toml(text).unwrap_err().to_string(), wanted);
+        }
+        let error = BrokerConfig::from_toml("[limits]\nmax_inflight 5\n").unwrap_err().to_string();
+        assert!(error.starts_with("line 2: ") && error.lines().count() == 1, "{error}");
+    }
+}
