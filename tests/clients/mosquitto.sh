@@ -3,8 +3,8 @@
 set -euo pipefail
 port=$1
 passed=0
-pub() { timeout 10 mosquitto_pub -h 127.0.0.1 -p "$port" "$@"; }
-sub() { timeout 10 stdbuf -oL mosquitto_sub -h 127.0.0.1 -p "$port" "$@"; }
+pub() { timeout 20 mosquitto_pub -h 127.0.0.1 -p "$port" "$@"; }
+sub() { timeout 20 stdbuf -oL mosquitto_sub -h 127.0.0.1 -p "$port" "$@"; }
 # want NAME WANTED GOT
 want() {
   if [ "$2" != "$3" ]; then printf 'FAILED %s\n  wanted: %s\n  got:    %s\n' "$1" "$2" "$3"; exit 1; fi
@@ -61,6 +61,21 @@ pub -V mqttv5 -t props -m x -D publish content-type text/plain -D publish respon
 wait "$subscriber"
 mv "$work/out" "$work/said"
 want "properties" ">>text/plain answer 42 name:value" "$(grep -a '^>>' "$work/said")"
+
+for member in 1 2 3; do
+  sub -V mqttv5 -t '$share/group/work' -q 1 -C 10 -d -F '>>%p' >"$work/member$member" &
+  subscribed "$work/member$member"
+done
+seq 30 | pub -V mqttv5 -t work -q 1 -l
+wait
+want "shared between three" "$(seq 30)" "$(cat "$work"/member? | sed -n 's/^>>//p' | sort -n)"
+
+# A process for each client, so not a thousand of them.
+for number in $(seq 300); do sub -t many -q 1 -C 1 -d -F '>>%p' >"$work/many$number" & done
+for number in $(seq 300); do subscribed "$work/many$number"; done
+pub -t many -q 1 -m all
+wait
+want "300 clients at once" 300 "$(cat "$work"/many* | grep -c '^>>all')"
 
 head -c 1048576 /dev/urandom >"$work/large"
 for qos in 0 1 2; do

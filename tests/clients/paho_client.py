@@ -1,8 +1,11 @@
 """paho-mqtt against a broker on loopback: paho_client.py PORT"""
 
 import queue
+import resource
+import selectors
 import socket
 import sys
+import time
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.packettypes import PacketTypes
@@ -53,6 +56,12 @@ class Client:
 
     def receive(self):
         return self.messages.get(timeout=10)
+
+    def expect_nothing(self, topic):
+        """Nothing came before a message that is sent now, to a topic that is subscribed."""
+        self.publish(topic, "marker", 1)
+        got = self.receive()
+        assert (got.topic, got.payload) == (topic, b"marker"), (got.topic, got.payload)
 
     def close(self):
         self.mqtt.disconnect()
@@ -113,21 +122,23 @@ def will_on_loss_only():
         Client("good", version, will=f"will/{name}/good").close()
         Client("bad", version, will=f"will/{name}/bad").vanish()
         assert watcher.receive().topic == f"will/{name}/bad"
-        assert watcher.messages.empty()
+        watcher.expect_nothing(f"will/{name}/x")
         watcher.close()
 
 
 def retained_and_its_end():
-    client = Client("r", mqtt.MQTTv5)
-    client.publish("retained/a", "kept", 1, retain=True)
-    client.subscribe("retained/#", 1)
-    got = client.receive()
-    assert got.retain and got.payload == b"kept"
-    client.publish("retained/a", "", 1, retain=True)
-    assert client.receive().payload == b""
-    client.subscribe("retained/#", 1)
-    assert client.messages.empty()
-    client.close()
+    for name, version in VERSIONS.items():
+        topic = f"retained/{name}"
+        client = Client("r", version)
+        client.publish(f"{topic}/a", "kept", 1, retain=True)
+        client.subscribe(f"{topic}/#", 1)
+        got = client.receive()
+        assert got.retain and got.payload == b"kept"
+        client.publish(f"{topic}/a", "", 1, retain=True)
+        assert client.receive().payload == b""
+        client.subscribe(f"{topic}/#", 1)
+        client.expect_nothing(f"{topic}/b")
+        client.close()
 
 
 def shared_subscription():
@@ -176,8 +187,42 @@ def large_payload():
     client.close()
 
 
+def a_thousand_clients_at_once():
+    """One loop for all of them, as a thread for each cannot wait for so many files."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    count, subscribed, got, loop = 1000, set(), {}, selectors.DefaultSelector()
+    deadline = time.monotonic() + 30
+
+    def run_until(done):
+        while not done():
+            assert time.monotonic() < deadline, f"{len(subscribed)} subscribed, {len(got)} of {count} received"
+            for key, _ in loop.select(1):
+                key.data.loop_read()
+                if key.data.want_write():
+                    key.data.loop_write()
+
+    clients = []
+    for number in range(count):
+        client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, f"many-{number}", userdata=number,
+                             protocol=list(VERSIONS.values())[number % 3])
+        client.on_connect = lambda client, number, *_: client.subscribe(f"many/{number}", 1)
+        client.on_subscribe = lambda client, number, *_: subscribed.add(number)
+        client.on_message = lambda client, number, message: got.update({number: int(message.payload)})
+        client.connect("127.0.0.1", PORT, 60)
+        loop.register(client.socket(), selectors.EVENT_READ, client)
+        clients.append(client)
+    run_until(lambda: len(subscribed) == count)
+    for number, client in enumerate(clients):
+        client.publish(f"many/{(number + 1) % count}", number, 1)
+    run_until(lambda: len(got) == count)
+    assert all(sender == (number - 1) % count for number, sender in got.items())
+    for client in clients:
+        client.disconnect()
+
+
 for test in (every_qos, resume_in_order, will_on_loss_only, retained_and_its_end, shared_subscription,
-             properties_travel, large_payload):
+             properties_travel, large_payload, a_thousand_clients_at_once):
     print(" ", test.__name__)
     case(test)
 print(f"{passed} passed, 0 failed")

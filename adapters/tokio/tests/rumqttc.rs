@@ -159,6 +159,32 @@ fn a_payload_of_one_mebibyte() {
 }
 
 #[test]
+fn every_qos_and_retained_in_5_0() {
+    use v5::mqttbytes::QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
+    let broker = start_on_free_port(&[]);
+    let (client, mut connection) = connect5(&broker, "c", |_| ());
+    for to in [AtMostOnce, AtLeastOnce, ExactlyOnce] {
+        let topic = format!("t/{to:?}");
+        client.subscribe(&topic, to).unwrap();
+        until5(&mut connection, |packet| matches!(packet, Packet5::SubAck(_)).then_some(()));
+        for from in [AtMostOnce, AtLeastOnce, ExactlyOnce] {
+            client.publish(&topic, from, false, format!("{from:?}")).unwrap();
+            let got = until5(&mut connection, message5);
+            let lower = if (from as u8) < (to as u8) { from } else { to };
+            assert_eq!(
+                (&got.payload[..], got.qos, got.retain),
+                (format!("{from:?}").as_bytes(), lower, false)
+            );
+        }
+    }
+    client.publish("kept", AtLeastOnce, true, "x").unwrap();
+    until5(&mut connection, |packet| matches!(packet, Packet5::PubAck(_)).then_some(()));
+    client.subscribe("kept", AtLeastOnce).unwrap();
+    let got = until5(&mut connection, message5);
+    assert_eq!((&got.payload[..], got.retain), (&b"x"[..], true));
+}
+
+#[test]
 fn properties_travel_in_5_0() {
     let broker = start_on_free_port(&[]);
     let mut client = connect5(&broker, "c", |_| ());
