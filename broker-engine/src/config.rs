@@ -230,7 +230,10 @@ impl Config {
         }
     }
 
-    /// Unsent bytes beyond which a connection is closed with 0x97: room for one packet over high water.
+    /// Unsent bytes beyond which a connection is closed with 0x97. Just below high water a client may still be sent
+    /// the largest packet there is, and acknowledgements and answers to come on top: whoever is closed has not
+    /// read although nothing new was sent. Without high water in the sum, that one packet would close a client that
+    /// is merely slow.
     pub(crate) fn egress_hard(&self) -> u32 {
         self.egress_high.saturating_add(self.max_packet_size).saturating_add(64 << 10)
     }

@@ -99,11 +99,6 @@ impl<'a> View<'a> {
         (self.engine.fanouts.len(), self.engine.fanouts.unowned() as usize)
     }
 
-    /// Frames that wait for the store.
-    pub fn gated(&self) -> usize {
-        self.engine.gates.len()
-    }
-
     /// One session, by client identifier.
     pub fn session(&self, client_id: &str) -> Option<SessionView<'a>> {
         let key = self.engine.session_of(client_id)?;

@@ -61,3 +61,8 @@ pub use subscribe::{RetainHandling, SubAck, Subscribe, SubscribeOptions, UnsubAc
 pub use teardown::{Auth, AuthProperties, Disconnect, DisconnectProperties};
 pub use topic::{TopicError, TopicFilter, TopicName, matches};
 pub use values::{PacketId, PacketType, PayloadFormat, QoS, Version};
+
+/// The example of the front page is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

@@ -182,6 +182,21 @@ fn a_client_that_does_not_read_is_paused_and_resumed() {
     assert_eq!(driver.view().verify(), Ok(()));
 }
 
+/// Below high water a client may be sent the largest packet there is; that alone is no reason to close it.
+#[test]
+fn a_client_that_reads_slowly_is_not_closed_for_one_large_packet() {
+    let mut driver = driver(AllowAll);
+    let (reader, writer) = (connect(&mut driver, b'r'), connect(&mut driver, b'w'));
+    subscribe(&mut driver, reader, b't', 0);
+    let limits = Config::default();
+    for size in [limits.egress_high - 100, limits.max_packet_size - 8] {
+        driver.received(NOW, writer, &publish(b't', &vec![b'x'; size as usize]));
+        take_at_most(&mut driver, reader, 0);
+    }
+    assert!(driver.unsent(reader) > limits.max_packet_size as usize + (64 << 10));
+    assert!(driver.is_paused(reader) && !driver.is_closing(reader));
+}
+
 #[test]
 fn much_output_in_one_turn_is_urgent() {
     let mut driver = driver(AllowAll);

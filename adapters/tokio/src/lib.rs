@@ -25,3 +25,8 @@ pub use broker::{Broker, Builder, StartError};
 pub use handle::{BrokerHandle, PublishError, Stats};
 pub use metronome_host as host;
 pub use metronome_host::{AllowAll, Authenticator, BrokerConfig, DenyAll};
+
+/// The example of the front page is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

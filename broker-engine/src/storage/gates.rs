@@ -168,9 +168,4 @@ impl Gates {
             self.waiting.retain(|waiting| waiting.conn != conn);
         }
     }
-
-    /// Frames that wait.
-    pub(crate) fn len(&self) -> usize {
-        self.waiting.len()
-    }
 }

@@ -11,6 +11,7 @@ const BANNED: &[&str] = &[
     "SystemTime",
     "thread::",
     "rand::",
+    "getrandom",
     "HashMap",
     "HashSet",
     "RandomState",
@@ -96,6 +97,11 @@ fn the_check_of_purity_can_fail() {
         "let t = SystemTime::now();",
         "use hashbrown::HashTable;",
         "HashMap::new()",
+        "HashSet::new()",
+        "std::thread::spawn(work);",
+        "rand::random()",
+        "getrandom::fill(&mut bytes)",
+        "RandomState::new()",
     ] {
         assert!(!banned("x.rs", bad).is_empty(), "{bad}");
     }
