@@ -94,7 +94,10 @@ impl BrokerConfig {
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
         let config: Self =
             toml::from_str(text).map_err(|error| ConfigError(explain::explain(text, &error)))?;
-        config.check()?;
+        config.check().map_err(|error| match explain::line_of(text, &error.0) {
+            Some(number) => ConfigError(format!("line {number}: {error}")),
+            None => error,
+        })?;
         Ok(config)
     }
 
@@ -284,11 +287,12 @@ mod tests {
             "memory_max",
         ] {
             let error = parse(&format!("[limits]\n{key} = 0\n")).unwrap_err();
-            assert_eq!(error, format!("limits.{key} must not be 0"));
+            assert_eq!(error, format!("line 2: limits.{key} must not be 0"));
         }
         for key in ["max_packet_size", "max_packet_size_before_connect"] {
             let error = parse(&format!("[limits]\n{key} = 14\n")).unwrap_err();
-            assert_eq!(error, format!("limits.{key} (14) must be at least 15: no client could connect"));
+            let wanted = "must be at least 15: no client could connect";
+            assert_eq!(error, format!("line 2: limits.{key} (14) {wanted}"));
         }
         assert_eq!(parse("[linger]\ntime_ms = 5\n").unwrap().linger.bytes, 64 << 10);
         assert!(parse("[linger]\nbytes = -1\n").is_err());

@@ -135,7 +135,7 @@ fn a_bad_configuration_names_file_line_and_key() {
             "[limits]\nrecieve_maximum = 3\n",
             "line 2: unknown key `recieve_maximum`; did you mean `receive_maximum`?",
         ),
-        ("[limits]\nmax_sessions = 0\n", "limits.max_sessions must not be 0"),
+        ("[limits]\nmax_sessions = 0\n", "line 2: limits.max_sessions must not be 0"),
     ] {
         let path = file(text);
         let (code, errors) = run(&["--config", path.to_str().unwrap()]);

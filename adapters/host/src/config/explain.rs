@@ -25,6 +25,13 @@ pub(super) fn explain(text: &str, error: &toml::de::Error) -> String {
     }
 }
 
+/// The line that sets the first limit which `problem` names.
+pub(super) fn line_of(text: &str, problem: &str) -> Option<usize> {
+    let key = problem.split("limits.").nth(1)?.split_whitespace().next()?;
+    let sets = |line: &str| line.split_once('=').is_some_and(|(set, _)| set.trim() == key);
+    text.lines().position(sets).map(|at| at + 1)
+}
+
 /// What stands between backticks.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
@@ -85,6 +92,8 @@ mod tests {
             ),
             ("[limits]\nmaximum_qos = 5\n", "line 2: maximum_qos is 0, 1 or 2"),
             ("[[listeners]]\n", "line 1: missing field `address`"),
+            ("[limits]\nmax_topic_levels = 9\nmax_inflight=0", "line 3: limits.max_inflight must not be 0"),
+            ("limits = { max_inflight = 0 }", "limits.max_inflight must not be 0"),
         ] {
             assert_eq!(BrokerConfig::from_toml(text).unwrap_err().to_string(), wanted);
         }
