@@ -17,7 +17,10 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 /// First bytes of every snapshot; the last one is the format's version.
-const MAGIC: [u8; 8] = *b"METRSNP\x02";
+const MAGIC: [u8; 8] = *b"METRSNP\x03";
+
+/// Key of the checksum. It finds damage, and need not keep anybody out.
+const CHECKSUM: HashKey = HashKey([0, 0]);
 
 /// Why bytes are not a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +98,8 @@ impl Engine {
     /// Everything the engine knows, as bytes that depend on its state alone.
     pub fn snapshot(&self) -> Vec<u8> {
         // Writing plain data into a vector has no way to fail.
-        postcard::to_extend(&Saved::of(self), Vec::from(MAGIC)).unwrap_or_default()
+        let body = postcard::to_extend(&Saved::of(self), Vec::new()).unwrap_or_default();
+        [&MAGIC[..], &CHECKSUM.hash(&body).to_le_bytes(), &body].concat()
     }
 
     /// The engine that wrote these bytes, with a hash key of its own.
@@ -103,8 +107,13 @@ impl Engine {
     /// # Errors
     /// The bytes are no snapshot, of another version, or damaged.
     pub fn restore(snapshot: &[u8], hash_key: HashKey) -> Result<Self, RestoreError> {
-        let bytes = snapshot.strip_prefix(&MAGIC).ok_or(RestoreError::Foreign)?;
-        let loaded: Loaded = postcard::from_bytes(bytes).map_err(|_| RestoreError::Damaged)?;
+        let rest = snapshot.strip_prefix(&MAGIC).ok_or(RestoreError::Foreign)?;
+        let (checksum, body) = rest.split_first_chunk().ok_or(RestoreError::Damaged)?;
+        // Plain data cannot tell on its own: most flipped bits make another state that decodes as well.
+        if CHECKSUM.hash(body) != u64::from_le_bytes(*checksum) {
+            return Err(RestoreError::Damaged);
+        }
+        let loaded: Loaded = postcard::from_bytes(body).map_err(|_| RestoreError::Damaged)?;
         let mut engine = loaded.into_engine(hash_key);
         engine.index.rebuild(hash_key);
         let ids: Vec<(SlotKey, &str)> = engine.sessions.iter().map(|(key, s)| (key, &*s.client_id)).collect();
