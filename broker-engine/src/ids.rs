@@ -1,7 +1,6 @@
 //! Handles: small values with a generation, so that a stale one is recognised instead of hitting a stranger.
 
-use crate::collections::SlotKey;
-use alloc::vec::Vec;
+use crate::collections::{SlotKey, Slots};
 use serde::{Deserialize, Serialize};
 
 /// A network connection. Handed out by [`ConnIds`]; the engine's and the host's tables share the slot number.
@@ -26,10 +25,7 @@ impl ConnId {
 /// The one allocator of [`ConnId`]s. It belongs to whoever accepts connections, which need not be the
 /// engine's thread.
 #[derive(Debug, Default)]
-pub struct ConnIds {
-    generations: Vec<u32>,
-    free: Vec<u32>,
-}
+pub struct ConnIds(Slots<()>);
 
 impl ConnIds {
     /// An empty allocator.
@@ -37,25 +33,16 @@ impl ConnIds {
         Self::default()
     }
 
-    /// A handle that no live connection has. Freed slots are used again, last freed first.
+    /// A handle that no live connection has. The lowest free slot comes first, so that tables of connections stay
+    /// short.
     pub fn allocate(&mut self) -> ConnId {
-        if let Some(slot) = self.free.pop() {
-            let generation = self.generations.get(slot as usize).copied().unwrap_or_default();
-            return ConnId { slot, generation };
-        }
-        let slot = u32::try_from(self.generations.len()).unwrap_or(u32::MAX);
-        self.generations.push(0);
-        ConnId { slot, generation: 0 }
+        let key = self.0.insert(());
+        ConnId { slot: key.index(), generation: key.generation() }
     }
 
     /// Gives a handle back once neither socket nor engine uses it. Releasing twice is ignored.
     pub fn release(&mut self, conn: ConnId) {
-        if let Some(generation) = self.generations.get_mut(conn.slot())
-            && *generation == conn.generation
-        {
-            *generation = generation.wrapping_add(1);
-            self.free.push(conn.slot);
-        }
+        self.0.remove(SlotKey::new(conn.slot, conn.generation));
     }
 }
 

@@ -197,8 +197,4 @@ impl MessageStore {
     pub(crate) fn recount(&self) -> u64 {
         self.slots.iter().map(|(_, message)| u64::from(message.refs)).sum()
     }
-
-    pub(crate) fn shrink(&mut self) {
-        self.slots.shrink();
-    }
 }

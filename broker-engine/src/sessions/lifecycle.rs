@@ -115,9 +115,5 @@ impl Engine {
         if self.config.interest.contains(Interest::CLIENTS) {
             out.notes.push(Note::SessionEnded { client_id: session.client_id.into_string() });
         }
-        if self.sessions.is_empty() {
-            self.sessions.shrink();
-            self.messages.shrink();
-        }
     }
 }

@@ -180,7 +180,6 @@ impl<S: Copy> SubscriptionIndex<S> {
                 self.cache.clear(self.key);
             }
         }
-        self.filters.shrink();
     }
 
     /// Finds all filters that match a topic name, as far as `steps` go: the equal one first, then those with
