@@ -63,6 +63,10 @@ pub struct Config {
     pub egress_high: u32,
     /// Unsent bytes at which it gets messages again. Default 64 KiB.
     pub egress_low: u32,
+    /// Time in which a client that is not read, because too much is unsent, has to take some of it; its keep-alive
+    /// time where that is longer. Default 60 s (0x97).
+    #[serde(rename = "stall_timeout_ms", with = "millis")]
+    pub stall_timeout: Duration,
     /// Topic aliases that a client may set; announced. Default 16.
     pub topic_alias_maximum: u16,
     /// Topic aliases used towards one client; its Topic Alias Maximum lowers it. Default 16.
@@ -181,6 +185,7 @@ impl Default for Config {
             queue_qos0_offline: false,
             egress_high: 256 << 10,
             egress_low: 64 << 10,
+            stall_timeout: Duration::from_secs(60),
             topic_alias_maximum: 16,
             max_outbound_topic_aliases: 16,
             max_session_expiry: 7 * 24 * 3600,

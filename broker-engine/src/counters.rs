@@ -107,6 +107,8 @@ pub struct Counters {
     pub connect_timeouts: u64,
     /// Clients closed because nothing came for one and a half keep-alive periods.
     pub keep_alive_timeouts: u64,
+    /// Clients closed because they took nothing for the stall time.
+    pub stall_timeouts: u64,
     /// Connections that ended.
     pub disconnects: u64,
     /// Connections closed for a breach of the protocol.

@@ -70,6 +70,10 @@ impl Engine {
             _ => None,
         };
         let silence = match conn.phase {
+            // Who is not read is not heard: its silence says nothing, only that it takes nothing does.
+            Phase::Online { .. } if conn.paused => Some(
+                conn.last_seen.after(self.config.stall_timeout.max(Duration::from_micros(conn.patience))),
+            ),
             Phase::Online { .. } if conn.patience > 0 => {
                 Some(conn.last_seen.after(Duration::from_micros(conn.patience)))
             }
@@ -104,7 +108,10 @@ impl Engine {
         }
         if self.connection_deadline(id).is_some_and(|at| at <= now) {
             let online = self.conn(id).is_some_and(|conn| conn.session().is_some());
-            let farewell = if online {
+            let farewell = if self.conn(id).is_some_and(|conn| conn.paused) && online {
+                self.counters.stall_timeouts += 1;
+                Farewell::tell(ReasonCode::QuotaExceeded, "the client does not read")
+            } else if online {
                 self.counters.keep_alive_timeouts += 1;
                 Farewell::tell(
                     ReasonCode::KeepAliveTimeout,

@@ -172,6 +172,13 @@ fn limits() -> Vec<Limit> {
             let unsent = u32::try_from(unsent).unwrap();
             backlog(&mut World::new(Config { egress_high: 5000, ..config }), &[6000, unsent])
         }),
+        limit("stall_timeout_ms", 60_000, |config, ms| {
+            let mut world = World::new(config);
+            let conn = world.client(Version::V5, "c");
+            world.handle(Input::Backlog { conn, unsent: 300 << 10 });
+            world.wait_ms(ms);
+            said(&mut world, conn)
+        }),
         limit("topic_alias_maximum", 3, |config, alias| {
             let mut world = World::new(config);
             let conn = world.client(Version::V5, "c");
@@ -285,6 +292,7 @@ fn said(world: &mut World, conn: ConnId) -> String {
         ("connects_refused".to_owned(), counters.connects_refused),
         ("connect_timeouts".to_owned(), counters.connect_timeouts),
         ("keep_alive_timeouts".to_owned(), counters.keep_alive_timeouts),
+        ("stall_timeouts".to_owned(), counters.stall_timeouts),
         ("publish_refused".to_owned(), counters.publish_refused),
         ("filters_refused".to_owned(), counters.filters_refused),
         ("protocol_errors".to_owned(), counters.protocol_errors),

@@ -116,6 +116,7 @@ impl BrokerConfig {
             ("max_subscriptions_per_session", limits.max_subscriptions_per_session == 0),
             ("max_filter_levels_per_session", limits.max_filter_levels_per_session == 0),
             ("max_filters_per_packet", limits.max_filters_per_packet == 0),
+            ("stall_timeout_ms", limits.stall_timeout.is_zero()),
             ("receive_maximum", limits.receive_maximum == 0),
             ("max_inflight", limits.max_inflight == 0),
             ("max_topic_length", limits.max_topic_length == 0),

@@ -18,6 +18,9 @@ use std::net::SocketAddr;
 /// Unsent bytes from which on a connection wants to be flushed before the turn goes on.
 const URGENT: usize = 256 << 10;
 
+/// Bytes that a slow socket took and the engine is told of at the latest, as a sign of life.
+const PROGRESS: u32 = 64 << 10;
+
 /// Slices of one vectored write.
 const SLICES: usize = 16;
 
@@ -243,7 +246,9 @@ impl Driver {
         }
         let unsent = u32::try_from(entry.buffer.len()).unwrap_or(u32::MAX);
         // Reported when it grew, and again as it drains, but not for every byte.
-        let tell = unsent > entry.reported || (unsent < entry.reported && unsent <= entry.reported / 2);
+        let drained =
+            unsent < entry.reported && entry.reported - unsent >= PROGRESS.min(entry.reported.div_ceil(2));
+        let tell = unsent > entry.reported || drained;
         if tell {
             entry.reported = unsent;
             self.handle(now, Input::Backlog { conn, unsent });

@@ -8,6 +8,7 @@ use metronome_host::{AllowAll, Authenticator, DenyAll, Driver, Flushed};
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 const NOW: Time = Time::from_secs(1);
 
@@ -195,6 +196,28 @@ fn a_client_that_reads_slowly_is_not_closed_for_one_large_packet() {
     }
     assert!(driver.unsent(reader) > limits.max_packet_size as usize + (64 << 10));
     assert!(driver.is_paused(reader) && !driver.is_closing(reader));
+}
+
+/// It takes a little now and then, and is not closed for it.
+#[test]
+fn a_socket_that_takes_little_is_alive() {
+    let mut driver = driver(AllowAll);
+    let (slow, publisher) = (connect(&mut driver, b's'), connect(&mut driver, b'p'));
+    subscribe(&mut driver, slow, b't', 0);
+    driver.received(NOW, publisher, &publish(b't', &vec![b'x'; 1 << 20]));
+    take_at_most(&mut driver, slow, 0);
+    assert!(driver.is_paused(slow));
+    for minute in 1..8 {
+        driver.tick(NOW.after(Duration::from_secs(59 * minute)));
+        assert!(!driver.is_closing(slow), "after {minute} minutes");
+        let now = NOW.after(Duration::from_secs(59 * minute));
+        let mut room = true;
+        driver.flush(now, slow, |_| {
+            if std::mem::take(&mut room) { Ok(64 << 10) } else { Err(ErrorKind::WouldBlock.into()) }
+        });
+    }
+    driver.tick(NOW.after(Duration::from_secs(59 * 7 + 60)));
+    assert!(driver.is_closing(slow));
 }
 
 #[test]

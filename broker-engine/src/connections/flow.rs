@@ -10,10 +10,15 @@ use mqtt_proto::ReasonCode;
 impl Engine {
     pub(crate) fn backlog(&mut self, id: ConnId, unsent: u32, out: &mut Outbox) {
         let (high, low, hard) = (self.config.egress_high, self.config.egress_low, self.config.egress_hard());
+        let now = self.now;
         let Some(conn) = self.conn_mut(id) else {
             self.counters.stale_inputs += 1;
             return;
         };
+        // A client that is not read cannot say more than this.
+        if conn.paused && unsent < conn.egress.unsent {
+            conn.last_seen = now;
+        }
         conn.egress.unsent = unsent;
         self.count_buffered(id);
         let Some(conn) = self.conn_mut(id) else { return };

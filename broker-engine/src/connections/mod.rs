@@ -44,7 +44,7 @@ pub(crate) struct Connection {
     /// Length of `input` below which it holds no whole packet.
     pub(crate) need: usize,
     pub(crate) parked: Option<Box<Parked>>,
-    /// When the last whole packet came.
+    /// The last sign of life: a whole packet came, or, while the client is not read, it took something from us.
     pub(crate) last_seen: Time,
     /// Silence after which the client is taken for dead, microseconds; 0 is never.
     pub(crate) patience: u64,

@@ -50,11 +50,16 @@ impl Engine {
     }
 
     pub(crate) fn received(&mut self, id: ConnId, data: &[u8], out: &mut Outbox) {
+        let now = self.now;
         let Some(conn) = self.conn_mut(id) else {
             self.counters.stale_inputs += 1;
             return;
         };
         let parked = conn.parked.is_some();
+        // It is not the client who is silent when its packets wait.
+        if parked && conn.session().is_some() {
+            conn.last_seen = now;
+        }
         if parked || !conn.input.is_empty() {
             conn.input.extend_from_slice(data);
             let (waiting, need) = (conn.input.len(), conn.need);
@@ -207,11 +212,15 @@ impl Engine {
 
     /// Stops or resumes reading from a client; repeated wishes are one.
     pub(crate) fn set_paused(&mut self, id: ConnId, paused: bool, out: &mut Outbox) {
-        let Some(conn) = self.conn_mut(id) else { return };
-        if conn.paused != paused {
-            conn.paused = paused;
-            let flow = if paused { Flow::Pause } else { Flow::Resume };
-            out.wire.push(Wire::Flow { conn: id, flow });
+        let now = self.now;
+        let Some(conn) = self.conn_mut(id).filter(|conn| conn.paused != paused) else { return };
+        conn.paused = paused;
+        // From now on the client can be heard or cannot; what was before says nothing about its silence.
+        if conn.session().is_some() {
+            conn.last_seen = now;
         }
+        let flow = if paused { Flow::Pause } else { Flow::Resume };
+        out.wire.push(Wire::Flow { conn: id, flow });
+        self.arm_connection(id);
     }
 }

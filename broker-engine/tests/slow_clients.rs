@@ -1,0 +1,79 @@
+//! Clients that read slowly, or not at all, or do not acknowledge: how long they are borne, and what they cost.
+
+mod common;
+
+use broker_engine::{Answer, Config, ConnId, Input, Interest};
+use common::{World, clean};
+use mqtt_proto::{Connect, Packet, SubscribeOptions, Version};
+
+fn client(config: Config, keep_alive: u16) -> (World, ConnId) {
+    let mut world = World::new(config);
+    let client = world.connect_with(&Connect { keep_alive, ..clean(Version::V5, "c") });
+    world.take(client);
+    (world, client)
+}
+
+/// Seconds until the client is closed, and what it is told.
+fn seconds_to_the_end(world: &mut World, client: ConnId) -> (u32, String) {
+    let mut seconds = 0;
+    while !world.is_closed(client) && seconds < 1000 {
+        world.wait(1);
+        seconds += 1;
+    }
+    (seconds, world.take(client).join(", "))
+}
+
+/// Its PINGREQs stay in the socket while it is not read, so its silence says nothing; that it reads does.
+#[test]
+fn a_client_that_reads_slowly_is_alive() {
+    for keep_alive in [0, 2] {
+        let (mut world, client) = client(Config::default(), keep_alive);
+        world.handle(Input::Backlog { conn: client, unsent: 1 << 20 });
+        assert!(world.paused.contains(&client));
+        for step in 1..15 {
+            world.wait(59);
+            assert!(!world.is_closed(client), "after {step} minutes");
+            world.handle(Input::Backlog { conn: client, unsent: (1 << 20) - step * (64 << 10) });
+        }
+        // Read again, it has its whole keep-alive time to say something.
+        world.handle(Input::Backlog { conn: client, unsent: 0 });
+        assert!(world.paused.is_empty());
+        world.wait(2);
+        world.send(client, &Packet::PingReq);
+        world.expect(client, &["PINGRESP"]);
+        if keep_alive > 0 {
+            let end = (3, "DISCONNECT Keep Alive timeout, closed".into());
+            assert_eq!(seconds_to_the_end(&mut world, client), end);
+        }
+    }
+}
+
+/// One that takes nothing is closed in the end, whatever keep-alive it asked for.
+#[test]
+fn a_client_that_takes_nothing_is_closed() {
+    for (keep_alive, seconds) in [(0, 60), (2, 60), (100, 150)] {
+        let (mut world, client) = client(Config::default(), keep_alive);
+        world.wait(1);
+        world.handle(Input::Backlog { conn: client, unsent: 300 << 10 });
+        // What it is owed grows: that is not its doing.
+        world.wait(1);
+        world.handle(Input::Backlog { conn: client, unsent: 400 << 10 });
+        let end = (seconds - 1, "DISCONNECT Quota exceeded, closed".into());
+        assert_eq!(seconds_to_the_end(&mut world, client), end, "keep-alive {keep_alive}");
+        assert_eq!(world.engine.view().counters().stall_timeouts, 1);
+    }
+}
+
+/// Packets that wait behind a question are not silence either.
+#[test]
+fn packets_behind_a_question_are_heard() {
+    let (mut world, client) = client(Config { interest: Interest::SUBSCRIBE, ..Config::default() }, 2);
+    world.hold_questions = true;
+    world.subscribe_with(client, "t", SubscribeOptions::default(), None);
+    for _ in 0..4 {
+        world.wait(1);
+        world.send(client, &Packet::PingReq);
+    }
+    world.answer(Answer::Allow);
+    world.expect(client, &["SUBACK #9 00", "PINGRESP", "PINGRESP", "PINGRESP", "PINGRESP"]);
+}
