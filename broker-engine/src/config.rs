@@ -44,12 +44,12 @@ pub struct Config {
     pub max_sessions: u32,
     /// Unacknowledged QoS 1 and 2 messages that a client may have open; announced. Default 1,024 (0x93).
     pub receive_maximum: u16,
-    /// Unacknowledged QoS 1 and 2 messages towards one client; the client's Receive Maximum lowers it.
-    /// Default 1,024.
+    /// Unacknowledged QoS 1 and 2 messages towards one client; the client's Receive Maximum lowers it. Nothing new is
+    /// sent either while `max_queued_bytes` of them are unacknowledged. Default 1,024.
     pub max_inflight: u16,
     /// Messages that wait for one session. Default 1,000.
     pub max_queued_messages: u32,
-    /// Bytes that wait for one session. Default 8 MiB.
+    /// Bytes that wait for one session; as many again, and one message, may be sent and unacknowledged. Default 8 MiB.
     pub max_queued_bytes: u32,
     /// Messages of one queue that stay in memory where a store keeps the rest. Default 256.
     pub queue_window_messages: u32,

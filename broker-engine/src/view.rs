@@ -140,6 +140,9 @@ impl<'a> View<'a> {
         if self.engine.messages.recount() != self.engine.messages.references() {
             return Err("references to messages differ from their sum");
         }
+        if self.engine.sessions.iter().any(|(_, session)| !session.inflight.adds_up(&self.engine.messages)) {
+            return Err("bytes in flight differ from their sum");
+        }
         let levels = |session: &Session| -> usize {
             session.subscriptions.iter().map(|known| known.filter.matches('/').count() + 1).sum()
         };
@@ -206,6 +209,11 @@ impl<'a> SessionView<'a> {
     /// Deliveries sent and not acknowledged.
     pub fn inflight(&self) -> usize {
         self.session.inflight.len()
+    }
+
+    /// Bytes of those of them whose message is still kept.
+    pub fn inflight_bytes(&self) -> u64 {
+        self.session.inflight.bytes()
     }
 
     /// QoS 2 messages of the client that wait for PUBREL.

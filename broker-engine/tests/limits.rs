@@ -156,7 +156,17 @@ fn limits() -> Vec<Limit> {
             said(&mut world, conn)
         }),
         limit("max_queued_messages", 3, |config, count| queue_of(config, count, 100)),
-        limit("max_queued_bytes", 3 * size_of_message(), |config, bytes| {
+        limit_of("max_queued_bytes", "in flight", size_of_message(), |config, bytes| {
+            let payload = 100 + bytes - u64::from(config.max_queued_bytes);
+            let mut world = World::new(config);
+            let conn = world.client(Version::V5, "c");
+            world.subscribe(conn, "t", AtLeastOnce);
+            let publisher = messages(&mut world, 1, payload);
+            world.take(conn);
+            world.publish(publisher, "t", "next", AtLeastOnce, 9);
+            said(&mut world, conn)
+        }),
+        limit_of("max_queued_bytes", "waiting", 3 * size_of_message(), |config, bytes| {
             let last = 100 + bytes - u64::from(config.max_queued_bytes);
             queue_of(config, 3, last)
         }),

@@ -3,7 +3,8 @@
 mod common;
 
 use broker_engine::{Answer, Config, ConnId, Input, Interest};
-use common::{World, clean};
+use common::{World, clean, lasting};
+use mqtt_proto::QoS::{AtLeastOnce, ExactlyOnce};
 use mqtt_proto::{Connect, Packet, SubscribeOptions, Version};
 
 fn client(config: Config, keep_alive: u16) -> (World, ConnId) {
@@ -76,4 +77,55 @@ fn packets_behind_a_question_are_heard() {
     }
     world.answer(Answer::Allow);
     world.expect(client, &["SUBACK #9 00", "PINGRESP", "PINGRESP", "PINGRESP", "PINGRESP"]);
+}
+
+/// In flight and waiting: each is bounded in bytes, whatever its number of messages.
+#[test]
+fn a_client_that_never_acknowledges_keeps_twice_its_share() {
+    const SHARE: u32 = 100_000;
+    for (size, in_flight, waiting) in [(1000, 100, 99), (30_000, 4, 3), (250_000, 1, 0)] {
+        let config = Config { max_queued_bytes: SHARE, ..Config::default() };
+        let mut world = World::new(config);
+        let subscriber = world.persistent(Version::V5, "s");
+        world.subscribe(subscriber, "t", AtLeastOnce);
+        let publisher = world.client(Version::V5, "p");
+        for id in 1..=300 {
+            world.publish(publisher, "t", &"x".repeat(size), AtLeastOnce, id);
+        }
+        let view = world.engine.view();
+        let session = view.session("s").unwrap();
+        assert_eq!((session.inflight(), session.queued()), (in_flight, waiting), "{size}");
+        let kept = session.inflight_bytes() + session.queued_bytes();
+        assert!(kept <= 2 * u64::from(SHARE) + size as u64 + 1, "{kept}");
+        // It comes back, gets what was in flight again, and nothing more.
+        world.cut(subscriber);
+        let again = world.connect_with(&lasting(Version::V5, "s"));
+        assert_eq!(world.take(again).len(), 1 + in_flight);
+    }
+}
+
+/// The bytes of a message are free again when it is acknowledged, which for QoS 2 is half way.
+#[test]
+fn acknowledged_bytes_make_room() {
+    let mut world = World::new(Config { max_queued_bytes: 250, ..Config::default() });
+    let subscriber = world.client(Version::V5, "s");
+    world.subscribe(subscriber, "t", ExactlyOnce);
+    let publisher = world.client(Version::V5, "p");
+    let payload = "x".repeat(100);
+    let publish = |world: &mut World, qos, id| world.publish(publisher, "t", &payload, qos, id);
+    [ExactlyOnce, AtLeastOnce, AtLeastOnce, AtLeastOnce, AtLeastOnce]
+        .into_iter()
+        .zip(1..)
+        .for_each(|(qos, id)| publish(&mut world, qos, id));
+    let line = |qos: u8, id: u8| format!("PUBLISH q{qos} #{id} t {payload}");
+    world.expect(subscriber, &[&line(2, 1), &line(1, 2), &line(1, 3)]);
+    world.ack(subscriber, Packet::PubRec, 1);
+    world.expect(subscriber, &["PUBREL #1", &line(1, 4)]);
+    world.ack(subscriber, Packet::PubAck, 3);
+    world.expect(subscriber, &[&line(1, 5)]);
+    world.ack(subscriber, Packet::PubComp, 1);
+    world.ack(subscriber, Packet::PubAck, 2);
+    world.ack(subscriber, Packet::PubAck, 4);
+    world.ack(subscriber, Packet::PubAck, 5);
+    assert_eq!(world.engine.view().session("s").unwrap().inflight_bytes(), 0);
 }

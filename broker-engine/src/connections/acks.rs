@@ -36,6 +36,8 @@ impl Engine {
             Some(QoS::ExactlyOnce) => {
                 self.release_delivery(key, index);
                 self.send_ack(id, Packet::PubRel, ack.packet_id, ReasonCode::Success, out);
+                // There may be room for the bytes of the next one.
+                self.drain(id, out);
             }
             Some(_) => {}
         }
@@ -66,11 +68,12 @@ impl Engine {
     }
 
     fn release_delivery(&mut self, key: SlotKey, index: usize) {
-        let Some(sent) = self.sessions.get_mut(key).and_then(|s| s.inflight.get_mut(index)) else { return };
-        let Step::Published(delivery) = &sent.step else { return };
-        let (message, position, packet_id) = (delivery.message, delivery.position, sent.id.get());
-        sent.step = Step::Released(position);
-        self.messages.release(message);
+        let Self { sessions, messages, .. } = self;
+        let Some(inflight) = sessions.get_mut(key).map(|session| &mut session.inflight) else { return };
+        let Some(packet_id) = inflight.get(index).map(|sent| sent.id.get()) else { return };
+        let Some(delivery) = inflight.release(index, |delivery| messages.size_of(delivery)) else { return };
+        let position = delivery.position;
+        messages.release(delivery.message);
         self.store_for(key, |client_id| StoreOp::PutInflight {
             client_id,
             position,
@@ -81,9 +84,7 @@ impl Engine {
 
     /// An exchange is over: identifier and quota are free again.
     fn finish(&mut self, id: ConnId, key: SlotKey, index: usize, rejected: bool) {
-        let Some(sent) = self.sessions.get_mut(key).and_then(|session| session.inflight.remove(index)) else {
-            return;
-        };
+        let Some(sent) = self.take_inflight(key, index) else { return };
         if let Some(conn) = self.conn_mut(id) {
             conn.outstanding = conn.outstanding.saturating_sub(1);
             conn.resent = conn.resent.saturating_sub(1);
@@ -95,6 +96,12 @@ impl Engine {
             self.counters.completed += 1;
         }
         self.store_for(key, |client_id| StoreOp::RemoveQueued { client_id, position });
+    }
+
+    /// Takes a delivery out of the window; its message reference goes with it.
+    pub(crate) fn take_inflight(&mut self, key: SlotKey, index: usize) -> Option<Sent> {
+        let messages = &self.messages;
+        self.sessions.get_mut(key)?.inflight.remove(index, |delivery| messages.size_of(delivery))
     }
 
     /// Lets go of a delivery's message; says its position.

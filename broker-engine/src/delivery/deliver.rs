@@ -9,7 +9,7 @@ use crate::engine::Engine;
 use crate::hooks::{Interest, Note};
 use crate::ids::{ConnId, MessageKey};
 use crate::outbox::Outbox;
-use crate::sessions::{Delivery, SubIds, inflight::Step};
+use crate::sessions::{Delivery, Session, SubIds};
 use crate::storage::{StoreOp, StoredDelivery};
 use alloc::string::ToString;
 use mqtt_proto::QoS;
@@ -85,16 +85,22 @@ impl Engine {
 
     /// Is there quota and room in the socket for a new delivery, and nothing to be sent again before it?
     fn may_start(&self, id: ConnId, key: SlotKey) -> bool {
-        let Some(conn) = self.conn(id) else { return false };
-        let all_resent = self.sessions.get(key).is_some_and(|s| usize::from(conn.resent) == s.inflight.len());
-        conn.has_quota() && all_resent && self.can_send(id)
+        let (Some(conn), Some(session)) = (self.conn(id), self.sessions.get(key)) else { return false };
+        self.has_room(conn, session) && self.can_send(id)
+    }
+
+    /// May one more delivery be in flight, with all of an earlier connection sent again? What is in flight is
+    /// bounded in bytes too, but one message always may.
+    pub(crate) fn has_room(&self, conn: &Connection, session: &Session) -> bool {
+        conn.has_quota()
+            && usize::from(conn.resent) == session.inflight.len()
+            && session.inflight.bytes() < u64::from(self.config.max_queued_bytes.max(1))
     }
 
     /// Could a new delivery be sent at once, as far as the client's acknowledgements go?
     pub(crate) fn has_window(&self, id: ConnId, key: SlotKey) -> bool {
         let (Some(conn), Some(session)) = (self.conn(id), self.sessions.get(key)) else { return false };
-        let all_resent = usize::from(conn.resent) == session.inflight.len();
-        conn.has_quota() && all_resent && session.queue.is_empty()
+        self.has_room(conn, session) && session.queue.is_empty()
     }
 
     /// First transmission of a QoS 1 or 2 delivery.
@@ -111,6 +117,7 @@ impl Engine {
             return self.enqueue(key, delivery, publication.topic, out);
         };
         let (message, position) = (delivery.message, delivery.position);
+        let size = self.messages.size_of(&delivery);
         let number = packet_id.get();
         if delivery.qos == QoS::ExactlyOnce {
             self.gates.begin_packet();
@@ -139,7 +146,7 @@ impl Engine {
             return;
         }
         if let Some(session) = self.sessions.get_mut(key) {
-            session.inflight.push(packet_id, Step::Published(delivery));
+            session.inflight.push(packet_id, delivery, size);
         }
         if let Some(conn) = self.conn_mut(id) {
             conn.outstanding += 1;
@@ -149,7 +156,7 @@ impl Engine {
 
     /// Queues a delivery; a full queue lets something go, by the configured rule.
     pub(crate) fn enqueue(&mut self, key: SlotKey, delivery: Delivery, topic: &str, out: &mut Outbox) {
-        let size = self.messages.size(delivery.message) as u64;
+        let size = self.messages.size_of(&delivery);
         let (max_messages, max_bytes) =
             (self.config.max_queued_messages as usize, u64::from(self.config.max_queued_bytes));
         loop {
@@ -205,7 +212,7 @@ impl Engine {
     pub(crate) fn unqueue(&mut self, key: SlotKey, index: usize) -> Option<Delivery> {
         let messages = &self.messages;
         let session = self.sessions.get_mut(key)?;
-        let delivery = session.queue.remove(index, |delivery| messages.size(delivery.message) as u64)?;
+        let delivery = session.queue.remove(index, |delivery| messages.size_of(delivery))?;
         self.refill(key);
         Some(delivery)
     }

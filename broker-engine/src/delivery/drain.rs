@@ -35,7 +35,7 @@ impl Engine {
             // PUBREL does not need quota.
             Some(sent) => conn.has_quota() || matches!(sent.step, Step::Released(_)),
             None => match session.queue.front() {
-                Some(delivery) => delivery.qos == QoS::AtMostOnce || conn.has_quota(),
+                Some(delivery) => delivery.qos == QoS::AtMostOnce || self.has_room(conn, session),
                 None => false,
             },
         }
@@ -73,9 +73,7 @@ impl Engine {
 
     /// The client of this connection takes smaller packets than the one it was sent to first.
     fn give_up_inflight(&mut self, id: ConnId, key: SlotKey, index: usize, out: &mut Outbox) {
-        let Some(sent) = self.sessions.get_mut(key).and_then(|session| session.inflight.remove(index)) else {
-            return;
-        };
+        let Some(sent) = self.take_inflight(key, index) else { return };
         if let Some(conn) = self.conn_mut(id) {
             conn.resent -= 1;
             conn.outstanding -= 1;

@@ -2,6 +2,7 @@
 
 use crate::collections::{SlotKey, Slots};
 use crate::ids::MessageKey;
+use crate::sessions::Delivery;
 use crate::storage::Lifetime;
 use crate::time::Time;
 use alloc::vec::Vec;
@@ -178,6 +179,11 @@ impl MessageStore {
 
     pub(crate) fn size(&self, key: MessageKey) -> usize {
         self.slots.get(key).map_or(0, Message::size)
+    }
+
+    /// Bytes that a delivery keeps: its message and its Subscription Identifiers.
+    pub(crate) fn size_of(&self, delivery: &Delivery) -> u64 {
+        self.size(delivery.message) as u64 + delivery.ids.kept()
     }
 
     pub(crate) fn len(&self) -> usize {

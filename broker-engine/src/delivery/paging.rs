@@ -86,7 +86,6 @@ impl Engine {
             expiry: Expiry::from_lifetime(stored.lifetime, self.now),
             publisher: None,
         });
-        let size = self.messages.size(message) as u64;
         let delivery = Delivery {
             message,
             qos: stored.qos,
@@ -94,6 +93,7 @@ impl Engine {
             ids: SubIds::from_slice(&stored.subscription_ids),
             position: stored.position,
         };
+        let size = self.messages.size_of(&delivery);
         session.queue.unpage(stored.position, size, stored.qos);
         session.queue.push(delivery, size);
         true

@@ -1,6 +1,7 @@
 //! Deliveries that were sent and wait for an acknowledgement, in sending order, with their packet identifiers.
 
 use super::Delivery;
+use crate::delivery::MessageStore;
 use alloc::{collections::VecDeque, vec::Vec};
 use mqtt_proto::PacketId;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,10 @@ impl Sent {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Inflight {
     sent: VecDeque<Sent>,
+    /// Bytes of the messages in it.
+    bytes: u64,
+    /// How many are released: they hold no message any more.
+    released: u32,
     /// The identifier used last.
     last: u16,
     /// How many identifiers after `last` are known to be free.
@@ -53,8 +58,37 @@ impl Inflight {
         self.sent.get(index)
     }
 
-    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut Sent> {
-        self.sent.get_mut(index)
+    /// Bytes of the messages that are sent and not released.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Deliveries that wait for PUBCOMP.
+    pub(crate) fn released(&self) -> u32 {
+        self.released
+    }
+
+    /// Are bytes and number of released deliveries what a recount says?
+    pub(crate) fn adds_up(&self, messages: &MessageStore) -> bool {
+        let bytes = self.sent.iter().map(|sent| match &sent.step {
+            Step::Published(delivery) => messages.size_of(delivery),
+            Step::Released(_) => 0,
+        });
+        let released = self.sent.iter().filter(|sent| !sent.holds_message()).count();
+        bytes.sum::<u64>() == self.bytes && released == self.released as usize
+    }
+
+    /// A delivery's message is not needed any more; `size` is what it took.
+    pub(crate) fn release(&mut self, index: usize, size: impl FnOnce(&Delivery) -> u64) -> Option<Delivery> {
+        let step = &mut self.sent.get_mut(index)?.step;
+        let Step::Published(delivery) = step else { return None };
+        self.bytes -= size(delivery);
+        self.released += 1;
+        let released = Step::Released(delivery.position);
+        match core::mem::replace(step, released) {
+            Step::Published(delivery) => Some(delivery),
+            Step::Released(_) => None,
+        }
     }
 
     /// Where an identifier is. Identifiers are given out in a circle, so their distance from the oldest rises
@@ -112,8 +146,13 @@ impl Inflight {
         Some(())
     }
 
-    /// Appends in sending order.
-    pub(crate) fn push(&mut self, id: PacketId, step: Step) {
+    /// Appends in sending order; `size` is that of the delivery.
+    pub(crate) fn push(&mut self, id: PacketId, delivery: Delivery, size: u64) {
+        self.bytes += size;
+        self.append(id, Step::Published(delivery));
+    }
+
+    fn append(&mut self, id: PacketId, step: Step) {
         self.lapped = match (self.sent.front(), self.sent.back()) {
             (Some(oldest), Some(newest)) => {
                 let oldest = oldest.id.get();
@@ -124,8 +163,13 @@ impl Inflight {
         self.sent.push_back(Sent { id, step });
     }
 
-    pub(crate) fn remove(&mut self, index: usize) -> Option<Sent> {
+    pub(crate) fn remove(&mut self, index: usize, size: impl FnOnce(&Delivery) -> u64) -> Option<Sent> {
         let sent = self.sent.remove(index);
+        match sent.as_ref().map(|sent| &sent.step) {
+            Some(Step::Published(delivery)) => self.bytes -= size(delivery),
+            Some(Step::Released(_)) => self.released -= 1,
+            None => {}
+        }
         if self.lapped && index == 0 {
             self.lapped = !self.is_one_lap();
         }
@@ -164,10 +208,15 @@ mod tests {
     use mqtt_proto::PacketId;
     use proptest::prelude::*;
 
+    fn push(inflight: &mut Inflight, id: PacketId) {
+        inflight.released += 1;
+        inflight.append(id, Step::Released(0));
+    }
+
     fn send(inflight: &mut Inflight) -> Option<PacketId> {
         let id = inflight.next_id()?;
         assert!(inflight.iter().all(|sent| sent.id != id), "{id:?} is in use");
-        inflight.push(id, Step::Released(0));
+        push(inflight, id);
         Some(id)
     }
 
@@ -185,7 +234,7 @@ mod tests {
                     prop_assert_eq!(inflight.find(*id), Some(index));
                 }
                 let gone = pick.get(&ids);
-                inflight.find(*gone).map(|index| inflight.remove(index));
+                inflight.find(*gone).map(|index| inflight.remove(index, |_| 0));
                 prop_assert_eq!(inflight.find(*gone), None);
             }
         });
@@ -202,11 +251,11 @@ mod tests {
             others.push(next);
             let oldest = others.remove(0);
             let at = inflight.find(oldest).unwrap();
-            inflight.remove(at);
+            inflight.remove(at, |_| 0);
             assert_eq!((inflight.find(old), inflight.find(next)), (Some(0), Some(3)));
         }
         assert!(inflight.lapped);
-        inflight.remove(0);
+        inflight.remove(0, |_| 0);
         assert!(!inflight.lapped, "without the old one it is a single lap again");
     }
 
@@ -216,11 +265,11 @@ mod tests {
         let ids: Vec<u16> = (0..u16::MAX).map(|_| inflight.next_id().unwrap().get()).collect();
         assert_eq!(ids, (1..=u16::MAX).collect::<Vec<_>>());
         for id in ids {
-            inflight.push(PacketId::new(id).unwrap(), Step::Released(0));
+            push(&mut inflight, PacketId::new(id).unwrap());
         }
         assert_eq!(inflight.next_id(), None);
         let at = inflight.find(PacketId::new(40_000).unwrap()).unwrap();
-        inflight.remove(at);
+        inflight.remove(at, |_| 0);
         assert_eq!(inflight.next_id().map(PacketId::get), Some(40_000));
     }
 }

@@ -152,6 +152,14 @@ impl SubIds {
         }
     }
 
+    /// Bytes that they take beside the delivery.
+    pub(crate) fn kept(&self) -> u64 {
+        match self {
+            Self::None | Self::One(_) => 0,
+            Self::Many(ids) => size_of_val::<[u32]>(ids) as u64,
+        }
+    }
+
     pub(crate) fn as_slice(&self) -> &[u32] {
         match self {
             Self::None => &[],
