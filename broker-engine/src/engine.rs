@@ -41,10 +41,14 @@ pub struct Engine {
     pub(crate) index: SubscriptionIndex<Subscriber>,
     pub(crate) subscriptions: u32,
     pub(crate) messages: MessageStore,
-    /// Bytes that wait for connections, as input here and as output in the host.
-    pub(crate) buffered: u64,
+    /// Bytes that connections keep beside themselves, as output in the host too.
+    pub(crate) connection_bytes: u64,
+    /// Bytes that sessions keep beside themselves.
+    pub(crate) session_bytes: u64,
     pub(crate) retained: RetainedStore<Retained>,
     pub(crate) retained_bytes: u64,
+    /// Bytes of the names of retained messages where they are kept beside the messages.
+    pub(crate) retained_names: u64,
     pub(crate) timers: TimerQueue<TimerKey>,
     pub(crate) work: VecDeque<Work>,
     /// Fan-outs in `work`. While there is one, later publications line up behind it to keep their order.
@@ -73,9 +77,11 @@ impl Engine {
             sessions: Slots::default(),
             subscriptions: 0,
             messages: MessageStore::default(),
-            buffered: 0,
+            connection_bytes: 0,
+            session_bytes: 0,
             retained: RetainedStore::default(),
             retained_bytes: 0,
+            retained_names: 0,
             timers: TimerQueue::default(),
             work: VecDeque::new(),
             fanouts: Fanouts::default(),

@@ -3,21 +3,26 @@
 //! The account is the same on every machine, and goes down at once when something is freed. What the allocator
 //! and the host need on top is theirs; the budget leaves room for it.
 
+use crate::collections::SlotKey;
 use crate::connections::{Connection, Parked};
 use crate::engine::Engine;
 use crate::ids::ConnId;
 use crate::outbox::Outbox;
+use crate::sessions::Session;
 use core::time::Duration;
 
 /// Rough sizes, bytes, of what is not counted one by one: tables, boxes and names included.
 mod rough {
     pub(super) const CONNECTION: u64 = 512;
     pub(super) const SESSION: u64 = 512;
-    pub(super) const SUBSCRIPTION: u64 = 256;
+    pub(super) const SUBSCRIPTION: u64 = 80;
+    pub(super) const FILTER: u64 = 176;
+    pub(super) const GROUP: u64 = 80;
     pub(super) const NODE: u64 = 192;
+    pub(super) const GATED: u64 = 96;
     pub(super) const MESSAGE: u64 = 128;
     pub(super) const DELIVERY: u64 = 64;
-    pub(super) const RETAINED: u64 = 192;
+    pub(super) const RETAINED: u64 = 64;
     pub(super) const FANOUT: u64 = 128;
 }
 
@@ -45,14 +50,25 @@ impl Engine {
             (self.connections.len(), rough::CONNECTION),
             (self.sessions.len(), rough::SESSION),
             (self.subscriptions as usize, rough::SUBSCRIPTION),
+            (self.index.sizes().0, rough::FILTER),
             (self.index.sizes().1, rough::NODE),
+            (self.index.groups(), rough::GROUP),
+            (self.gates.len(), rough::GATED),
             (self.messages.len(), rough::MESSAGE),
             (self.retained.len(), rough::RETAINED),
             (self.fanouts.len(), rough::FANOUT),
         ];
         let tables: u64 = counted.iter().map(|(count, size)| *count as u64 * size).sum();
-        let lists = self.fanouts.bytes() + self.index.remembered_bytes() + self.buffered;
-        tables + self.messages.references() * rough::DELIVERY + self.messages.bytes() + lists
+        let deliveries = self.messages.references() * rough::DELIVERY + self.messages.beside();
+        let texts = self.index.texts() + self.retained_names;
+        let messages = self.messages.bytes() + self.gates.bytes();
+        let lists = self.fanouts.bytes() + self.index.remembered_bytes();
+        tables + deliveries + texts + messages + lists + self.connection_bytes + self.session_bytes
+    }
+
+    /// Is there room for so many bytes more?
+    pub(crate) fn has_memory_for(&self, bytes: u64) -> bool {
+        self.config.memory_max.is_none_or(|max| self.memory_used().saturating_add(bytes) < max)
     }
 
     pub(crate) fn memory_pressure(&self) -> MemoryPressure {
@@ -85,17 +101,43 @@ impl Engine {
         true
     }
 
-    /// Counts the bytes buffered for a connection anew.
-    pub(crate) fn count_buffered(&mut self, id: ConnId) {
+    /// Counts anew what a connection keeps.
+    pub(crate) fn count_connection(&mut self, id: ConnId) {
         let Some(conn) = self.connections.get_mut(id.slot()).and_then(Option::as_mut) else { return };
-        let buffered = conn.buffered_bytes();
-        self.buffered = self.buffered - core::mem::replace(&mut conn.counted, buffered) + buffered;
+        let kept = conn.kept();
+        self.connection_bytes = self.connection_bytes - core::mem::replace(&mut conn.counted, kept) + kept;
     }
-}
 
-impl Connection {
-    /// Bytes that wait for this connection, here or in the host.
-    pub(crate) fn buffered_bytes(&self) -> u64 {
-        self.input.len() as u64 + u64::from(self.egress.unsent)
+    /// Counts anew what a session keeps.
+    pub(crate) fn count_session(&mut self, key: SlotKey) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let kept = session.kept();
+        self.session_bytes = self.session_bytes - core::mem::replace(&mut session.counted, kept) + kept;
+    }
+
+    /// Recounts what the account adds up on the way; says which sum is wrong.
+    pub(crate) fn audit(&self) -> Result<(), &'static str> {
+        let open = || self.connections.iter().flatten();
+        let sessions = || self.sessions.iter().map(|(_, session)| session);
+        let deliveries = sessions().flat_map(|session| {
+            let sent = session.inflight.iter().filter_map(|sent| sent.delivery());
+            session.queue.iter().chain(sent)
+        });
+        let filters = |session: &Session| -> usize {
+            session.subscriptions.iter().map(|known| known.filter.len()).sum()
+        };
+        let sums = [
+            ("connections", open().map(Connection::kept).sum::<u64>() == self.connection_bytes),
+            ("topic aliases", open().all(|conn| conn.aliases.adds_up())),
+            ("retained messages on their way", open().all(|conn| conn.scans.adds_up())),
+            ("sessions", sessions().map(Session::kept).sum::<u64>() == self.session_bytes),
+            ("topic filters of sessions", sessions().all(|s| filters(s) as u64 == s.filter_bytes)),
+            ("bytes in flight", sessions().all(|session| session.inflight.adds_up(&self.messages))),
+            ("deliveries", deliveries.map(|d| d.ids.kept()).sum::<u64>() == self.messages.beside()),
+            ("texts of the index", self.index.adds_up()),
+            ("names of retained messages", self.recount_retained_names() == self.retained_names),
+            ("frames that wait for the store", self.gates.recount() == self.gates.bytes()),
+        ];
+        sums.iter().find(|(_, adds_up)| !adds_up).map_or(Ok(()), |(what, _)| Err(*what))
     }
 }

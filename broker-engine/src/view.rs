@@ -1,7 +1,6 @@
 //! A read-only look inside: metrics, `$SYS`, tests. Never on the path of a message.
 
 use crate::config::Config;
-use crate::connections::Connection;
 use crate::counters::{Counters, DropReason};
 use crate::engine::Engine;
 use crate::ids::ConnId;
@@ -133,15 +132,9 @@ impl<'a> View<'a> {
         if subscriptions != self.subscriptions() || subscriptions != self.engine.index.entries() {
             return Err("subscriptions of the sessions differ from the index");
         }
-        let buffered = self.engine.connections.iter().flatten().map(Connection::buffered_bytes);
-        if buffered.sum::<u64>() != self.engine.buffered {
-            return Err("bytes buffered for connections differ from their sum");
-        }
+        self.engine.audit()?;
         if self.engine.messages.recount() != self.engine.messages.references() {
             return Err("references to messages differ from their sum");
-        }
-        if self.engine.sessions.iter().any(|(_, session)| !session.inflight.adds_up(&self.engine.messages)) {
-            return Err("bytes in flight differ from their sum");
         }
         let levels = |session: &Session| -> usize {
             session.subscriptions.iter().map(|known| known.filter.matches('/').count() + 1).sum()

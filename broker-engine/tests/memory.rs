@@ -5,7 +5,7 @@ mod common;
 use broker_engine::{Config, ConnId, MemoryPressure};
 use common::{World, clean, lasting};
 use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce};
-use mqtt_proto::{Packet, Version};
+use mqtt_proto::{Connect, Packet, SubscribeOptions, TopicName, Version, Will, WillProperties};
 
 /// Ten offline messages of 10,000 bytes, and their publisher, under a budget.
 fn filled(version: Version, high: u64, max: u64) -> (World, ConnId) {
@@ -68,7 +68,7 @@ fn what_would_take_more_memory_is_refused() {
     // One who has a session may take what waits for it; new subscriptions have to wait.
     let subscriber = world.connect_with(&lasting(Version::V5, "s"));
     assert_eq!(world.take(subscriber).len(), 11);
-    world.subscribe_with(subscriber, "u", mqtt_proto::SubscribeOptions::default(), None);
+    world.subscribe_with(subscriber, "u", SubscribeOptions::default(), None);
     world.expect(subscriber, &["SUBACK #9 97"]);
 }
 
@@ -92,4 +92,50 @@ fn buffers_count() {
     assert_eq!(world.engine.view().memory_used() - before, 90_004);
     world.cut(client);
     assert!(world.engine.view().memory_used() < before);
+}
+
+fn with_will<'a>(client_id: &'a str, payload: &'a [u8]) -> Connect<'a> {
+    let topic = TopicName::parse("w").unwrap();
+    let properties = WillProperties { will_delay_interval: Some(500), ..WillProperties::default() };
+    let will = Will { topic, payload, qos: AtMostOnce, retain: false, properties };
+    Connect { will: Some(will), ..lasting(Version::V5, client_id) }
+}
+
+/// A will is kept for as long as a message may be, so it is let in as one.
+#[test]
+fn a_will_that_does_not_fit_is_refused() {
+    let mut world = World::new(Config { memory_max: Some(100_000), ..Config::default() });
+    let accepted = (0..10).take_while(|number| {
+        let conn = world.connect_with(&with_will(&number.to_string(), &[b'x'; 15_000]));
+        let answer = world.take(conn);
+        world.cut(conn);
+        answer == ["CONNACK Success"]
+    });
+    assert_eq!(accepted.count(), 6);
+    assert_eq!(world.engine.view().memory_pressure(), MemoryPressure::None, "a small one still fits");
+    // Nor does one that a session brings when it comes back; without, it is let in.
+    let again = world.connect_with(&with_will("0", &[b'x'; 15_000]));
+    world.expect(again, &["CONNACK Quota exceeded", "closed"]);
+    assert!(world.engine.view().session("0").unwrap().has_will(), "nothing is changed by a refusal");
+    let again = world.connect_with(&lasting(Version::V5, "0"));
+    world.expect(again, &["CONNACK Success present"]);
+    // That made room for another.
+    let next = world.connect_with(&with_will("next", &[b'x'; 15_000]));
+    world.expect(next, &["CONNACK Success"]);
+}
+
+/// A filter is kept by its session and by the index, level by level if it has wildcards.
+#[test]
+fn long_filters_count() {
+    let mut world = World::new(Config { memory_max: Some(200_000), ..Config::default() });
+    let client = world.client(Version::V5, "c");
+    let mut granted = 0;
+    for number in 0..100 {
+        let filter = format!("{number}{}/+", "x".repeat(4000));
+        world.subscribe_with(client, &filter, SubscribeOptions::default(), None);
+        granted += u32::from(world.take(client) == ["SUBACK #9 00"]);
+    }
+    assert!((10..20).contains(&granted), "{granted}");
+    let used = world.engine.view().memory_used();
+    assert!(used < 220_000, "{used}");
 }

@@ -47,7 +47,7 @@ struct Slot<T> {
 /// taken for another needs 2^31 uses of its slot.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Slots<T> {
-    slots: Vec<Slot<T>>,
+    all: Vec<Slot<T>>,
     /// Empty slots, and some that were given up: those are larger than all others, so they come last.
     free: BinaryHeap<Reverse<u32>>,
     used: usize,
@@ -57,7 +57,7 @@ pub(crate) struct Slots<T> {
 
 impl<T> Default for Slots<T> {
     fn default() -> Self {
-        Self { slots: Vec::new(), free: BinaryHeap::new(), used: 0, fresh: 0 }
+        Self { all: Vec::new(), free: BinaryHeap::new(), used: 0, fresh: 0 }
     }
 }
 
@@ -65,27 +65,27 @@ impl<T> Slots<T> {
     pub(crate) fn insert(&mut self, value: T) -> SlotKey {
         self.used += 1;
         if let Some(Reverse(index)) = self.free.pop()
-            && let Some(slot) = self.slots.get_mut(index as usize)
+            && let Some(slot) = self.all.get_mut(index as usize)
         {
             slot.value = Some(value);
             return SlotKey { index, generation: slot.generation };
         }
         // Not one of the others is there any more, and their numbers are about to be used again.
         self.free.clear();
-        let (index, generation) = (u32::try_from(self.slots.len()).unwrap_or(u32::MAX), self.fresh);
-        self.slots.push(Slot { generation, value: Some(value) });
+        let (index, generation) = (u32::try_from(self.all.len()).unwrap_or(u32::MAX), self.fresh);
+        self.all.push(Slot { generation, value: Some(value) });
         SlotKey { index, generation }
     }
 
     #[inline]
     pub(crate) fn get(&self, key: SlotKey) -> Option<&T> {
-        let slot = self.slots.get(key.index as usize).filter(|slot| slot.generation == key.generation)?;
+        let slot = self.all.get(key.index as usize).filter(|slot| slot.generation == key.generation)?;
         slot.value.as_ref()
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, key: SlotKey) -> Option<&mut T> {
-        let slot = self.slots.get_mut(key.index as usize).filter(|slot| slot.generation == key.generation)?;
+        let slot = self.all.get_mut(key.index as usize).filter(|slot| slot.generation == key.generation)?;
         slot.value.as_mut()
     }
 
@@ -94,11 +94,11 @@ impl<T> Slots<T> {
     }
 
     pub(crate) fn remove(&mut self, key: SlotKey) -> Option<T> {
-        let slot = self.slots.get_mut(key.index as usize).filter(|slot| slot.generation == key.generation)?;
+        let slot = self.all.get_mut(key.index as usize).filter(|slot| slot.generation == key.generation)?;
         let value = slot.value.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         self.used -= 1;
-        if key.index as usize + 1 == self.slots.len() {
+        if key.index as usize + 1 == self.all.len() {
             self.give_up_last();
         } else {
             self.free.push(Reverse(key.index));
@@ -108,20 +108,20 @@ impl<T> Slots<T> {
 
     /// Gives up the empty slots behind the last value. Every step is constant work for a slot that was made once.
     fn give_up_last(&mut self) {
-        while let Some(Slot { generation, value: None }) = self.slots.last() {
+        while let Some(Slot { generation, value: None }) = self.all.last() {
             // Generations go round, so what is larger is a question of distance.
             if generation.wrapping_sub(self.fresh) < 1 << 31 {
                 self.fresh = *generation;
             }
-            self.slots.pop();
+            self.all.pop();
         }
-        let len = self.slots.len();
+        let len = self.all.len();
         if self.free.len() > KEPT && self.free.len() > 2 * len {
             self.free.retain(|Reverse(index)| (*index as usize) < len);
             self.free.shrink_to(2 * len);
         }
-        if self.slots.capacity() > KEPT && len < self.slots.capacity() / 4 {
-            self.slots.shrink_to(KEPT.max(2 * len));
+        if self.all.capacity() > KEPT && len < self.all.capacity() / 4 {
+            self.all.shrink_to(KEPT.max(2 * len));
         }
     }
 
@@ -131,7 +131,7 @@ impl<T> Slots<T> {
 
     /// In the order of the slots.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SlotKey, &T)> {
-        (0..).zip(&self.slots).filter_map(|(index, slot)| {
+        (0..).zip(&self.all).filter_map(|(index, slot)| {
             let value = slot.value.as_ref()?;
             Some((SlotKey { index, generation: slot.generation }, value))
         })
@@ -187,8 +187,8 @@ mod tests {
                 for key in &gone {
                     assert!(slots.remove(*key).is_some());
                 }
-                assert_eq!((slots.len(), slots.slots.len()), (stay, stay));
-                assert!(slots.slots.capacity() <= 64 && slots.free.capacity() <= 64);
+                assert_eq!((slots.len(), slots.all.len()), (stay, stay));
+                assert!(slots.all.capacity() <= 64 && slots.free.capacity() <= 64);
                 let again: Vec<_> = (0..100_000).map(|number| slots.insert(number)).collect();
                 assert!(gone.iter().all(|key| slots.get(*key).is_none()));
                 assert_eq!(again.len() + stay, slots.len());

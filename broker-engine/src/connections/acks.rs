@@ -73,7 +73,8 @@ impl Engine {
         let Some(packet_id) = inflight.get(index).map(|sent| sent.id.get()) else { return };
         let Some(delivery) = inflight.release(index, |delivery| messages.size_of(delivery)) else { return };
         let position = delivery.position;
-        messages.release(delivery.message);
+        messages.let_go(&delivery);
+        self.count_session(key);
         self.store_for(key, |client_id| StoreOp::PutInflight {
             client_id,
             position,
@@ -88,6 +89,9 @@ impl Engine {
         if let Some(conn) = self.conn_mut(id) {
             conn.outstanding = conn.outstanding.saturating_sub(1);
             conn.resent = conn.resent.saturating_sub(1);
+        }
+        if !sent.holds_message() {
+            self.count_session(key);
         }
         let position = self.forget_sent(sent);
         if rejected {
@@ -108,7 +112,7 @@ impl Engine {
     pub(crate) fn forget_sent(&mut self, sent: Sent) -> u64 {
         match sent.step {
             Step::Published(delivery) => {
-                self.messages.release(delivery.message);
+                self.messages.let_go(&delivery);
                 delivery.position
             }
             Step::Released(position) => position,

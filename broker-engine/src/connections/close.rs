@@ -89,7 +89,7 @@ impl Engine {
             self.say_goodbye(id, &farewell, out);
         }
         let Some(conn) = self.connections.get_mut(id.slot()).and_then(Option::take) else { return };
-        self.buffered -= conn.counted;
+        self.connection_bytes -= conn.counted;
         if matches!(conn.parked.as_deref(), Some(Parked::Fanout)) {
             self.fanouts.disown();
         }
@@ -182,8 +182,8 @@ impl Engine {
         while matches!(self.connections.last(), Some(None)) {
             self.connections.pop();
         }
-        if self.connections.capacity() > 1024 && self.connections.len() < self.connections.capacity() / 4 {
-            self.connections.shrink_to(self.connections.len() * 2);
+        if self.connections.capacity() > 64 && self.connections.len() < self.connections.capacity() / 4 {
+            self.connections.shrink_to(64.max(self.connections.len() * 2));
         }
     }
 }

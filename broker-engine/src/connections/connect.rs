@@ -5,7 +5,6 @@ use super::{About, Applicant, Exchange, Farewell, Parked, Phase};
 use crate::engine::Engine;
 use crate::hooks::{Answer, Authenticate, Interest, Note, Question};
 use crate::ids::ConnId;
-use crate::memory::MemoryPressure;
 use crate::outbox::Outbox;
 use crate::sessions::{FOR_EVER, Will};
 use alloc::{boxed::Box, format, string::String, string::ToString};
@@ -120,7 +119,8 @@ impl Engine {
             // Who publishes and leaves, again and again, would line up more than anybody's patience bounds.
             return Err((ReasonCode::ServerBusy, "too many messages of clients that left are on their way"));
         }
-        if session.is_none() && self.memory_pressure() == MemoryPressure::Max {
+        let will = connect.will.as_ref().map_or(0, Will::would_keep);
+        if (session.is_none() || will > 0) && !self.has_memory_for(will) {
             return Err((ReasonCode::QuotaExceeded, "the memory budget is used up"));
         }
         Ok(())
@@ -173,6 +173,7 @@ impl Engine {
         else {
             return;
         };
+        self.count_connection(id);
         let Ok(connect) = decode(&applicant.packet, &self.config.limits_before_connect()) else { return };
         if let Err((reason, detail)) = self.admit(&connect) {
             self.close(id, Farewell::refuse(connect.version, reason, detail), out);
@@ -282,6 +283,8 @@ impl Engine {
             session.will = will;
             session.will_at = None;
         }
+        self.count_session(key);
+        self.count_connection(id);
         self.store_session(key);
     }
 
@@ -337,8 +340,10 @@ impl Engine {
         let call = crate::ids::CallId { conn: id, number: self.questions };
         let deadline = self.now.after(self.config.hook_timeout);
         if let Some(conn) = self.conn_mut(id) {
-            conn.parked = Some(Box::new(Parked::Question { call, deadline, about }));
+            let size = about.kept();
+            conn.parked = Some(Box::new(Parked::Question { call, deadline, about, size }));
         }
+        self.count_connection(id);
         out.calls.push(crate::hooks::Call { id: call, conn: id, question });
         self.arm_connection(id);
     }
@@ -363,6 +368,7 @@ impl Engine {
     fn settle_question(&mut self, id: ConnId, answer: Answer, out: &mut Outbox) {
         let Some(parked) = self.conn_mut(id).and_then(|conn| conn.parked.take()) else { return };
         let Parked::Question { about, .. } = *parked else { return };
+        self.count_connection(id);
         match about {
             About::Connect => self.authenticated(id, answer, out),
             About::Reauthentication => self.reauthenticated(id, answer, out),

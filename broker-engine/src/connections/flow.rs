@@ -20,7 +20,7 @@ impl Engine {
             conn.last_seen = now;
         }
         conn.egress.unsent = unsent;
-        self.count_buffered(id);
+        self.count_connection(id);
         let Some(conn) = self.conn_mut(id) else { return };
         if unsent > hard {
             self.close(id, Farewell::tell(ReasonCode::QuotaExceeded, "the client does not read"), out);

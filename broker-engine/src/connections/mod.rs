@@ -23,10 +23,9 @@ pub(crate) use publish::forwarded;
 pub(crate) use receive::After;
 
 use crate::collections::SlotKey;
-use crate::delivery::{Aliases, RetainedScan};
+use crate::delivery::{Aliases, RetainedScans};
 use crate::ids::{CallId, ConnId, ListenerId};
 use crate::time::Time;
-use alloc::collections::{BTreeMap, VecDeque};
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::net::SocketAddr;
 use mqtt_proto::{PacketId, ReasonCode, SubscribeOptions, Version};
@@ -53,11 +52,9 @@ pub(crate) struct Connection {
     /// Reads are paused.
     pub(crate) paused: bool,
     pub(crate) egress: Egress,
-    /// Its part of [`crate::engine::Engine::buffered`].
+    /// Its part of [`crate::engine::Engine::connection_bytes`].
     pub(crate) counted: u64,
-    /// Retained messages for new subscriptions that are not sent yet, by topic filter: one for each time that the
-    /// latest SUBSCRIBE has it, so that repeating a SUBSCRIBE begins anew instead of adding another.
-    pub(crate) scans: BTreeMap<Box<str>, VecDeque<RetainedScan>>,
+    pub(crate) scans: RetainedScans,
     /// Receive Maximum of the client, lowered to our own window.
     pub(crate) send_maximum: u16,
     /// In-flight deliveries sent on this connection.
@@ -102,7 +99,7 @@ impl Connection {
             paused: false,
             egress: Egress::default(),
             counted: 0,
-            scans: BTreeMap::new(),
+            scans: RetainedScans::default(),
             send_maximum: u16::MAX,
             outstanding: 0,
             resent: 0,
@@ -131,6 +128,21 @@ impl Connection {
     pub(crate) fn has_quota(&self) -> bool {
         self.outstanding < self.send_maximum
     }
+
+    /// Bytes that are kept for it beside itself, here or in the host.
+    pub(crate) fn kept(&self) -> u64 {
+        let applicant = match &self.phase {
+            Phase::Authenticating(applicant) => applicant.packet.len() as u64,
+            _ => 0,
+        };
+        let parked = match self.parked.as_deref() {
+            Some(Parked::Question { size, .. }) => *size,
+            _ => 0,
+        };
+        let method = self.exchange.as_ref().map_or(0, |exchange| exchange.method.len() as u64);
+        let buffers = self.input.len() as u64 + u64::from(self.egress.unsent);
+        buffers + applicant + parked + method + self.aliases.kept() + self.scans.kept()
+    }
 }
 
 /// How far a connection has come.
@@ -156,7 +168,13 @@ pub(crate) struct Applicant {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Parked {
     /// For the answer to a question, at most until the deadline.
-    Question { call: CallId, deadline: Time, about: About },
+    Question {
+        call: CallId,
+        deadline: Time,
+        about: About,
+        /// Bytes that it keeps.
+        size: u64,
+    },
     /// For a large fan-out to be finished, then to be acknowledged.
     Fanout,
     /// For a moment, because memory is short; the packets behind it wait, it itself is done with.
@@ -176,6 +194,16 @@ pub(crate) enum About {
     Subscribe(SubscribeRequest),
 }
 
+impl About {
+    /// Bytes that it keeps.
+    pub(crate) fn kept(&self) -> u64 {
+        match self {
+            Self::Subscribe(request) => request.kept(),
+            Self::Connect | Self::Reauthentication => 0,
+        }
+    }
+}
+
 /// A SUBSCRIBE as owned values.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SubscribeRequest {
@@ -183,6 +211,14 @@ pub(crate) struct SubscribeRequest {
     /// Subscription Identifier, 0 for none.
     pub(crate) id: u32,
     pub(crate) filters: Vec<(String, SubscribeOptions, ReasonCode)>,
+}
+
+impl SubscribeRequest {
+    /// Bytes that it keeps.
+    fn kept(&self) -> u64 {
+        let texts: usize = self.filters.iter().map(|(filter, ..)| filter.len()).sum();
+        (texts + self.filters.len() * 40) as u64
+    }
 }
 
 /// The engine's idea of what a connection has not sent yet.

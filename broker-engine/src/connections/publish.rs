@@ -10,7 +10,7 @@ use crate::input::CommandPublish;
 use crate::memory::MemoryPressure;
 use crate::outbox::Outbox;
 use crate::storage::StoreOp;
-use alloc::{boxed::Box, string::ToString, vec::Vec};
+use alloc::{boxed::Box, collections::VecDeque, string::ToString, vec::Vec};
 use mqtt_proto::property::{PropertyId, raw_properties};
 use mqtt_proto::{Packet, PacketId, PayloadFormat, Publish, QoS, ReasonCode, TopicName};
 
@@ -149,6 +149,7 @@ impl Engine {
             Some(name) => {
                 // A name above the limit is not kept; it is refused under its alias as well.
                 conn.aliases.set_inbound(alias, if fits { name } else { "" });
+                self.count_connection(id);
                 Ok(Some(Cow::Borrowed(name)))
             }
             None => Ok(conn.aliases.inbound(alias).map(|name| Cow::Owned(name.to_string()))),
@@ -226,6 +227,10 @@ impl Engine {
         let reason = match session.received.binary_search(&packet_id.get()) {
             Ok(index) => {
                 session.received.remove(index);
+                if session.received.is_empty() {
+                    session.received = VecDeque::new();
+                }
+                self.count_session(key);
                 if let Some(conn) = self.conn_mut(id) {
                     conn.received = conn.received.saturating_sub(1);
                 }
@@ -256,6 +261,7 @@ impl Engine {
             && let Err(index) = session.received.binary_search(&packet_id)
         {
             session.received.insert(index, packet_id);
+            self.count_session(key);
             if let Some(conn) = self.conn_mut(id) {
                 conn.received = conn.received.saturating_add(1);
             }

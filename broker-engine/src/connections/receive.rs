@@ -64,7 +64,7 @@ impl Engine {
             conn.input.extend_from_slice(data);
             let (waiting, need) = (conn.input.len(), conn.need);
             self.counters.bytes_received += data.len() as u64;
-            self.count_buffered(id);
+            self.count_connection(id);
             if parked {
                 if waiting > PARKED_BYTES {
                     self.set_paused(id, true, out);
@@ -80,7 +80,7 @@ impl Engine {
             && !rest.is_empty()
         {
             conn.input.extend_from_slice(rest);
-            self.count_buffered(id);
+            self.count_connection(id);
         }
     }
 
@@ -104,7 +104,7 @@ impl Engine {
             if conn.parked.is_none() && !conn.egress.congested {
                 self.set_paused(id, false, out);
             }
-            self.count_buffered(id);
+            self.count_connection(id);
         }
     }
 

@@ -74,6 +74,7 @@ impl Engine {
         let position = session.position;
         session.position += 1;
         let delivery = Delivery { message, qos, retain, ids, position };
+        self.messages.take_on(&delivery);
         self.store_queued(key, &delivery, publication);
         match conn {
             Some(conn) if !waiting && self.may_start(conn, key) => {
@@ -140,7 +141,7 @@ impl Engine {
         );
         if !sent {
             // As if it were delivered: neither identifier nor quota is used [MQTT-3.1.2-25].
-            self.messages.release(message);
+            self.messages.let_go(&delivery);
             self.dropped(key, publication.topic, DropReason::PacketTooLarge, out);
             self.store_for(key, |client_id| StoreOp::RemoveQueued { client_id, position });
             return;
@@ -174,7 +175,7 @@ impl Engine {
                 || (first_qos0.is_none() && delivery.qos == QoS::AtMostOnce)
                 || self.config.queue_full == QueueFull::DropNew;
             if drop_new {
-                self.messages.release(delivery.message);
+                self.messages.let_go(&delivery);
                 self.dropped(key, topic, reason, out);
                 let position = delivery.position;
                 self.store_for(key, |client_id| StoreOp::RemoveQueued { client_id, position });
@@ -187,7 +188,7 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(key) else { return };
         if pages && session.is_stored() && session.queue.is_beyond(window, size) {
             session.queue.page(delivery.position, size, delivery.qos);
-            self.messages.release(delivery.message);
+            self.messages.let_go(&delivery);
         } else {
             session.queue.push(delivery, size);
         }
@@ -202,7 +203,7 @@ impl Engine {
             let buffer = message.buffer();
             self.note_dropped(key, buffer.publication().topic, reason, out);
         }
-        self.messages.release(delivery.message);
+        self.messages.let_go(&delivery);
         self.counters.drop_one(reason);
         let position = delivery.position;
         self.store_for(key, |client_id| StoreOp::RemoveQueued { client_id, position });

@@ -113,6 +113,6 @@ impl Engine {
             self.dropped(key, publication.topic, DropReason::PacketTooLarge, out);
         }
         self.flush_templates(out);
-        self.messages.release(message);
+        self.messages.let_go(&delivery);
     }
 }

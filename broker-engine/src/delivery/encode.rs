@@ -36,6 +36,8 @@ pub(crate) struct Aliases {
     /// Alias n is at n - 1, in the order they were given out.
     outbound: Vec<Box<str>>,
     outbound_limit: u16,
+    /// Bytes of the topic names.
+    names: u64,
 }
 
 impl Aliases {
@@ -49,8 +51,20 @@ impl Aliases {
             self.inbound.resize(index + 1, None);
         }
         if let Some(place) = self.inbound.get_mut(index) {
-            *place = Some(topic.into());
+            let before = place.replace(topic.into()).map_or(0, |name| name.len());
+            self.names = self.names - before as u64 + topic.len() as u64;
         }
+    }
+
+    /// Bytes that they keep.
+    pub(crate) fn kept(&self) -> u64 {
+        self.names + ((self.inbound.len() + self.outbound.len()) * 16) as u64
+    }
+
+    /// Are the bytes of the topic names what a recount says?
+    pub(crate) fn adds_up(&self) -> bool {
+        let names = self.inbound.iter().flatten().chain(&self.outbound);
+        names.map(|name| name.len() as u64).sum::<u64>() == self.names
     }
 
     pub(crate) fn inbound(&self, alias: u16) -> Option<&str> {
@@ -66,6 +80,7 @@ impl Aliases {
         let alias =
             u16::try_from(self.outbound.len() + 1).ok().filter(|alias| *alias <= self.outbound_limit)?;
         self.outbound.push(topic.into());
+        self.names += topic.len() as u64;
         Some((alias, false))
     }
 
@@ -222,6 +237,8 @@ impl Engine {
             head.topic_alias = Some(alias);
             if known {
                 head.topic = "";
+            } else {
+                self.count_connection(id);
             }
         }
         let shared = (publication.payload.len() >= SHARED_PAYLOAD)

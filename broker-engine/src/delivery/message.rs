@@ -142,6 +142,8 @@ pub(crate) struct MessageStore {
     slots: Slots<Message>,
     bytes: u64,
     references: u64,
+    /// Bytes that deliveries keep beside their message.
+    beside: u64,
 }
 
 impl MessageStore {
@@ -171,6 +173,22 @@ impl MessageStore {
             self.bytes -= message.size() as u64;
             self.slots.remove(key);
         }
+    }
+
+    /// A delivery is made; its reference is counted already.
+    pub(crate) fn take_on(&mut self, delivery: &Delivery) {
+        self.beside += delivery.ids.kept();
+    }
+
+    /// A delivery is done with; its reference goes with it.
+    pub(crate) fn let_go(&mut self, delivery: &Delivery) {
+        self.beside -= delivery.ids.kept();
+        self.release(delivery.message);
+    }
+
+    /// Bytes that all deliveries keep beside their message.
+    pub(crate) fn beside(&self) -> u64 {
+        self.beside
     }
 
     pub(crate) fn get(&self, key: MessageKey) -> Option<&Message> {

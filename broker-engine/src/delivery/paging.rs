@@ -93,6 +93,7 @@ impl Engine {
             ids: SubIds::from_slice(&stored.subscription_ids),
             position: stored.position,
         };
+        self.messages.take_on(&delivery);
         let size = self.messages.size_of(&delivery);
         session.queue.unpage(stored.position, size, stored.qos);
         session.queue.push(delivery, size);

@@ -1,6 +1,6 @@
 //! Retained messages: kept by topic, sent to new subscriptions page by page.
 
-use super::{Publication, Work};
+use super::{Expiry, Publication, Work};
 use crate::collections::SlotKey;
 use crate::engine::Engine;
 use crate::ids::{ConnId, MessageKey};
@@ -9,6 +9,7 @@ use crate::sessions::SubIds;
 use crate::storage::StoreOp;
 use crate::timers::TimerKey;
 use crate::topics::{RetainedKey, ScanStep};
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::{boxed::Box, string::ToString};
 use mqtt_proto::{QoS, ReasonCode};
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,59 @@ pub(crate) struct RetainedScan {
     pub(crate) id: u32,
     /// The topic that was looked at last.
     pub(crate) after: Option<RetainedKey>,
+}
+
+/// Retained messages for a client's new subscriptions that are not sent yet, by topic filter: one scan for each time
+/// that the latest SUBSCRIBE has it, so that repeating a SUBSCRIBE begins anew instead of adding another.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct RetainedScans {
+    by_filter: BTreeMap<Box<str>, VecDeque<RetainedScan>>,
+    bytes: u64,
+}
+
+impl RetainedScans {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_filter.is_empty()
+    }
+
+    /// Begins with them anew.
+    pub(crate) fn begin(&mut self, filter: &str, scans: VecDeque<RetainedScan>) {
+        self.remove(filter);
+        self.put(filter.into(), scans);
+    }
+
+    pub(crate) fn remove(&mut self, filter: &str) {
+        if let Some((filter, scans)) = self.by_filter.remove_entry(filter) {
+            self.bytes -= scans_kept(&filter, &scans);
+        }
+    }
+
+    fn put(&mut self, filter: Box<str>, scans: VecDeque<RetainedScan>) {
+        self.bytes += scans_kept(&filter, &scans);
+        self.by_filter.insert(filter, scans);
+    }
+
+    fn pop_first(&mut self) -> Option<(Box<str>, VecDeque<RetainedScan>)> {
+        let (filter, scans) = self.by_filter.pop_first()?;
+        self.bytes -= scans_kept(&filter, &scans);
+        Some((filter, scans))
+    }
+
+    /// Bytes that they keep.
+    pub(crate) fn kept(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Are they what a recount says?
+    pub(crate) fn adds_up(&self) -> bool {
+        self.by_filter.iter().map(|(filter, scans)| scans_kept(filter, scans)).sum::<u64>() == self.bytes
+    }
+}
+
+/// Bytes that a filter's scans keep. Only the first of them has begun.
+fn scans_kept(filter: &str, scans: &VecDeque<RetainedScan>) -> u64 {
+    let after = scans.front().and_then(|scan| scan.after.as_ref()).map_or(0, RetainedKey::len);
+    (filter.len() + after + 160 + scans.len() * 32) as u64
 }
 
 /// What became of a scan in this call.
@@ -57,6 +111,7 @@ impl Engine {
         }
         let message = self.messages.insert(publication);
         self.retained_bytes = self.retained_bytes - old_size + size;
+        self.retained_names += names_kept(publication.topic, publication.expiry);
         if let Some(old) = self.retained.insert(publication.topic, Retained { message }) {
             self.release_retained(publication.topic, old);
         }
@@ -82,7 +137,9 @@ impl Engine {
     }
 
     fn release_retained(&mut self, topic: &str, old: Retained) {
-        if let Some(at) = self.messages.get(old.message).and_then(|message| message.expiry.at) {
+        let expiry = self.messages.get(old.message).map_or_else(Expiry::default, |message| message.expiry);
+        self.retained_names -= names_kept(topic, expiry);
+        if let Some(at) = expiry.at {
             self.timers.remove(at.as_micros(), TimerKey::Retained(Box::new(RetainedKey::new(topic))));
         }
         self.messages.release(old.message);
@@ -90,6 +147,11 @@ impl Engine {
 
     /// Sends a client what it has coming of retained messages, as far as budget, socket and window allow.
     pub(crate) fn send_retained(&mut self, id: ConnId, out: &mut Outbox) {
+        self.send_pages(id, out);
+        self.count_connection(id);
+    }
+
+    fn send_pages(&mut self, id: ConnId, out: &mut Outbox) {
         loop {
             let Some(conn) = self.conn_mut(id) else { return };
             let Some(key) = conn.session() else { return };
@@ -104,7 +166,7 @@ impl Engine {
             if let Some(conn) = self.conn_mut(id)
                 && !scans.is_empty()
             {
-                conn.scans.insert(filter, scans);
+                conn.scans.put(filter, scans);
             }
             if later {
                 self.scan_later(id);
@@ -189,5 +251,20 @@ impl Engine {
             self.start_or_queue(key, message, &publication, (qos, true, ids), out);
         }
         self.flush_templates(out);
+    }
+}
+
+/// Bytes of a retained message's topic name where it is beside the message: as key, and with its timer.
+fn names_kept(topic: &str, expiry: Expiry) -> u64 {
+    let timer = if expiry.at.is_some() { topic.len() as u64 + 64 } else { 0 };
+    topic.len() as u64 + timer
+}
+
+impl Engine {
+    /// The bytes of all names, counted anew.
+    pub(crate) fn recount_retained_names(&self) -> u64 {
+        let expiry = |kept: &Retained| self.messages.get(kept.message).map(|message| message.expiry);
+        let each = self.retained.iter().map(|(key, kept)| (key.topic(), expiry(kept).unwrap_or_default()));
+        each.map(|(topic, expiry)| names_kept(&topic, expiry)).sum()
     }
 }

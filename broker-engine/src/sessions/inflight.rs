@@ -26,6 +26,14 @@ impl Sent {
     pub(crate) const fn holds_message(&self) -> bool {
         matches!(self.step, Step::Published(_))
     }
+
+    /// The delivery, as long as its message is kept.
+    pub(crate) const fn delivery(&self) -> Option<&Delivery> {
+        match &self.step {
+            Step::Published(delivery) => Some(delivery),
+            Step::Released(_) => None,
+        }
+    }
 }
 
 /// The outbound in-flight window of a session.

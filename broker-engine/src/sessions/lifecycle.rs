@@ -55,6 +55,7 @@ impl Engine {
         let mut session = Session::new(client_id, connect.username);
         session.expiry = expiry;
         let key = self.sessions.insert(session);
+        self.count_session(key);
         self.clients.insert(client_id, key);
         self.counters.sessions_created += 1;
         (key, false)
@@ -70,6 +71,7 @@ impl Engine {
         }
         let expiry = session.expiry;
         let delay = session.will.as_ref().map(|will| will.delay.min(expiry));
+        self.count_session(key);
         if delay == Some(0) {
             self.send_will(key, out);
         }
@@ -91,6 +93,7 @@ impl Engine {
             self.send_will(key, out);
         }
         let Some(mut session) = self.sessions.remove(key) else { return };
+        self.session_bytes -= session.counted;
         self.disarm(session.armed, TimerKey::Session(key));
         let sessions = &self.sessions;
         self.clients.remove(&session.client_id, |other| other == key || !sessions.contains(other));
@@ -101,7 +104,7 @@ impl Engine {
             if ending == Ending::Admin { DropReason::AdminDropped } else { DropReason::SessionEnded };
         self.counters.drop_many(reason, session.queue.forget_paged());
         for delivery in session.queue.take_head() {
-            self.messages.release(delivery.message);
+            self.messages.let_go(&delivery);
             self.counters.drop_one(reason);
         }
         for sent in session.inflight.take_all() {

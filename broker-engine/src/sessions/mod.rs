@@ -47,6 +47,8 @@ pub(crate) struct Session {
     pub(crate) subscriptions: Vec<Subscription>,
     /// Levels of all their topic filters.
     pub(crate) filter_levels: u32,
+    /// Bytes of all their topic filters.
+    pub(crate) filter_bytes: u64,
     /// Deliveries that wait to be sent, oldest first.
     pub(crate) queue: Queue,
     pub(crate) inflight: Inflight,
@@ -54,6 +56,8 @@ pub(crate) struct Session {
     pub(crate) received: VecDeque<u16>,
     /// Position of the next queued delivery, for the store.
     pub(crate) position: u64,
+    /// Its part of [`crate::engine::Engine::session_bytes`].
+    pub(crate) counted: u64,
 }
 
 impl Session {
@@ -69,11 +73,21 @@ impl Session {
             armed: None,
             subscriptions: Vec::new(),
             filter_levels: 0,
+            filter_bytes: 0,
             queue: Queue::default(),
             inflight: Inflight::default(),
             received: VecDeque::new(),
             position: 0,
+            counted: 0,
         }
+    }
+
+    /// Bytes that it keeps beside itself, its subscriptions' entries, and its deliveries with a message.
+    pub(crate) fn kept(&self) -> u64 {
+        let names = self.client_id.len() + self.username.as_ref().map_or(0, |name| name.len());
+        let will = self.will.as_ref().map_or(0, |will| will.kept());
+        let exchanges = self.received.len() as u64 * 2 + u64::from(self.inflight.released()) * 64;
+        names as u64 + will + self.filter_bytes + exchanges
     }
 
     /// Does it outlive its connection?

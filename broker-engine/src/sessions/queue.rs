@@ -70,6 +70,10 @@ impl Queue {
         self.head.len()
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Delivery> {
+        self.head.iter()
+    }
+
     /// The oldest delivery, if it is in memory.
     pub(crate) fn front(&self) -> Option<&Delivery> {
         self.head.front()

@@ -12,7 +12,7 @@ use crate::outbox::Outbox;
 use crate::storage::StoreOp;
 use crate::topics::EntryRef;
 use alloc::collections::{BTreeMap, VecDeque};
-use alloc::{boxed::Box, string::ToString, vec::Vec};
+use alloc::{string::ToString, vec::Vec};
 use mqtt_proto::{
     AckProperties, Packet, QoS, ReasonCode, ReasonCodes, RetainHandling, SubAck, Subscribe, SubscribeOptions,
     TopicFilter, UnsubAck, Unsubscribe,
@@ -112,7 +112,7 @@ impl Engine {
     fn subscribe(&mut self, id: ConnId, request: &SubscribeRequest, out: &mut Outbox) {
         let Some(key) = self.conn(id).and_then(Connection::session) else { return };
         let mut reasons = Vec::with_capacity(request.filters.len());
-        let mut scans: BTreeMap<Box<str>, VecDeque<RetainedScan>> = BTreeMap::new();
+        let mut scans: BTreeMap<&str, VecDeque<RetainedScan>> = BTreeMap::new();
         for (filter, options, reason) in &request.filters {
             let mut reason = *reason;
             if !reason.is_error() {
@@ -121,7 +121,7 @@ impl Engine {
                 match self.put_subscription(key, filter, options, request.id) {
                     Ok(existed) => {
                         if let Some(scan) = retained_scan(filter, options, request.id, existed) {
-                            scans.entry(filter.as_str().into()).or_default().push_back(scan);
+                            scans.entry(filter).or_default().push_back(scan);
                         }
                     }
                     Err(full) => reason = full,
@@ -137,8 +137,11 @@ impl Engine {
         });
         self.send_gated(id, &packet, out);
         if let Some(conn) = self.conn_mut(id) {
-            conn.scans.extend(scans);
+            for (filter, scans) in scans {
+                conn.scans.begin(filter, scans);
+            }
         }
+        self.count_connection(id);
         if self.work.is_empty() {
             self.send_retained(id, out);
         } else {
@@ -180,8 +183,10 @@ impl Engine {
                 self.subscriptions += 1;
                 if let Some(session) = self.sessions.get_mut(key) {
                     session.filter_levels += levels;
+                    session.filter_bytes += full.len() as u64;
                     session.subscriptions.insert(at, Subscription { filter: full.into(), at: entry });
                 }
+                self.count_session(key);
                 false
             }
         };
@@ -218,10 +223,20 @@ impl Engine {
         };
         let entry = session.subscriptions.remove(at).at;
         session.filter_levels -= levels(full);
+        session.filter_bytes -= full.len() as u64;
+        // Memory of once many subscriptions goes back.
+        if session.subscriptions.capacity() > 64
+            && session.subscriptions.len() < session.subscriptions.capacity() / 4
+        {
+            session.subscriptions.shrink_to(session.subscriptions.len() * 2);
+        }
         // Nothing further is begun for it [MQTT-3.10.4-2].
         if let Some(conn) = session.conn.and_then(|conn| self.conn_mut(conn)) {
             conn.scans.remove(full);
+            let conn = conn.id;
+            self.count_connection(conn);
         }
+        self.count_session(key);
         self.remove_entry(entry, full);
         self.store_for(key, |client_id| StoreOp::RemoveSubscription { client_id, filter: full.to_string() });
         ReasonCode::Success

@@ -37,12 +37,28 @@ impl Will {
     }
 }
 
+/// Bytes of a will beside its text and payload.
+const WILL: u64 = 96;
+
+impl Will {
+    /// Bytes that it keeps.
+    pub(crate) fn kept(&self) -> u64 {
+        (self.topic.len() + self.payload.len() + self.properties.len()) as u64 + WILL
+    }
+
+    /// Bytes that a will would keep, or less: properties that end at the broker are not yet out of it.
+    pub(crate) fn would_keep(will: &mqtt_proto::Will<'_>) -> u64 {
+        (will.topic.as_str().len() + will.payload.len() + will.properties.raw().len()) as u64 + WILL
+    }
+}
+
 impl Engine {
     /// Publishes the session's will, if it has one. Its expiry counts from now.
     pub(crate) fn send_will(&mut self, key: SlotKey, out: &mut Outbox) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         session.will_at = None;
         let Some(will) = session.will.take() else { return };
+        self.count_session(key);
         self.counters.wills_sent += 1;
         let publication = Publication {
             topic: &will.topic,

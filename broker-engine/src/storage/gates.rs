@@ -21,6 +21,8 @@ pub(crate) struct Gates {
     /// The packet being handled made an operation.
     touched: bool,
     waiting: VecDeque<Waiting>,
+    /// Bytes of the frames that wait.
+    bytes: u64,
     /// What waits for each connection, so that a later acknowledgement cannot overtake.
     by_connection: BTreeMap<ConnId, Counts>,
     /// Pages that were asked for, and for which session.
@@ -53,6 +55,7 @@ impl Gates {
             pending: Vec::new(),
             touched: false,
             waiting: VecDeque::new(),
+            bytes: 0,
             by_connection: BTreeMap::new(),
             fetches: BTreeMap::new(),
         }
@@ -127,6 +130,7 @@ impl Gates {
         let counts = self.by_connection.entry(conn).or_default();
         counts.frames += 1;
         counts.pubacks += u32::from(is_puback);
+        self.bytes += frame.len() as u64;
         self.waiting.push_back(Waiting { seq: self.last, conn, frame, is_puback });
     }
 
@@ -140,7 +144,15 @@ impl Gates {
             self.leave(&waiting);
             frames.push((waiting.conn, waiting.frame));
         }
+        self.shrink();
         frames
+    }
+
+    /// Memory goes back after a storm.
+    fn shrink(&mut self) {
+        if self.waiting.is_empty() && self.waiting.capacity() > 64 {
+            self.waiting = VecDeque::new();
+        }
     }
 
     /// Nothing from `seq` on is kept: connections whose frames will never leave.
@@ -153,6 +165,7 @@ impl Gates {
     }
 
     fn leave(&mut self, waiting: &Waiting) {
+        self.bytes -= waiting.frame.len() as u64;
         if let Some(counts) = self.by_connection.get_mut(&waiting.conn) {
             counts.frames -= 1;
             counts.pubacks -= u32::from(waiting.is_puback);
@@ -166,6 +179,23 @@ impl Gates {
     pub(crate) fn forget(&mut self, conn: ConnId) {
         if self.by_connection.remove(&conn).is_some() {
             self.waiting.retain(|waiting| waiting.conn != conn);
+            self.bytes = self.recount();
+            self.shrink();
         }
+    }
+
+    /// Bytes of the frames that wait.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The same, counted anew.
+    pub(crate) fn recount(&self) -> u64 {
+        self.waiting.iter().map(|waiting| waiting.frame.len() as u64).sum()
+    }
+
+    /// Frames that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
     }
 }

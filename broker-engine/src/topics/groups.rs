@@ -86,9 +86,19 @@ impl<S> Groups<S> {
         self.slots.get_mut(id)
     }
 
-    /// Takes a group out, in constant time: the last one of its filter moves into the gap.
-    pub(super) fn remove(&mut self, id: GroupId, listed: &mut Vec<GroupId>) {
-        let Some(group) = self.slots.remove(id) else { return };
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Bytes of all names.
+    pub(super) fn names(&self) -> u64 {
+        self.slots.iter().map(|(_, group)| group.name.len() as u64).sum()
+    }
+
+    /// Takes a group out, in constant time: the last one of its filter moves into the gap. Gives the bytes of its
+    /// name.
+    pub(super) fn remove(&mut self, id: GroupId, listed: &mut Vec<GroupId>) -> u64 {
+        let Some(group) = self.slots.remove(id) else { return 0 };
         self.by_name.remove_hashed(self.by_name.hash_under(group.filter, &group.name), |other| other == id);
         let place = group.place as usize;
         if place < listed.len() {
@@ -97,7 +107,7 @@ impl<S> Groups<S> {
         if let Some(moved) = listed.get(place).and_then(|id| self.slots.get_mut(*id)) {
             moved.place = group.place;
         }
-        self.slots.shrink();
+        group.name.len() as u64
     }
 }
 

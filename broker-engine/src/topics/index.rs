@@ -64,6 +64,8 @@ pub(crate) struct SubscriptionIndex<S> {
     trie: Trie,
     cache: MatchCache,
     entries: usize,
+    /// Bytes of filters and names, wherever they are kept.
+    texts: u64,
     #[serde(skip)]
     key: HashKey,
 }
@@ -81,6 +83,7 @@ impl<S: Copy> SubscriptionIndex<S> {
             trie: Trie::new(key),
             cache: MatchCache::new(key, cache_entries),
             entries: 0,
+            texts: 0,
             key,
         }
     }
@@ -107,6 +110,7 @@ impl<S: Copy> SubscriptionIndex<S> {
         let id = self.find(text, hash).unwrap_or_else(|| {
             let id = self.filters.insert(Filter { text: text.into(), plain: Vec::new(), groups: Vec::new() });
             self.by_text.insert_hashed(hash, id);
+            self.texts += text_kept(text);
             if is_wild(text) {
                 self.trie.insert(text, id);
             }
@@ -117,8 +121,10 @@ impl<S: Copy> SubscriptionIndex<S> {
             return EntryRef { list: List::Plain(id), position: 0 };
         };
         let list = group.map_or(List::Plain(id), |name| {
-            let known = self.groups.find(id, name);
-            List::Shared(known.unwrap_or_else(|| self.groups.add(id, name, &mut filter.groups)))
+            List::Shared(self.groups.find(id, name).unwrap_or_else(|| {
+                self.texts += name.len() as u64;
+                self.groups.add(id, name, &mut filter.groups)
+            }))
         });
         let position = self.list_mut(list).map_or(0, |entries| {
             entries.push(entry);
@@ -167,12 +173,13 @@ impl<S: Copy> SubscriptionIndex<S> {
         };
         let Some(filter) = self.filters.get_mut(id) else { return };
         if let List::Shared(group) = list {
-            self.groups.remove(group, &mut filter.groups);
+            self.texts -= self.groups.remove(group, &mut filter.groups);
         }
         if !filter.plain.is_empty() || !filter.groups.is_empty() {
             return;
         }
         let Some(filter) = self.filters.remove(id) else { return };
+        self.texts -= text_kept(&filter.text);
         self.by_text.remove(&filter.text, |known| known == id);
         if is_wild(&filter.text) {
             self.trie.remove(&filter.text);
@@ -220,6 +227,26 @@ impl<S: Copy> SubscriptionIndex<S> {
         self.entries
     }
 
+    /// Shared groups.
+    pub(crate) fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Bytes of filters and names of groups.
+    pub(crate) fn texts(&self) -> u64 {
+        self.texts
+    }
+
+    /// Are groups and bytes what a recount says?
+    pub(crate) fn adds_up(&self) -> bool {
+        let (mut groups, mut texts) = (0, self.groups.names());
+        for (_, filter) in self.filters.iter() {
+            groups += filter.groups.len();
+            texts += text_kept(&filter.text);
+        }
+        (groups, texts) == (self.groups.len(), self.texts)
+    }
+
     /// Distinct filters, and nodes of their tree.
     pub(crate) fn sizes(&self) -> (usize, usize) {
         (self.filters.len(), self.trie.nodes())
@@ -228,6 +255,11 @@ impl<S: Copy> SubscriptionIndex<S> {
 
 fn is_wild(text: &str) -> bool {
     text.bytes().any(|byte| matches!(byte, b'+' | b'#'))
+}
+
+/// Bytes that a filter's text takes, as such and level by level in the tree.
+fn text_kept(text: &str) -> u64 {
+    (text.len() as u64) << u32::from(is_wild(text))
 }
 
 fn last<S>(list: &[S]) -> u32 {

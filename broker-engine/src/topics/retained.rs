@@ -17,6 +17,11 @@ impl RetainedKey {
         Self(topic.bytes().map(|byte| if byte == b'/' { 0 } else { byte }).collect())
     }
 
+    /// Bytes of the topic name.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The topic name.
     pub(crate) fn topic(&self) -> String {
         let bytes: Vec<u8> = self.0.iter().map(|byte| if *byte == 0 { b'/' } else { *byte }).collect();
@@ -60,6 +65,10 @@ impl<V> RetainedStore<V> {
 
     pub(crate) fn len(&self) -> usize {
         self.0.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&RetainedKey, &V)> {
+        self.0.iter()
     }
 
     /// The first match behind `after`. Each topic that is looked at costs one of `budget`.
