@@ -241,7 +241,7 @@ fn kinds() -> Vec<Kind> {
         }),
         ("shared groups", |bare| filters(bare, |number| format!("$share/{number}/t"))),
         ("long names of shared groups", |bare| {
-            filters(bare, |number| format!("$share/{}/t", name(number, 2000)))
+            filters(bare, |number| format!("$share/{}/t", name(number, 2000)));
         }),
         ("small messages", |bare| queued(bare, 10)),
         ("large messages", |bare| queued(bare, 2000)),
@@ -310,7 +310,9 @@ fn kinds() -> Vec<Kind> {
         ("SUBSCRIBEs without an answer", |bare| {
             let conns: Vec<ConnId> = (0..COUNT).map(|number| bare.client(&name(number, 10))).collect();
             bare.silent_hooks = true;
-            conns.iter().for_each(|conn| bare.subscribe(*conn, &name(1, 2000), None));
+            for conn in conns {
+                bare.subscribe(conn, &name(1, 2000), None);
+            }
         }),
         ("retained messages on their way", |bare| {
             bare.publish_retained(&name(0, 10), "x");
