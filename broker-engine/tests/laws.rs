@@ -337,7 +337,9 @@ proptest! {
         let memory = Config { durability: Durability::Memory, ..roomy.clone() };
         let mut paged = Run::with(roomy, HashKey([0, 0]), 1000);
         let mut whole = Run::with(memory, HashKey([0, 0]), 1000);
-        for step in &steps {
+        // A session that ends hands on what it has by shared subscriptions, but not what only the store has.
+        let shared = |step: &&Step| matches!(step, Step::Subscribe(_, filter, ..) if filter.starts_with("$share"));
+        for step in steps.iter().filter(|step| !shared(step)) {
             paged.step(step);
             whole.step(step);
             prop_assert_eq!(by_connection(&paged.output), by_connection(&whole.output));

@@ -11,6 +11,7 @@ use crate::ids::{ConnId, MessageKey};
 use crate::outbox::Outbox;
 use crate::sessions::{Delivery, Session, SubIds};
 use crate::storage::{StoreOp, StoredDelivery};
+use crate::topics::GroupId;
 use alloc::string::ToString;
 use mqtt_proto::QoS;
 
@@ -23,13 +24,29 @@ impl Engine {
         recipient: Recipient,
         out: &mut Outbox,
     ) {
+        if self.sessions.contains(recipient.session) {
+            self.counters.routed += 1;
+            self.hand_over(publication, kept, recipient, out);
+        } else if let Some(group) = recipient.group {
+            // The session ended since a sliced fan-out was routed.
+            self.counters.routed += 1;
+            self.hand_to_another(publication, kept, group, out);
+        }
+    }
+
+    /// As [`Self::deliver`], for what is counted as routed already and a session that is there.
+    pub(crate) fn hand_over(
+        &mut self,
+        publication: &Publication<'_>,
+        kept: &mut Option<MessageKey>,
+        recipient: Recipient,
+        out: &mut Outbox,
+    ) {
         let key = recipient.session;
-        // A session that ended since a sliced fan-out was routed.
         let Some(session) = self.sessions.get(key) else { return };
         let conn = session.conn;
         // Messages of QoS 0 may still wait from when the client was away, and go first [MQTT-4.6.0-5].
         let behind = self.config.queue_qos0_offline && session.queue.holds_qos0();
-        self.counters.routed += 1;
         let qos = publication.qos.min(recipient.qos);
         let retain = publication.retain && recipient.retain_as_published;
         if qos == QoS::AtMostOnce {
@@ -56,7 +73,7 @@ impl Engine {
         }
         let message = *kept.get_or_insert_with(|| self.messages.insert(publication));
         self.messages.retain(message);
-        self.start_or_queue(key, message, publication, (qos, retain, recipient.ids), out);
+        self.start_or_queue(key, message, publication, (qos, retain, recipient.ids, recipient.group), out);
     }
 
     /// Sends a delivery that outlives this call, or lines it up; takes over one reference to `message`.
@@ -65,7 +82,7 @@ impl Engine {
         key: SlotKey,
         message: MessageKey,
         publication: &Publication<'_>,
-        (qos, retain, ids): (QoS, bool, SubIds),
+        (qos, retain, ids, group): (QoS, bool, SubIds, Option<GroupId>),
         out: &mut Outbox,
     ) {
         let Some(session) = self.sessions.get_mut(key) else { return self.messages.release(message) };
@@ -73,7 +90,7 @@ impl Engine {
         let conn = session.conn;
         let position = session.position;
         session.position += 1;
-        let delivery = Delivery { message, qos, retain, ids, position };
+        let delivery = Delivery { message, qos, retain, ids, group, position };
         self.messages.take_on(&delivery);
         self.store_queued(key, &delivery, publication);
         match conn {
@@ -236,6 +253,7 @@ impl Engine {
             return;
         }
         let now = self.now;
+        let share = delivery.group.and_then(|group| self.index.group_filter(group));
         self.store_for(key, |client_id| StoreOp::PutQueued {
             client_id,
             delivery: StoredDelivery {
@@ -244,6 +262,7 @@ impl Engine {
                 qos: delivery.qos,
                 lifetime: publication.expiry.lifetime(now),
                 subscription_ids: delivery.ids.as_slice().to_vec(),
+                share,
             },
         });
     }

@@ -4,6 +4,7 @@
 //! * [`route`] — who gets a message
 //! * [`fanout`] — fan-outs too large for one call
 //! * [`deliver`] — one message for one session: sent, queued or dropped
+//! * [`handing_on`] — what a session that ends leaves to other members of a shared group
 //! * [`drain`] — queues and resends, as far as quota and socket allow
 //! * [`paging`] — the part of a long queue that only the store has
 //! * [`retained`] — retained messages: kept, and sent to new subscriptions page by page
@@ -13,6 +14,7 @@ mod deliver;
 mod drain;
 mod encode;
 mod fanout;
+mod handing_on;
 mod message;
 mod paging;
 mod retained;

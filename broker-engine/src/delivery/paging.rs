@@ -10,7 +10,7 @@ use crate::sessions::queue::Window;
 use crate::sessions::{Delivery, SubIds};
 use crate::storage::{StoreOp, StoreSeq, StoredDelivery};
 use alloc::string::ToString;
-use mqtt_proto::{Limits, Packet, Version};
+use mqtt_proto::{Limits, Packet, TopicFilter, Version};
 
 impl Engine {
     /// How much of a queue stays in memory where a store keeps the rest.
@@ -76,6 +76,8 @@ impl Engine {
             self.counters.drop_one(DropReason::StoreLost);
             return false;
         };
+        let share = stored.share.as_deref().and_then(|share| TopicFilter::parse(share).ok());
+        let group = share.and_then(|share| self.index.group_named(share.filter(), share.share()?));
         let properties = forwarded(publish.properties.raw());
         let message = self.messages.insert(&Publication {
             topic: publish.topic.map_or("", |topic| topic.as_str()),
@@ -91,6 +93,7 @@ impl Engine {
             qos: stored.qos,
             retain: publish.retain,
             ids: SubIds::from_slice(&stored.subscription_ids),
+            group,
             position: stored.position,
         };
         self.messages.take_on(&delivery);

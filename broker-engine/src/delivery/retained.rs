@@ -248,7 +248,7 @@ impl Engine {
             }
         } else {
             self.messages.retain(message);
-            self.start_or_queue(key, message, &publication, (qos, true, ids), out);
+            self.start_or_queue(key, message, &publication, (qos, true, ids, None), out);
         }
         self.flush_templates(out);
     }

@@ -23,6 +23,8 @@ pub(crate) struct Recipient {
     pub(crate) qos: QoS,
     pub(crate) retain_as_published: bool,
     pub(crate) ids: SubIds,
+    /// The shared group that it was chosen from.
+    pub(crate) group: Option<GroupId>,
 }
 
 /// What became of a publication.
@@ -124,13 +126,16 @@ impl Engine {
         let groups = self.index.filter(id).map_or(0, |filter| filter.groups.len());
         for place in 0..groups {
             let group = self.index.filter(id).and_then(|filter| filter.groups.get(place).copied());
-            if let Some(member) = group.and_then(|group| self.choose_member(group, publication)) {
-                recipients.push(Recipient::new(&member));
-            }
+            recipients.extend(group.and_then(|group| self.choose_member(group, publication)));
         }
     }
 
-    fn choose_member(&mut self, group: GroupId, publication: &Publication<'_>) -> Option<Subscriber> {
+    /// The member of a shared group whose turn it is, as the strategy says.
+    pub(crate) fn choose_member(
+        &mut self,
+        id: GroupId,
+        publication: &Publication<'_>,
+    ) -> Option<Recipient> {
         let random = match self.config.shared_strategy {
             SharedStrategy::Random => self.rng.next_u64(),
             SharedStrategy::HashTopic => stable_hash(publication.topic.as_bytes()),
@@ -141,7 +146,7 @@ impl Engine {
             _ => 0,
         };
         let Self { index, sessions, config, .. } = self;
-        let group = index.group_mut(group)?;
+        let group = index.group_mut(id)?;
         let count = group.members.len();
         let is_online = |member: &Subscriber| sessions.get(member.session).is_some_and(|s| s.conn.is_some());
         let load = |member: &Subscriber| {
@@ -167,7 +172,7 @@ impl Engine {
         let chosen = online.or_else(|| order.next())?;
         group.next = u32::try_from(chosen + 1).unwrap_or(0);
         group.sticky = u32::try_from(chosen).unwrap_or(0);
-        group.members.get(chosen).copied()
+        group.members.get(chosen).map(|member| Recipient { group: Some(id), ..Recipient::new(member) })
     }
 
     /// Goes on with sliced work, as far as this call's budget goes.
@@ -204,6 +209,7 @@ impl Recipient {
             qos: subscriber.options.qos,
             retain_as_published: subscriber.options.retain_as_published,
             ids: SubIds::new(subscriber.id),
+            group: None,
         }
     }
 }

@@ -102,15 +102,8 @@ impl Engine {
         }
         let reason =
             if ending == Ending::Admin { DropReason::AdminDropped } else { DropReason::SessionEnded };
-        self.counters.drop_many(reason, session.queue.forget_paged());
-        for delivery in session.queue.take_head() {
-            self.messages.let_go(&delivery);
-            self.counters.drop_one(reason);
-        }
-        for sent in session.inflight.take_all() {
-            self.forget_sent(sent);
-            self.counters.drop_one(reason);
-        }
+        // Before its facts end in the store, so that no cut between loses a message.
+        self.hand_on_all(&mut session, reason, out);
         self.counters.sessions_ended += 1;
         if self.gates.is_on() {
             self.gates.emit(StoreOp::EndSession { client_id: session.client_id.to_string() });

@@ -17,7 +17,7 @@ pub(crate) use will::Will;
 
 use crate::ids::{ConnId, MessageKey};
 use crate::time::Time;
-use crate::topics::EntryRef;
+use crate::topics::{EntryRef, GroupId};
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use inflight::Inflight;
 use mqtt_proto::{QoS, SubscribeOptions, SubscriptionIds};
@@ -126,6 +126,8 @@ pub(crate) struct Delivery {
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
     pub(crate) ids: SubIds,
+    /// The shared group that it came by.
+    pub(crate) group: Option<GroupId>,
     /// Its place in the session's order, for the store.
     pub(crate) position: u64,
 }

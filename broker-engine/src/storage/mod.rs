@@ -144,4 +144,6 @@ pub struct StoredDelivery {
     pub lifetime: Lifetime,
     /// Subscription Identifiers to send with it.
     pub subscription_ids: Vec<u32>,
+    /// Topic filter of the shared subscription that it came by.
+    pub share: Option<String>,
 }

@@ -26,6 +26,10 @@ impl<S> Group<S> {
     pub(super) fn filter(&self) -> FilterId {
         self.filter
     }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 /// The groups of all filters. A filter lists its own, so that they are visited in a defined order; by name they are
@@ -80,6 +84,10 @@ impl<S> Groups<S> {
         self.by_name.insert_hashed(self.by_name.hash_under(filter, name), id);
         listed.push(id);
         id
+    }
+
+    pub(super) fn get(&self, id: GroupId) -> Option<&Group<S>> {
+        self.slots.get(id)
     }
 
     pub(super) fn get_mut(&mut self, id: GroupId) -> Option<&mut Group<S>> {

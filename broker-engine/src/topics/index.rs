@@ -4,7 +4,7 @@ use super::cache::MatchCache;
 use super::groups::{Group, GroupId, Groups};
 use super::trie::{Trie, Walk};
 use crate::collections::{HashKey, KeyedIndex, SlotKey, Slots};
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, format, string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 /// A filter in the index.
@@ -230,6 +230,19 @@ impl<S: Copy> SubscriptionIndex<S> {
     /// Shared groups.
     pub(crate) fn groups(&self) -> usize {
         self.groups.len()
+    }
+
+    /// A group by its filter and name, if there is one.
+    pub(crate) fn group_named(&self, text: &str, name: &str) -> Option<GroupId> {
+        let id = self.find(text, self.by_text.hash(text.as_bytes()))?;
+        self.groups.find(id, name)
+    }
+
+    /// The whole topic filter of a group's members.
+    pub(crate) fn group_filter(&self, id: GroupId) -> Option<String> {
+        let group = self.groups.get(id)?;
+        let filter = self.filters.get(group.filter())?;
+        Some(format!("$share/{}/{}", group.name(), filter.text))
     }
 
     /// Bytes of filters and names of groups.
