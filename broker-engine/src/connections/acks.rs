@@ -34,10 +34,12 @@ impl Engine {
                 self.drain(id, out);
             }
             Some(QoS::ExactlyOnce) => {
+                let was_full = self.sessions.get(key).is_some_and(|session| self.is_full_in_flight(session));
                 self.release_delivery(key, index);
                 self.send_ack(id, Packet::PubRel, ack.packet_id, ReasonCode::Success, out);
-                // There may be room for the bytes of the next one.
-                self.drain(id, out);
+                if was_full {
+                    self.drain(id, out);
+                }
             }
             Some(_) => {}
         }

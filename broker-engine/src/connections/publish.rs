@@ -227,7 +227,7 @@ impl Engine {
         let reason = match session.received.binary_search(&packet_id.get()) {
             Ok(index) => {
                 session.received.remove(index);
-                if session.received.is_empty() {
+                if session.received.is_empty() && session.received.capacity() > 64 {
                     session.received = VecDeque::new();
                 }
                 self.count_session(key);

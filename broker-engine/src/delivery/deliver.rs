@@ -24,29 +24,19 @@ impl Engine {
         recipient: Recipient,
         out: &mut Outbox,
     ) {
-        if self.sessions.contains(recipient.session) {
-            self.counters.routed += 1;
-            self.hand_over(publication, kept, recipient, out);
-        } else if let Some(group) = recipient.group {
-            // The session ended since a sliced fan-out was routed.
-            self.counters.routed += 1;
-            self.hand_to_another(publication, kept, group, out);
-        }
-    }
-
-    /// As [`Self::deliver`], for what is counted as routed already and a session that is there.
-    pub(crate) fn hand_over(
-        &mut self,
-        publication: &Publication<'_>,
-        kept: &mut Option<MessageKey>,
-        recipient: Recipient,
-        out: &mut Outbox,
-    ) {
         let key = recipient.session;
-        let Some(session) = self.sessions.get(key) else { return };
+        let Some(session) = self.sessions.get(key) else {
+            // It ended since a sliced fan-out was routed.
+            if let Some(group) = recipient.group {
+                self.counters.routed += 1;
+                self.hand_to_another(publication, kept, group, out);
+            }
+            return;
+        };
         let conn = session.conn;
         // Messages of QoS 0 may still wait from when the client was away, and go first [MQTT-4.6.0-5].
         let behind = self.config.queue_qos0_offline && session.queue.holds_qos0();
+        self.counters.routed += 1;
         let qos = publication.qos.min(recipient.qos);
         let retain = publication.retain && recipient.retain_as_published;
         if qos == QoS::AtMostOnce {
@@ -112,7 +102,12 @@ impl Engine {
     pub(crate) fn has_room(&self, conn: &Connection, session: &Session) -> bool {
         conn.has_quota()
             && usize::from(conn.resent) == session.inflight.len()
-            && session.inflight.bytes() < u64::from(self.config.max_queued_bytes.max(1))
+            && !self.is_full_in_flight(session)
+    }
+
+    /// Do the bytes in flight keep more from being sent?
+    pub(crate) fn is_full_in_flight(&self, session: &Session) -> bool {
+        session.inflight.bytes() >= u64::from(self.config.max_queued_bytes.max(1))
     }
 
     /// Could a new delivery be sent at once, as far as the client's acknowledgements go?

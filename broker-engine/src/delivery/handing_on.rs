@@ -53,7 +53,7 @@ impl Engine {
         self.messages.let_go(delivery);
     }
 
-    /// To the member of a shared group whose turn it is.
+    /// To the member of a shared group whose turn it is, instead of one for whom it is counted as routed.
     pub(crate) fn hand_to_another(
         &mut self,
         publication: &Publication<'_>,
@@ -62,7 +62,11 @@ impl Engine {
         out: &mut Outbox,
     ) {
         match self.choose_member(group, publication) {
-            Some(recipient) => self.hand_over(publication, kept, recipient, out),
+            Some(recipient) => {
+                // Once more for the same message.
+                self.counters.routed -= 1;
+                self.deliver(publication, kept, recipient, out);
+            }
             None => self.counters.drop_one(DropReason::SharedNoMember),
         }
     }
