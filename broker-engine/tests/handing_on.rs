@@ -32,12 +32,14 @@ fn member(world: &mut World, name: &str, qos: QoS) -> ConnId {
     conn
 }
 
+type Ending<'a> = &'a dyn Fn(&mut World, ConnId);
+
 #[test]
 fn however_a_session_ends() {
     let end = |reason, end_session| {
         broker_engine::Input::Command(Command::Disconnect { client_id: "a".into(), reason, end_session })
     };
-    let endings: [(&str, &dyn Fn(&mut World, ConnId)); 5] = [
+    let endings: [(&str, Ending<'_>); 5] = [
         ("DISCONNECT", &|world, a| world.disconnect(a, ReasonCode::Success)),
         ("expiry", &|world, a| {
             world.cut(a);

@@ -5,7 +5,7 @@ use crate::counters::DropReason;
 use crate::engine::Engine;
 use crate::ids::ConnId;
 use crate::outbox::Outbox;
-use crate::sessions::inflight::{Sent, Step};
+use crate::sessions::inflight::Step;
 use crate::storage::StoreOp;
 use alloc::string::ToString;
 use mqtt_proto::{Ack, AckProperties, Packet, PacketId, QoS, ReasonCode};
@@ -73,9 +73,7 @@ impl Engine {
         let Self { sessions, messages, .. } = self;
         let Some(inflight) = sessions.get_mut(key).map(|session| &mut session.inflight) else { return };
         let Some(packet_id) = inflight.get(index).map(|sent| sent.id.get()) else { return };
-        let Some(delivery) = inflight.release(index, |delivery| messages.size_of(delivery)) else { return };
-        let position = delivery.position;
-        messages.let_go(&delivery);
+        let Some(position) = inflight.release(index, |delivery| messages.let_go(delivery)) else { return };
         self.count_session(key);
         self.store_for(key, |client_id| StoreOp::PutInflight {
             client_id,
@@ -87,15 +85,14 @@ impl Engine {
 
     /// An exchange is over: identifier and quota are free again.
     fn finish(&mut self, id: ConnId, key: SlotKey, index: usize, rejected: bool) {
-        let Some(sent) = self.take_inflight(key, index) else { return };
+        let Some((position, released)) = self.forget_inflight(key, index) else { return };
         if let Some(conn) = self.conn_mut(id) {
             conn.outstanding = conn.outstanding.saturating_sub(1);
             conn.resent = conn.resent.saturating_sub(1);
         }
-        if !sent.holds_message() {
+        if released {
             self.count_session(key);
         }
-        let position = self.forget_sent(sent);
         if rejected {
             self.counters.drop_one(DropReason::ClientRejected);
         } else {
@@ -104,21 +101,10 @@ impl Engine {
         self.store_for(key, |client_id| StoreOp::RemoveQueued { client_id, position });
     }
 
-    /// Takes a delivery out of the window; its message reference goes with it.
-    pub(crate) fn take_inflight(&mut self, key: SlotKey, index: usize) -> Option<Sent> {
-        let messages = &self.messages;
-        self.sessions.get_mut(key)?.inflight.remove(index, |delivery| messages.size_of(delivery))
-    }
-
-    /// Lets go of a delivery's message; says its position.
-    pub(crate) fn forget_sent(&mut self, sent: Sent) -> u64 {
-        match sent.step {
-            Step::Published(delivery) => {
-                self.messages.let_go(&delivery);
-                delivery.position
-            }
-            Step::Released(position) => position,
-        }
+    /// Lets go of a delivery in flight; says its position, and whether it was released.
+    pub(crate) fn forget_inflight(&mut self, key: SlotKey, index: usize) -> Option<(u64, bool)> {
+        let Self { sessions, messages, .. } = self;
+        sessions.get_mut(key)?.inflight.remove(index, |delivery| messages.let_go(delivery))
     }
 
     /// PUBACK, PUBREC, PUBREL or PUBCOMP without properties, behind what it promises.

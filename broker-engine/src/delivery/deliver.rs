@@ -75,7 +75,10 @@ impl Engine {
         (qos, retain, ids, group): (QoS, bool, SubIds, Option<GroupId>),
         out: &mut Outbox,
     ) {
-        let Some(session) = self.sessions.get_mut(key) else { return self.messages.release(message) };
+        let Some(session) = self.sessions.get_mut(key) else {
+            self.messages.release(message);
+            return;
+        };
         let waiting = !session.queue.is_empty();
         let conn = session.conn;
         let position = session.position;
@@ -130,7 +133,7 @@ impl Engine {
             return self.enqueue(key, delivery, publication.topic, out);
         };
         let (message, position) = (delivery.message, delivery.position);
-        let size = self.messages.size_of(&delivery);
+        let size = publication.size() + delivery.ids.kept();
         let number = packet_id.get();
         if delivery.qos == QoS::ExactlyOnce {
             self.gates.begin_packet();

@@ -73,12 +73,11 @@ impl Engine {
 
     /// The client of this connection takes smaller packets than the one it was sent to first.
     fn give_up_inflight(&mut self, id: ConnId, key: SlotKey, index: usize, out: &mut Outbox) {
-        let Some(sent) = self.take_inflight(key, index) else { return };
+        let Some((position, _)) = self.forget_inflight(key, index) else { return };
         if let Some(conn) = self.conn_mut(id) {
             conn.resent -= 1;
             conn.outstanding -= 1;
         }
-        let position = self.forget_sent(sent);
         self.dropped(key, "", DropReason::PacketTooLarge, out);
         self.store_for(key, |client_id| crate::storage::StoreOp::RemoveQueued { client_id, position });
     }

@@ -24,7 +24,7 @@ impl Engine {
                 }
                 // What was begun at QoS 2 is for nobody else [MQTT-4.8.2-5].
                 sent => {
-                    self.forget_sent(sent);
+                    sent.delivery().map(|delivery| self.messages.let_go(delivery));
                     self.counters.drop_one(reason);
                 }
             }

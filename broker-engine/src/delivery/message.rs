@@ -54,6 +54,13 @@ pub(crate) struct Publication<'a> {
     pub(crate) publisher: Option<SlotKey>,
 }
 
+impl Publication<'_> {
+    /// Bytes that it takes when it is kept.
+    pub(crate) fn size(&self) -> u64 {
+        (self.topic.len() + self.properties.len() + self.payload.len()) as u64
+    }
+}
+
 /// A message kept for later: in a queue, in flight, as retained or will, or in a sliced fan-out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Message {
@@ -164,15 +171,17 @@ impl MessageStore {
         }
     }
 
-    /// One reference less; the last one frees the message.
-    pub(crate) fn release(&mut self, key: MessageKey) {
-        let Some(message) = self.slots.get_mut(key) else { return };
+    /// One reference less; the last one frees the message. Says what its size is.
+    pub(crate) fn release(&mut self, key: MessageKey) -> u64 {
+        let Some(message) = self.slots.get_mut(key) else { return 0 };
+        let size = message.size() as u64;
         message.refs -= 1;
         self.references -= 1;
         if message.refs == 0 {
-            self.bytes -= message.size() as u64;
+            self.bytes -= size;
             self.slots.remove(key);
         }
+        size
     }
 
     /// A delivery is made; its reference is counted already.
@@ -180,10 +189,11 @@ impl MessageStore {
         self.beside += delivery.ids.kept();
     }
 
-    /// A delivery is done with; its reference goes with it.
-    pub(crate) fn let_go(&mut self, delivery: &Delivery) {
-        self.beside -= delivery.ids.kept();
-        self.release(delivery.message);
+    /// A delivery is done with; its reference goes with it. Says what its size was.
+    pub(crate) fn let_go(&mut self, delivery: &Delivery) -> u64 {
+        let beside = delivery.ids.kept();
+        self.beside -= beside;
+        beside + self.release(delivery.message)
     }
 
     /// Bytes that all deliveries keep beside their message.

@@ -86,17 +86,15 @@ impl Inflight {
         bytes.sum::<u64>() == self.bytes && released == self.released as usize
     }
 
-    /// A delivery's message is not needed any more; `size` is what it took.
-    pub(crate) fn release(&mut self, index: usize, size: impl FnOnce(&Delivery) -> u64) -> Option<Delivery> {
-        let step = &mut self.sent.get_mut(index)?.step;
-        let Step::Published(delivery) = step else { return None };
-        self.bytes -= size(delivery);
+    /// A delivery's message is not needed any more: `forget` lets go of it and says its size. Says its position.
+    pub(crate) fn release(&mut self, index: usize, forget: impl FnOnce(&Delivery) -> u64) -> Option<u64> {
+        let sent = self.sent.get_mut(index)?;
+        let delivery = sent.delivery()?;
+        let position = delivery.position;
+        self.bytes -= forget(delivery);
         self.released += 1;
-        let released = Step::Released(delivery.position);
-        match core::mem::replace(step, released) {
-            Step::Published(delivery) => Some(delivery),
-            Step::Released(_) => None,
-        }
+        sent.step = Step::Released(position);
+        Some(position)
     }
 
     /// Where an identifier is. Identifiers are given out in a circle, so their distance from the oldest rises
@@ -171,20 +169,30 @@ impl Inflight {
         self.sent.push_back(Sent { id, step });
     }
 
-    pub(crate) fn remove(&mut self, index: usize, size: impl FnOnce(&Delivery) -> u64) -> Option<Sent> {
-        let sent = self.sent.remove(index);
-        match sent.as_ref().map(|sent| &sent.step) {
-            Some(Step::Published(delivery)) => self.bytes -= size(delivery),
-            Some(Step::Released(_)) => self.released -= 1,
-            None => {}
-        }
+    /// Takes a delivery out; `forget` lets go of its message, if it has one, and says its size. Says its position and
+    /// whether it was released.
+    pub(crate) fn remove(
+        &mut self,
+        index: usize,
+        forget: impl FnOnce(&Delivery) -> u64,
+    ) -> Option<(u64, bool)> {
+        let sent = self.sent.remove(index)?;
         if self.lapped && index == 0 {
             self.lapped = !self.is_one_lap();
         }
         if self.sent.is_empty() && self.sent.capacity() > 64 {
             self.sent = VecDeque::new();
         }
-        sent
+        match &sent.step {
+            Step::Published(delivery) => {
+                self.bytes -= forget(delivery);
+                Some((delivery.position, false))
+            }
+            Step::Released(position) => {
+                self.released -= 1;
+                Some((*position, true))
+            }
+        }
     }
 
     /// Do distances from the oldest rise with the sending order?
