@@ -131,11 +131,7 @@ impl Engine {
     }
 
     /// The member of a shared group whose turn it is, as the strategy says.
-    pub(crate) fn choose_member(
-        &mut self,
-        id: GroupId,
-        publication: &Publication<'_>,
-    ) -> Option<Recipient> {
+    pub(crate) fn choose_member(&mut self, id: GroupId, publication: &Publication<'_>) -> Option<Recipient> {
         let random = match self.config.shared_strategy {
             SharedStrategy::Random => self.rng.next_u64(),
             SharedStrategy::HashTopic => stable_hash(publication.topic.as_bytes()),
