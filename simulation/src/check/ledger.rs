@@ -170,12 +170,13 @@ impl Ledger {
     }
 
     /// A PUBLISH came to the engine.
-    pub(super) fn arrived(&mut self, now: u64, number: u32) {
+    pub(super) fn arrived(&mut self, now: u64, number: u32, expiry: Option<u32>) {
         let step = self.step();
         let Some(sent) = self.messages.get_mut(number as usize) else { return };
         sent.arrivals += 1;
-        // A publisher that sends it again, not having heard that it came, begins its life anew.
-        sent.arrived_at = now;
+        // A publisher that sends it again, not having heard that it came, begins its life anew; another one of the same
+        // identifier may do so in a version without expiry.
+        (sent.arrived_at, sent.expiry) = (now, expiry);
         if sent.arrivals == 1 {
             sent.arrived_step = step;
         }

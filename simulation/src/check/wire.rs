@@ -225,7 +225,7 @@ impl Wire {
             Packet::Publish(publish) => {
                 let number = number_in(publish.payload);
                 if let Some(number) = number {
-                    ledger.arrived(now, number);
+                    ledger.arrived(now, number, publish.properties.message_expiry_interval);
                 }
                 if let Some(id) = publish.packet_id {
                     let kind = usize::from(publish.qos == QoS::ExactlyOnce);
