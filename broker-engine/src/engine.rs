@@ -2,7 +2,7 @@
 
 use crate::collections::{HashKey, KeyedIndex, Rng, SlotKey, Slots, TimerQueue};
 use crate::config::Config;
-use crate::connections::{Connection, Farewell};
+use crate::connections::{Connection, Farewell, Reading};
 use crate::counters::Counters;
 use crate::delivery::{Fanouts, MessageStore, Retained, Scratch, Work};
 use crate::ids::ConnId;
@@ -145,10 +145,12 @@ impl Engine {
     }
 
     fn transport_closed(&mut self, id: ConnId, cause: CloseCause, out: &mut Outbox) {
-        if self.conn(id).is_none() {
+        let Some(conn) = self.conn_mut(id) else {
             self.counters.stale_inputs += 1;
             return;
-        }
+        };
+        conn.reading = Reading::Over;
+        self.hear_out(id, out);
         let detail = match cause {
             CloseCause::PeerClosed => "the client closed the transport without DISCONNECT",
             CloseCause::Fault => "the transport failed",

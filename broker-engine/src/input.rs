@@ -36,7 +36,8 @@ pub enum Input<'a> {
         /// MQTT bytes waiting in the host.
         unsent: u32,
     },
-    /// The transport is gone without the engine having asked for it.
+    /// The transport is gone without the engine having asked for it. Everything that came from it was handed over
+    /// before. The engine has no more to say about this connection; its identifier may be used again.
     Closed {
         /// The connection.
         conn: ConnId,

@@ -17,7 +17,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 /// First bytes of every snapshot; the last one is the format's version.
-const MAGIC: [u8; 8] = *b"METRSNP\x03";
+const MAGIC: [u8; 8] = *b"METRSNP\x04";
 
 /// Key of the checksum. It finds damage, and need not keep anybody out.
 const CHECKSUM: HashKey = HashKey([0, 0]);

@@ -5,7 +5,7 @@
 //! operation.
 
 use crate::collections::SlotKey;
-use crate::connections::{Farewell, Parked, Phase};
+use crate::connections::{Connection, Farewell, Parked, Phase};
 use crate::engine::Engine;
 use crate::ids::ConnId;
 use crate::outbox::Outbox;
@@ -71,7 +71,7 @@ impl Engine {
         };
         let silence = match conn.phase {
             // Who is not read is not heard: its silence says nothing, only that it takes nothing does.
-            Phase::Online { .. } if conn.paused => Some(
+            Phase::Online { .. } if conn.is_paused() => Some(
                 conn.last_seen.after(self.config.stall_timeout.max(Duration::from_micros(conn.patience))),
             ),
             Phase::Online { .. } if conn.patience > 0 => {
@@ -108,7 +108,7 @@ impl Engine {
         }
         if self.connection_deadline(id).is_some_and(|at| at <= now) {
             let online = self.conn(id).is_some_and(|conn| conn.session().is_some());
-            let farewell = if self.conn(id).is_some_and(|conn| conn.paused) && online {
+            let farewell = if self.conn(id).is_some_and(Connection::is_paused) && online {
                 self.counters.stall_timeouts += 1;
                 Farewell::tell(ReasonCode::QuotaExceeded, "the client does not read")
             } else if online {

@@ -303,3 +303,16 @@ fn auth_has_nothing_that_makes_it_too_large() {
         world.expect(conn, wanted);
     }
 }
+
+/// Until a hook says so, nobody knows that a client that authenticates anew is still who it was: what comes behind the
+/// question is not heard when its connection ends.
+#[test]
+fn nothing_is_heard_behind_a_question_that_stays_open() {
+    let mut world = world();
+    let watcher = watcher(&mut world);
+    let conn = accepted(&mut world);
+    auth(&mut world, conn, ReasonCode::ReAuthenticate, Some("m"));
+    world.publish_with(conn, &message("t", "m", AtMostOnce, 0));
+    world.cut(conn);
+    world.expect(watcher, &[]);
+}

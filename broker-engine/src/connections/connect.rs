@@ -175,6 +175,9 @@ impl Engine {
         };
         self.count_connection(id);
         let Ok(connect) = decode(&applicant.packet, &self.config.limits_before_connect()) else { return };
+        if let Some(older) = self.session_of(connect.client_id).and_then(|key| self.sessions.get(key)?.conn) {
+            self.hear_out(older, out);
+        }
         if let Err((reason, detail)) = self.admit(&connect) {
             self.close(id, Farewell::refuse(connect.version, reason, detail), out);
             return;

@@ -16,7 +16,7 @@ impl Engine {
             return;
         };
         // A client that is not read cannot say more than this.
-        if conn.paused && unsent < conn.egress.unsent {
+        if conn.is_paused() && unsent < conn.egress.unsent {
             conn.last_seen = now;
         }
         conn.egress.unsent = unsent;
@@ -43,7 +43,8 @@ impl Engine {
     pub(crate) fn can_send(&self, id: ConnId) -> bool {
         self.conn(id).is_some_and(|conn| {
             let emitted = if conn.egress.call == self.call { conn.egress.emitted } else { 0 };
-            conn.is_greeted()
+            !conn.is_gone()
+                && conn.is_greeted()
                 && !conn.egress.congested
                 && conn.egress.unsent.saturating_add(emitted) < self.config.egress_high
         })
@@ -52,7 +53,7 @@ impl Engine {
     /// Will an input come that goes on sending to this connection: a drained socket, or a store that kept its
     /// session?
     pub(crate) fn is_held(&self, id: ConnId) -> bool {
-        self.conn(id).is_some_and(|conn| conn.egress.congested || !conn.is_greeted())
+        self.conn(id).is_some_and(|conn| conn.egress.congested || !conn.is_greeted() || conn.is_gone())
     }
 
     /// Goes on sending to this connection in the next call.

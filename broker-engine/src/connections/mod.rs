@@ -49,8 +49,7 @@ pub(crate) struct Connection {
     pub(crate) patience: u64,
     /// Earliest timer entry that is set for this connection.
     pub(crate) armed: Option<Time>,
-    /// Reads are paused.
-    pub(crate) paused: bool,
+    pub(crate) reading: Reading,
     pub(crate) egress: Egress,
     /// Its part of [`crate::engine::Engine::connection_bytes`].
     pub(crate) counted: u64,
@@ -96,7 +95,7 @@ impl Connection {
             last_seen: now,
             patience: 0,
             armed: None,
-            paused: false,
+            reading: Reading::On,
             egress: Egress::default(),
             counted: 0,
             scans: RetainedScans::default(),
@@ -125,6 +124,16 @@ impl Connection {
         !matches!(self.parked.as_deref(), Some(Parked::Greeting))
     }
 
+    /// Are its reads paused?
+    pub(crate) fn is_paused(&self) -> bool {
+        self.reading == Reading::Paused
+    }
+
+    /// Is its transport gone, so that nothing can be sent?
+    pub(crate) fn is_gone(&self) -> bool {
+        self.reading == Reading::Over
+    }
+
     pub(crate) fn has_quota(&self) -> bool {
         self.outstanding < self.send_maximum
     }
@@ -143,6 +152,16 @@ impl Connection {
         let buffers = self.input.len() as u64 + u64::from(self.egress.unsent);
         buffers + applicant + parked + method + self.aliases.kept() + self.scans.kept()
     }
+}
+
+/// Whether bytes come from a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Reading {
+    On,
+    /// The host was asked to read nothing for now.
+    Paused,
+    /// The transport is gone. What came before it went is still heard.
+    Over,
 }
 
 /// How far a connection has come.

@@ -1,6 +1,6 @@
 //! Bytes in any split become whole packets. Work is linear in the bytes, also when they come one at a time.
 
-use super::{Connection, Farewell, Phase};
+use super::{About, Connection, Farewell, Parked, Phase, Reading};
 use crate::engine::Engine;
 use crate::ids::{ConnId, ListenerId};
 use crate::outbox::{Flow, Outbox, Wire};
@@ -105,6 +105,31 @@ impl Engine {
                 self.set_paused(id, false, out);
             }
             self.count_connection(id);
+        }
+    }
+
+    /// Handles what has waited in the input buffer of a connection that is about to end: what its client said
+    /// before then counts, a DISCONNECT that cancels its will above all.
+    ///
+    /// What it waits for does not hold it up any more: a fan-out goes on without it, and who leaves while a hook
+    /// thinks about a SUBSCRIBE has not subscribed.
+    pub(crate) fn hear_out(&mut self, id: ConnId, out: &mut Outbox) {
+        while let Some(conn) = self.conn_mut(id)
+            && conn.session().is_some()
+            && !conn.input.is_empty()
+        {
+            match conn.parked.as_deref() {
+                // What is left is no whole packet, or nobody has said yet that the client is still who it was.
+                None | Some(Parked::Question { about: About::Reauthentication, .. }) => return,
+                // Answers would come before its CONNACK.
+                Some(Parked::Greeting) if !conn.is_gone() => return,
+                Some(Parked::Fanout) => self.fanouts.disown(),
+                Some(_) => {}
+            }
+            if let Some(conn) = self.conn_mut(id) {
+                conn.parked = None;
+            }
+            self.resume_input(id, out);
         }
     }
 
@@ -213,8 +238,11 @@ impl Engine {
     /// Stops or resumes reading from a client; repeated wishes are one.
     pub(crate) fn set_paused(&mut self, id: ConnId, paused: bool, out: &mut Outbox) {
         let now = self.now;
-        let Some(conn) = self.conn_mut(id).filter(|conn| conn.paused != paused) else { return };
-        conn.paused = paused;
+        let reading = if paused { Reading::Paused } else { Reading::On };
+        let Some(conn) = self.conn_mut(id).filter(|conn| conn.reading != reading && !conn.is_gone()) else {
+            return;
+        };
+        conn.reading = reading;
         // From now on the client can be heard or cannot; what was before says nothing about its silence.
         if conn.session().is_some() {
             conn.last_seen = now;

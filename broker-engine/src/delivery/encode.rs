@@ -297,9 +297,10 @@ impl Engine {
         }
     }
 
-    /// Is a packet within the client's Maximum Packet Size?
+    /// Is the client there, and a packet within its Maximum Packet Size?
     pub(crate) fn takes(&self, id: ConnId, packet: &Packet<'_>) -> bool {
         self.conn(id)
+            .filter(|conn| !conn.is_gone())
             .is_some_and(|conn| packet.encoded_len(conn.version).is_ok_and(|len| len <= conn.max_packet_size))
     }
 

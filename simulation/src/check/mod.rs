@@ -1,9 +1,9 @@
 //! What must hold, whatever happens. Every statement has the name that the catalogue of invariants gives it, says so
 //! when it fails, and counts how often it was looked at: what is never looked at shows nothing.
 //!
-//! * [`wire`] — each connection by itself: what goes in and out of the engine
-//! * [`ledger`] — messages and sessions: who has to get what, and who got it
-//! * [`marks`] — things that a campaign must have seen at least once
+//! * `wire` — each connection by itself: what goes in and out of the engine
+//! * `ledger` — messages and sessions: who has to get what, and who got it
+//! * `marks` — things that a campaign must have seen at least once
 
 mod ledger;
 mod marks;

@@ -1,8 +1,8 @@
 //! Plays a scenario: one queue of events in virtual time, and the engine in the middle.
 //!
-//! * [`network`] — links between clients and broker: delays, pieces, breaks, sockets that are full
-//! * [`client`] — what clients do and answer
-//! * [`outside`] — what the host does: carries the outbox out, answers questions, keeps, wakes
+//! * `network` — links between clients and broker: delays, pieces, breaks, sockets that are full
+//! * `client` — what clients do and answer
+//! * `outside` — what the host does: carries the outbox out, answers questions, keeps, wakes
 
 mod client;
 mod network;

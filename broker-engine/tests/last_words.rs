@@ -1,0 +1,112 @@
+//! What a client said before its connection ended counts, also where its packets still waited for something.
+
+mod common;
+
+use broker_engine::{Config, ConnId, Durability, Interest};
+use common::{World, lasting};
+use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce};
+use mqtt_proto::{Connect, ReasonCode, SubscribeOptions, TopicName, Version, Will, WillProperties};
+
+/// Subscribers to everything; more than one call of the table's smallest budget serves.
+const WITNESSES: usize = 5;
+
+/// What makes a client's packets wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// A PUBLISH before them that goes to many.
+    Fanout,
+    /// Short memory, after a PUBLISH.
+    Memory,
+    /// A hook that is asked about a SUBSCRIBE.
+    Question,
+    /// A store that has not kept the session yet.
+    Greeting,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    TransportGone,
+    TakenOver,
+}
+
+fn config(wait: Wait) -> Config {
+    let config = Config::default();
+    match wait {
+        Wait::Fanout => Config { work_per_call: 3, ..config },
+        Wait::Memory => Config { memory_high: Some(1), ..config },
+        Wait::Question => Config { interest: Interest::SUBSCRIBE, ..config },
+        Wait::Greeting => Config { durability: Durability::Durable, ..config },
+    }
+}
+
+fn with_will() -> Connect<'static> {
+    let will = Will {
+        topic: TopicName::parse("will").unwrap(),
+        payload: b"gone",
+        qos: AtMostOnce,
+        retain: false,
+        properties: WillProperties::default(),
+    };
+    Connect { will: Some(will), ..lasting(Version::V5, "c") }
+}
+
+/// A client whose packets wait from now on.
+fn held_up(world: &mut World, wait: Wait) -> ConnId {
+    world.hold_stored = wait == Wait::Greeting;
+    let client = world.connect_with(&with_will());
+    world.hold_questions = true;
+    match wait {
+        Wait::Fanout | Wait::Memory => world.publish(client, "first", "1", AtMostOnce, 0),
+        Wait::Question => world.subscribe_with(client, "t", SubscribeOptions::default(), None),
+        Wait::Greeting => {}
+    }
+    client
+}
+
+#[test]
+fn packets_that_waited_are_heard_before_the_connection_ends() {
+    let cases = [
+        (Wait::Fanout, End::TransportGone),
+        (Wait::Fanout, End::TakenOver),
+        (Wait::Memory, End::TransportGone),
+        (Wait::Memory, End::TakenOver),
+        (Wait::Question, End::TransportGone),
+        (Wait::Question, End::TakenOver),
+        (Wait::Greeting, End::TransportGone),
+    ];
+    for (wait, end) in cases {
+        let mut world = World::new(config(wait));
+        let witnesses: Vec<_> = (0..WITNESSES)
+            .map(|number| {
+                let witness = world.client(Version::V311, &format!("w{number}"));
+                world.subscribe(witness, "#", AtLeastOnce);
+                witness
+            })
+            .collect();
+        let client = held_up(&mut world, wait);
+        world.take(client);
+        world.publish(client, "last", "words", AtMostOnce, 0);
+        world.publish(client, "last", "of all", AtMostOnce, 0);
+        world.disconnect(client, ReasonCode::Success);
+        assert!(!world.is_closed(client), "{wait:?}: its packets did not wait");
+        match end {
+            End::TransportGone => world.cut(client),
+            End::TakenOver => {
+                world.hold_questions = false;
+                let taker = world.connect_with(&lasting(Version::V5, "c"));
+                world.expect(taker, &["CONNACK Success present"]);
+            }
+        }
+        world.release_stored();
+        world.settle();
+        let first: &[&str] = match wait {
+            Wait::Fanout | Wait::Memory => &["PUBLISH q0 first 1"],
+            Wait::Question | Wait::Greeting => &[],
+        };
+        for witness in witnesses {
+            let wanted = [first, &["PUBLISH q0 last words", "PUBLISH q0 last of all"]].concat();
+            assert_eq!(world.take(witness), wanted, "{wait:?}, {end:?}");
+        }
+        world.engine.view().verify().unwrap();
+    }
+}
