@@ -7,9 +7,10 @@ use alloc::{string::String, vec::Vec};
 use bytes::Bytes;
 use core::net::SocketAddr;
 use mqtt_proto::{QoS, ReasonCode};
+use serde::{Deserialize, Serialize};
 
 /// One event for [`crate::Engine::handle`].
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Input<'a> {
     /// A transport connection is ready for MQTT bytes; the connect deadline starts.
@@ -77,7 +78,7 @@ pub enum Input<'a> {
 }
 
 /// Why a transport ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum CloseCause {
     /// The peer ended its stream.
@@ -87,7 +88,7 @@ pub enum CloseCause {
 }
 
 /// What an operator or embedding program can ask for.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Command {
     /// Publish as the broker itself; no session, no permission question.
@@ -106,7 +107,7 @@ pub enum Command {
 }
 
 /// The message of [`Command::Publish`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CommandPublish {
     /// Topic name; `$SYS/` is allowed here.
     pub topic: String,

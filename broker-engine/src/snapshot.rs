@@ -2,7 +2,7 @@
 
 use crate::collections::{HashKey, KeyedIndex, Rng, SlotKey, Slots, TimerQueue};
 use crate::config::Config;
-use crate::connections::Connection;
+use crate::connections::{Connection, Phase};
 use crate::counters::Counters;
 use crate::delivery::{Fanouts, MessageStore, Retained, Scratch, Work};
 use crate::engine::Engine;
@@ -12,8 +12,9 @@ use crate::storage::Gates;
 use crate::time::Time;
 use crate::timers::TimerKey;
 use crate::topics::{RetainedStore, SubscriptionIndex};
-use alloc::{collections::VecDeque, vec::Vec};
+use alloc::{collections::BTreeMap, collections::VecDeque, vec::Vec};
 use core::fmt;
+use mqtt_proto::{Mask, Version};
 use serde::{Deserialize, Serialize};
 
 /// First bytes of every snapshot; the last one is the format's version.
@@ -123,6 +124,33 @@ impl Engine {
             engine.clients.insert(client_id, key);
         }
         Ok(engine)
+    }
+
+    /// Overwrites what other people may not read, with as many bytes of [`mqtt_proto::FILLER`]: passwords and
+    /// authentication data of packets that wait, and, if asked for, the payloads of all messages and wills.
+    ///
+    /// For a copy of a running broker, made with [`Engine::restore`], whose snapshot goes into a recording. A copy whose
+    /// later inputs are masked in the same way does what the original does.
+    pub fn mask(&mut self, payloads: bool) {
+        let mut versions = BTreeMap::new();
+        for conn in self.connections.iter_mut().flatten() {
+            // What waits begins with a whole packet.
+            let mut waiting = Mask::between_packets(conn.version, payloads);
+            waiting.apply(&mut conn.input);
+            if let Phase::Authenticating(applicant) = &mut conn.phase {
+                Mask::new(payloads).apply(&mut applicant.packet);
+            }
+            versions.insert(conn.id, conn.version);
+        }
+        self.gates.mask(|conn| {
+            Mask::between_packets(versions.get(&conn).copied().unwrap_or(Version::V5), payloads)
+        });
+        if payloads {
+            self.messages.mask_payloads();
+            for session in self.sessions.values_mut() {
+                session.will.iter_mut().for_each(|will| will.mask_payload());
+            }
+        }
     }
 
     /// References to messages from everywhere but the message store itself.

@@ -6,6 +6,7 @@ use crate::engine::Engine;
 use crate::ids::ConnId;
 use crate::memory::MemoryPressure;
 use crate::sessions::Session;
+use mqtt_proto::Version;
 
 /// What the broker holds right now.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +97,12 @@ impl<'a> View<'a> {
     /// Publications whose fan-out is not finished, and how many of them no publisher waits for.
     pub fn fanouts(&self) -> (usize, usize) {
         (self.engine.fanouts.len(), self.engine.fanouts.unowned() as usize)
+    }
+
+    /// Protocol version of a connection, and its bytes that wait to be handled: they begin with a whole packet or the
+    /// beginning of one.
+    pub fn connection(&self, conn: ConnId) -> Option<(Version, &'a [u8])> {
+        self.engine.conn(conn).map(|conn| (conn.version, &*conn.input))
     }
 
     /// One session, by client identifier.

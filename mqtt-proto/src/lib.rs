@@ -3,6 +3,7 @@
 //! * [`FixedHeader`] finds where a packet ends, [`Packet::decode`] reads it, borrowing from the input.
 //! * [`Packet::encode`] writes one into any [`Sink`].
 //! * [`TopicName`] and [`TopicFilter`] are validated; [`TopicFilter::matches`] is the definition of matching.
+//! * [`Mask`] overwrites secrets in a stream of packets.
 //! * [`property`] holds the one table of properties, [`ReasonCode`] the one of reason codes.
 //!
 //! # Contract
@@ -34,6 +35,7 @@ mod error;
 mod header;
 mod limits;
 mod lists;
+mod mask;
 mod packet;
 pub mod property;
 mod publish;
@@ -53,6 +55,7 @@ pub use error::{DecodeError, EncodeError, ErrorKind, Field};
 pub use header::FixedHeader;
 pub use limits::Limits;
 pub use lists::{ReasonCodes, SubscribeFilters, SubscriptionIds, UnsubscribeFilters, UserProperties};
+pub use mask::{FILLER, Mask};
 pub use packet::Packet;
 pub use publish::{HeadLayout, Publish, PublishHead, PublishProperties};
 pub use reason::ReasonCode;

@@ -4,11 +4,11 @@ use mqtt_proto::Version::{V5, V31, V311};
 use mqtt_proto::property::{PropertyId, raw_properties};
 use mqtt_proto::{
     Ack, AckProperties, Auth, AuthProperties, ConnAck, ConnAckProperties, Connect, ConnectProperties,
-    Disconnect, DisconnectProperties, EncodeError, Field, FixedHeader, Limits, Packet, PacketId, PacketType,
-    PayloadFormat, Publish, PublishHead, PublishProperties, QoS, ReasonCode, ReasonCodes, RetainHandling,
-    SliceSink, SubAck, Subscribe, SubscribeFilters, SubscribeOptions, SubscriptionIds, TopicFilter,
-    TopicName, UnsubAck, Unsubscribe, UnsubscribeFilters, UserProperties, Version, Will, WillProperties,
-    varint,
+    Disconnect, DisconnectProperties, EncodeError, FILLER, Field, FixedHeader, Limits, Mask, Packet,
+    PacketId, PacketType, PayloadFormat, Publish, PublishHead, PublishProperties, QoS, ReasonCode,
+    ReasonCodes, RetainHandling, SliceSink, SubAck, Subscribe, SubscribeFilters, SubscribeOptions,
+    SubscriptionIds, TopicFilter, TopicName, UnsubAck, Unsubscribe, UnsubscribeFilters, UserProperties,
+    Version, Will, WillProperties, varint,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -306,7 +306,50 @@ fn send_on(publish: &Publish<'_>, version: Version) -> Vec<u8> {
     [&bytes, publish.payload].concat()
 }
 
+/// The packet without what a mask hides.
+fn hidden<'a>(packet: &Packet<'a>, filler: &'a [u8]) -> Packet<'a> {
+    let hide = |secret: &mut Option<&'a [u8]>| *secret = secret.map(|secret| &filler[..secret.len()]);
+    let mut packet = packet.clone();
+    match &mut packet {
+        Packet::Connect(connect) => {
+            hide(&mut connect.password);
+            hide(&mut connect.properties.authentication_data);
+            if let Some(will) = &mut connect.will {
+                will.payload = &filler[..will.payload.len()];
+            }
+        }
+        Packet::ConnAck(connack) => hide(&mut connack.properties.authentication_data),
+        Packet::Auth(auth) => hide(&mut auth.properties.authentication_data),
+        Packet::Publish(publish) => publish.payload = &filler[..publish.payload.len()],
+        _ => {}
+    }
+    packet
+}
+
 proptest! {
+    #[test]
+    fn a_mask_hides_secrets_and_nothing_else(drawn in drawn(), piece in 1_usize..20) {
+        let filler = [FILLER; 300];
+        for version in [V31, V311, V5] {
+            let mut mask = Mask::between_packets(version, true);
+            each_packet(&drawn, version, |packet| {
+                let mut bytes = encode(packet, version);
+                bytes.chunks_mut(piece).for_each(|piece| mask.apply(piece));
+                let (decoded, len) = Packet::parse(&bytes, version, &Limits::NONE).unwrap().unwrap();
+                assert_eq!((bare(decoded), len), (hidden(packet, &filler), bytes.len()));
+            });
+        }
+    }
+
+    #[test]
+    fn a_mask_takes_any_bytes(mut bytes in vec(any::<u8>(), 0..80), piece in 1_usize..20) {
+        let mut mask = Mask::new(true);
+        let mut whole = bytes.clone();
+        bytes.chunks_mut(piece).for_each(|piece| mask.apply(piece));
+        Mask::new(true).apply(&mut whole);
+        prop_assert_eq!(whole, bytes);
+    }
+
     #[test]
     fn what_was_encoded_decodes_to_the_same(drawn in drawn()) {
         for version in [V31, V311, V5] {

@@ -7,12 +7,14 @@
 //! * [`check`] — what must hold, under the names of the invariants, and what was seen at least once
 //! * [`trace`] — what happened, as text for a person
 //! * [`shrink`] — the shortest scenario that still fails in the same way
+//! * [`recording`] — what a real broker recorded, played again
 //! * [`swarm`] — many seeds, each in several variants that must agree
 //!
 //! The same seed gives the same run on every machine; a digest over everything that the engine sent shows it.
 
 pub mod check;
 pub mod random;
+pub mod recording;
 pub mod scenario;
 pub mod shrink;
 pub mod swarm;

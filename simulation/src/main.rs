@@ -2,12 +2,13 @@
 
 use clap::{Args, Parser, Subcommand};
 use simulation::check::{INVARIANTS, MARKS};
+use simulation::recording;
 use simulation::scenario::{Profile, Scenario, generate};
 use simulation::shrink::shrink;
 use simulation::swarm::{self, Plan};
 use simulation::trace::seconds;
 use simulation::world::{Options, Outcome, play};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -27,9 +28,9 @@ enum Command {
     Run(Run),
     /// Plays many seeds on all cores, and some of them twice
     Swarm(Swarm),
-    /// Plays a saved scenario
+    /// Plays a saved scenario, or what a broker recorded with `--record`
     Replay(Replay),
-    /// Looks for the shortest scenario that fails as this one does, and saves it
+    /// Looks for the shortest scenario or recording that fails as this one does, and saves it
     Shrink(Shrink),
     /// Measures: events per second, simulated client-hours per minute
     Bench(Bench),
@@ -67,24 +68,24 @@ struct Swarm {
 
 #[derive(Args)]
 struct Replay {
-    /// A saved scenario
+    /// A saved scenario, or a recording: one segment or the name that was given to `--record`
     file: PathBuf,
     /// Print what happens
     #[arg(long)]
     trace: bool,
-    /// Stop before this call of the engine
+    /// Stop before this call of the engine, or input of the recording
     #[arg(long)]
     stop_at: Option<u64>,
 }
 
 #[derive(Args)]
 struct Shrink {
-    /// A saved scenario that fails
+    /// A saved scenario or a segment of a recording that fails
     file: PathBuf,
-    /// Where to save the shortest; standard output without it
+    /// Where to save the shortest; without it a scenario goes to standard output, a recording only as its trace
     #[arg(long)]
     save: Option<PathBuf>,
-    /// Scenarios to try at most
+    /// Scenarios or recordings to try at most
     #[arg(long, default_value_t = 20_000)]
     most: u64,
 }
@@ -132,6 +133,9 @@ fn run_seed(run: &Run) -> Result<bool, String> {
 }
 
 fn run_file(replay: &Replay) -> Result<bool, String> {
+    if !is_scenario(&replay.file) {
+        return run_recording(replay);
+    }
     let scenario = read(&replay.file)?;
     let options = Options { trace: replay.trace, stop_at: replay.stop_at, ..Options::default() };
     Ok(tell(&play(&scenario, options), replay.trace))
@@ -197,6 +201,9 @@ fn run_swarm(plan: &Swarm) -> bool {
 }
 
 fn run_shrink(plan: &Shrink) -> Result<bool, String> {
+    if !is_scenario(&plan.file) {
+        return shrink_recording(plan);
+    }
     let scenario = read(&plan.file)?;
     let outcome = play(&scenario, Options::default());
     let violation = outcome.violation.ok_or("this scenario does not fail")?;
@@ -213,6 +220,51 @@ fn run_shrink(plan: &Shrink) -> Result<bool, String> {
     match &plan.save {
         Some(file) => write(file, &shrunk.scenario.to_json())?,
         None => println!("{}", shrunk.scenario.to_json()),
+    }
+    Ok(true)
+}
+
+/// Scenarios are JSON, recordings are not, and may be named without the number of a segment.
+fn is_scenario(file: &Path) -> bool {
+    fs::read(file).is_ok_and(|bytes| bytes.trim_ascii_start().starts_with(b"{"))
+}
+
+fn run_recording(replay: &Replay) -> Result<bool, String> {
+    let segments = recording::read(&replay.file)?;
+    let options = recording::Options { trace: replay.trace, stop_at: replay.stop_at };
+    let report = recording::play(&segments, options)?;
+    report.trace.iter().for_each(|line| println!("{line}"));
+    println!(
+        "{} segments: {} inputs in {:.3} s, {} digests and {} snapshots equal",
+        segments.len(),
+        report.inputs,
+        seconds(report.time),
+        report.digests,
+        report.snapshots
+    );
+    if let Some(at) = report.torn {
+        println!("cut off or damaged at byte {at} of the last segment that was played: what came before was");
+    }
+    if let Some((number, failure)) = &report.failure {
+        println!("FAILED at input {number}: {failure}");
+        println!("  simulation replay {} --trace --stop-at {number}", replay.file.display());
+    }
+    Ok(report.failure.is_none())
+}
+
+fn shrink_recording(plan: &Shrink) -> Result<bool, String> {
+    let segments = recording::read(&plan.file)?;
+    let last = segments.last().ok_or("nothing to play")?;
+    let shrunk = recording::shrink(last, plan.most)?;
+    eprintln!("from {} inputs to {}, {} recordings tried", shrunk.inputs.0, shrunk.inputs.1, shrunk.tried);
+    if let Some(file) = &plan.save {
+        fs::write(file, shrunk.segment.bytes()).map_err(|error| format!("{}: {error}", file.display()))?;
+    }
+    let options = recording::Options { trace: true, ..recording::Options::default() };
+    let report = recording::play(&[shrunk.segment], options)?;
+    report.trace.iter().for_each(|line| println!("{line}"));
+    if let Some((number, failure)) = report.failure {
+        println!("FAILED at input {number}: {failure}");
     }
     Ok(true)
 }

@@ -6,6 +6,7 @@
 //! one client.
 
 use crate::hooks::Authenticator;
+use crate::recording::Recorder;
 use crate::write_buffer::{Pool, WriteBuffer};
 use broker_engine::{
     CloseCause, Command, ConnId, ConnIds, Deadline, Engine, Flow, Input, ListenerId, MemoryStore, Note,
@@ -76,6 +77,7 @@ pub struct Driver {
     strangers: usize,
     pool: Pool,
     authenticator: Box<dyn Authenticator>,
+    recorder: Option<Recorder>,
     /// Keeps what the engine may ask back; a durable one takes its place.
     store: MemoryStore,
 }
@@ -100,7 +102,25 @@ impl Driver {
             strangers: 0,
             pool: Pool::default(),
             authenticator,
+            recorder: None,
             store: MemoryStore::new(),
+        }
+    }
+
+    /// Records everything that the engine is given from now on, which is to be before its first input.
+    pub fn record(&mut self, recorder: Recorder) {
+        self.recorder = Some(recorder);
+    }
+
+    /// Was [`Driver::record`] called?
+    pub fn is_recording(&self) -> bool {
+        self.recorder.is_some()
+    }
+
+    /// Writes what was recorded so far, which otherwise waits for the next input. Call it every second or so.
+    pub fn write_recording(&mut self, now: Time) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.between_turns(now, &self.engine);
         }
     }
 
@@ -262,7 +282,10 @@ impl Driver {
 
     fn handle(&mut self, now: Time, input: Input<'_>) {
         let mut out = std::mem::take(&mut self.out);
-        self.engine.handle(now, input, &mut out);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.between_turns(now, &self.engine);
+        }
+        self.feed(now, input, &mut out);
         // Answers lead to further outputs, which may hold further questions.
         while !out.is_empty() {
             self.carry_out(&mut out);
@@ -270,23 +293,33 @@ impl Driver {
             out.clear();
             for call in calls {
                 let answer = self.authenticator.answer(&call.question);
-                self.engine.handle(now, Input::Reply { call: call.id, answer }, &mut out);
+                self.feed(now, Input::Reply { call: call.id, answer }, &mut out);
             }
             let upto = stores.last().map(|(seq, _)| *seq);
             for (seq, op) in stores {
                 if let Some(deliveries) = self.store.apply(now, op) {
-                    self.engine.handle(now, Input::Loaded { fetch: seq, deliveries }, &mut out);
+                    self.feed(now, Input::Loaded { fetch: seq, deliveries }, &mut out);
                 }
             }
             if let Some(upto) = upto {
                 // One batch, kept as one.
-                self.engine.handle(now, Input::Stored { upto }, &mut out);
+                self.feed(now, Input::Stored { upto }, &mut out);
             }
         }
         self.out = out;
     }
 
+    fn feed(&mut self, now: Time, input: Input<'_>, out: &mut Outbox) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.input(now, &input);
+        }
+        self.engine.handle(now, input, out);
+    }
+
     fn carry_out(&mut self, out: &mut Outbox) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.output(out);
+        }
         for wire in &out.wire {
             match wire {
                 Wire::Send { conn, frame } => {

@@ -4,6 +4,7 @@
 //! * [`write_buffer`] — bytes on their way to one socket: small ones copied, large payloads shared
 //! * [`config`] — the configuration file and what it may not say
 //! * [`memory`] — how much memory there is, and the budget that follows
+//! * [`recording`] — the flight recorder: inputs in files, to be played again
 //! * [`hooks`] — who answers the engine's questions
 //!
 //! A runtime adds sockets, a timer and tasks; there is no `async` here and no socket.
@@ -13,6 +14,7 @@ pub mod config;
 pub mod driver;
 pub mod hooks;
 pub mod memory;
+pub mod recording;
 pub mod write_buffer;
 
 pub use broker_engine as engine;

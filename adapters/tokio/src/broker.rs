@@ -8,10 +8,12 @@ use crate::notes::{self, Logged};
 use crate::turn::Shared;
 use broker_engine::{Command, Engine, HashKey, ListenerId, Seed};
 use metronome_host::config::ListenerConfig;
+use metronome_host::recording::{RecordOptions, Recorder};
 use metronome_host::{Authenticator, BrokerConfig, ConfigError, DenyAll, Driver};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -28,7 +30,7 @@ pub struct Broker;
 impl Broker {
     /// A broker with default limits and nobody who lets clients in: name an [`Authenticator`].
     pub fn builder() -> Builder {
-        Builder { config: BrokerConfig::default(), authenticator: None }
+        Builder { config: BrokerConfig::default(), authenticator: None, record: None }
     }
 }
 
@@ -36,6 +38,7 @@ impl Broker {
 pub struct Builder {
     config: BrokerConfig,
     authenticator: Option<Box<dyn Authenticator>>,
+    record: Option<RecordOptions>,
 }
 
 impl fmt::Debug for Builder {
@@ -57,6 +60,13 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
+    /// The recording cannot be begun.
+    Record {
+        /// As asked for.
+        file: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
     /// Thread, runtime or random source are not to be had.
     System(io::Error),
 }
@@ -69,6 +79,7 @@ impl fmt::Display for StartError {
                 write!(f, "cannot listen on {address}: the port is in use by another program")
             }
             Self::Listen { address, error } => write!(f, "cannot listen on {address}: {error}"),
+            Self::Record { file, error } => write!(f, "cannot record to {}: {error}", file.display()),
             Self::System(error) => write!(f, "cannot start: {error}"),
         }
     }
@@ -78,7 +89,7 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Config(error) => Some(error),
-            Self::Listen { error, .. } | Self::System(error) => Some(error),
+            Self::Listen { error, .. } | Self::Record { error, .. } | Self::System(error) => Some(error),
         }
     }
 }
@@ -105,10 +116,18 @@ impl Builder {
         self
     }
 
+    /// Records every input, so that what happened can be played again. Costs time and disk; passwords are not written.
+    #[must_use]
+    pub fn record(mut self, options: RecordOptions) -> Self {
+        self.record = Some(options);
+        self
+    }
+
     /// Listens, and runs the broker on a thread of its own. Raises the process's open-file limit to its maximum.
     ///
     /// # Errors
-    /// A configuration that cannot be used, an address that cannot be listened on, or no thread to be had.
+    /// A configuration that cannot be used, an address that cannot be listened on, a recording that cannot be begun, or
+    /// no thread to be had.
     pub fn start(self) -> Result<BrokerHandle, StartError> {
         let config = self.config.complete().map_err(StartError::Config)?;
         let authenticated = self.authenticator.is_some();
@@ -132,8 +151,20 @@ impl Builder {
         let (orders, inbox) = mpsc::channel(ORDERS);
         let (stop, stopping) = watch::channel(None);
         let in_force = limits.clone();
+        let engine = Engine::new(limits, seed, hash_key);
+        let recorder = self.record.map(|options| {
+            let file = options.file.clone();
+            let started = Recorder::create(options, &engine, seed, |error| {
+                tracing::error!(%error, "the recording ended; the broker goes on");
+            });
+            started.map_err(|error| StartError::Record { file, error })
+        });
+        let recorder = recorder.transpose()?;
         let thread = std::thread::Builder::new().name("metronome".into()).spawn(move || {
-            let driver = Driver::new(Engine::new(limits, seed, hash_key), Box::new(authenticator));
+            let mut driver = Driver::new(engine, Box::new(authenticator));
+            if let Some(recorder) = recorder {
+                driver.record(recorder);
+            }
             let shared = Shared::new(driver, linger);
             LocalSet::new().block_on(&runtime, run(shared, listeners, most, inbox, stopping));
         });
@@ -171,6 +202,7 @@ async fn run(
     spawn_local(Rc::clone(&shared).run_flusher());
     spawn_local(Rc::clone(&shared).run_timer());
     spawn_local(drops::report(Rc::clone(&shared)));
+    spawn_local(write_recording(Rc::clone(&shared)));
     let deadline = tokio::select! {
         deadline = stop_asked(&mut stopping) => deadline,
         () = shared.failed.notified() => return tracing::error!("a task panicked, which is a bug: stopping"),
@@ -195,6 +227,14 @@ async fn run(
 async fn stop_asked(stopping: &mut watch::Receiver<Option<Duration>>) -> Duration {
     let asked = stopping.wait_for(Option::is_some).await;
     asked.ok().and_then(|deadline| *deadline).unwrap_or_default()
+}
+
+/// Has recorded inputs written, also when none follow.
+async fn write_recording(shared: Rc<Shared>) {
+    while shared.driver.borrow().is_recording() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        shared.driver.borrow_mut().write_recording(shared.now());
+    }
 }
 
 /// Carries out orders until nobody can give any.

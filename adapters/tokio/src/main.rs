@@ -4,6 +4,7 @@ mod log;
 
 use clap::Parser;
 use metronome_tokio::host::config::ListenerConfig;
+use metronome_tokio::host::recording::RecordOptions;
 use metronome_tokio::{AllowAll, Broker, BrokerConfig, BrokerHandle, StartError};
 use std::io::Write;
 use std::path::PathBuf;
@@ -39,6 +40,16 @@ struct Flags {
     /// Accept clients without authentication also from other machines.
     #[arg(long)]
     allow_anonymous: bool,
+    /// Record every input into FILE.1, FILE.2 and so on, to be played again with `simulation replay FILE`. Passwords are
+    /// not written.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Disk that the recording may take, MiB; the oldest quarter goes when it is full.
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(4..), requires = "record")]
+    record_size: u64,
+    /// Overwrite the payloads of messages in the recording, too.
+    #[arg(long, requires = "record")]
+    record_no_payloads: bool,
     /// Form of the log, on standard error.
     #[arg(long, value_enum, default_value = "text", value_name = "FORM")]
     log: log::Form,
@@ -73,13 +84,24 @@ fn main() -> ExitCode {
     }
     // Everybody may come in: from this machine, or because the operator said so, which was checked above.
     config.allow_anonymous = true;
-    let broker = match Broker::builder().config(config).authenticator(AllowAll).start() {
+    let mut builder = Broker::builder().config(config).authenticator(AllowAll);
+    if let Some(file) = &flags.record {
+        let segments = 4;
+        builder = builder.record(RecordOptions {
+            segment_bytes: (flags.record_size << 20) / segments as u64,
+            segments,
+            mask_payloads: flags.record_no_payloads,
+            commit: env!("METRONOME_COMMIT").into(),
+            ..RecordOptions::new(file)
+        });
+    }
+    let broker = match builder.start() {
         Ok(broker) => broker,
         Err(error @ StartError::Config(_)) => return fail(USAGE, &error.to_string()),
         Err(error) => return fail(1, &error.to_string()),
     };
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => serve(&runtime, &broker, flags.data.is_some()),
+        Ok(runtime) => serve(&runtime, &broker, &flags),
         Err(error) => fail(1, &format!("cannot start: {error}")),
     }
 }
@@ -101,14 +123,17 @@ fn fail(code: u8, message: &str) -> ExitCode {
 }
 
 /// Says where it listens, what it keeps, and what to type next.
-fn greet(broker: &BrokerHandle, data_asked: bool) -> std::io::Result<()> {
+fn greet(broker: &BrokerHandle, flags: &Flags) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     for address in broker.local_addrs() {
         writeln!(out, "listening on mqtt://{address}")?;
     }
     writeln!(out, "keeping sessions, queued and retained messages in memory: they end with this process")?;
-    if data_asked {
+    if flags.data.is_some() {
         writeln!(out, "note: --data is accepted, but nothing is written there by this version")?;
+    }
+    if let Some(file) = &flags.record {
+        writeln!(out, "recording to {}.1 and so on: simulation replay {0}", file.display())?;
     }
     writeln!(out, "open-file limit {}", broker.open_file_limit())?;
     if let (Some(high), Some(max)) = (broker.limits().memory_high, broker.limits().memory_max) {
@@ -128,12 +153,12 @@ fn greet(broker: &BrokerHandle, data_asked: bool) -> std::io::Result<()> {
     out.flush()
 }
 
-fn serve(runtime: &Runtime, broker: &BrokerHandle, data_asked: bool) -> ExitCode {
+fn serve(runtime: &Runtime, broker: &BrokerHandle, flags: &Flags) -> ExitCode {
     let Ok(mut signals) = runtime.block_on(async { Signals::new() }) else {
         return fail(1, "cannot start: no signal handlers to be had");
     };
     // Nobody has to read it: a closed standard output is no reason to stop.
-    let _unread = greet(broker, data_asked);
+    let _unread = greet(broker, flags);
     let asked_to_stop = runtime.block_on(async {
         tokio::select! {
             () = signals.next() => true,

@@ -130,6 +130,11 @@ impl<T> Slots<T> {
     }
 
     /// In the order of the slots.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.all.iter_mut().filter_map(|slot| slot.value.as_mut())
+    }
+
+    /// The same, with their keys.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SlotKey, &T)> {
         (0..).zip(&self.all).filter_map(|(index, slot)| {
             let value = slot.value.as_ref()?;

@@ -113,6 +113,14 @@ impl Message {
         MessageBuffer { data: self.data.clone(), message: Self { data: Bytes::new(), ..*self } }
     }
 
+    fn mask_payload(&mut self) {
+        let mut data = self.data.to_vec();
+        if let Some(payload) = data.get_mut(self.payload_at()..) {
+            payload.fill(mqtt_proto::FILLER);
+        }
+        self.data = Bytes::from(data);
+    }
+
     pub(crate) fn is_expired(&self, now: Time) -> bool {
         self.expiry.at.is_some_and(|at| at <= now)
     }
@@ -199,6 +207,11 @@ impl MessageStore {
     /// Bytes that all deliveries keep beside their message.
     pub(crate) fn beside(&self) -> u64 {
         self.beside
+    }
+
+    /// Overwrites the payloads of all messages.
+    pub(crate) fn mask_payloads(&mut self) {
+        self.slots.values_mut().for_each(Message::mask_payload);
     }
 
     pub(crate) fn get(&self, key: MessageKey) -> Option<&Message> {

@@ -101,7 +101,7 @@ pub struct Authenticate {
 }
 
 /// The answer to a question.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Answer {
     /// Yes, as asked.

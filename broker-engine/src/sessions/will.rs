@@ -46,6 +46,10 @@ impl Will {
         (self.topic.len() + self.payload.len() + self.properties.len()) as u64 + WILL
     }
 
+    pub(crate) fn mask_payload(&mut self) {
+        self.payload.fill(mqtt_proto::FILLER);
+    }
+
     /// Bytes that a will would keep, or less: properties that end at the broker are not yet out of it.
     pub(crate) fn would_keep(will: &mqtt_proto::Will<'_>) -> u64 {
         (will.topic.as_str().len() + will.payload.len() + will.properties.raw().len()) as u64 + WILL

@@ -185,6 +185,13 @@ impl Gates {
     }
 
     /// Bytes of the frames that wait.
+    /// Overwrites secrets in the frames that wait.
+    pub(crate) fn mask(&mut self, mask_for: impl Fn(ConnId) -> mqtt_proto::Mask) {
+        for waiting in &mut self.waiting {
+            mask_for(waiting.conn).apply(&mut waiting.frame);
+        }
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
