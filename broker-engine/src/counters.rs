@@ -95,10 +95,11 @@ pub struct Counters {
     /// Steps of matching: nodes of the topic filter tree that topic names were compared with, long levels counted
     /// more than once.
     pub matching_steps: u64,
-    /// Deliveries finished: QoS 0 emitted, QoS 1 and 2 acknowledged.
+    /// Deliveries finished: QoS 0 emitted, QoS 1 and 2 acknowledged. Of a session that ends also those of QoS 2 that
+    /// wait for PUBCOMP: with PUBREC the client has them.
     pub completed: u64,
     /// Deliveries given up, by [`DropReason`].
-    pub dropped: [u64; 13],
+    pub dropped: [u64; DropReason::ALL.len()],
     /// Clients accepted.
     pub connects: u64,
     /// CONNECTs refused.
@@ -138,12 +139,8 @@ impl Counters {
     }
 
     pub(crate) fn drop_one(&mut self, reason: DropReason) {
-        self.drop_many(reason, 1);
-    }
-
-    pub(crate) fn drop_many(&mut self, reason: DropReason, count: usize) {
         if let Some(total) = self.dropped.get_mut(reason as usize) {
-            *total += count as u64;
+            *total += 1;
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::counters::DropReason;
 use crate::engine::Engine;
 use crate::ids::ConnId;
 use crate::outbox::Outbox;
-use crate::sessions::inflight::Step;
+use crate::sessions::inflight::{Sent, Step};
 use crate::storage::StoreOp;
 use alloc::string::ToString;
 use mqtt_proto::{Ack, AckProperties, Packet, PacketId, QoS, ReasonCode};
@@ -15,7 +15,11 @@ impl Engine {
     pub(crate) fn puback(&mut self, id: ConnId, ack: &Ack<'_>, out: &mut Outbox) {
         let Some((key, index)) = self.find_inflight(id, ack.packet_id) else { return };
         if self.qos_in_flight(key, index) == Some(QoS::AtLeastOnce) {
-            self.finish(id, key, index, ack.reason.is_error());
+            if ack.reason.is_error() {
+                self.drop_inflight(id, key, index, DropReason::ClientRejected, out);
+            } else {
+                self.finish(id, key, index);
+            }
             self.drain(id, out);
         }
     }
@@ -30,7 +34,7 @@ impl Engine {
             // PUBREC repeated, or for a QoS 1 delivery: PUBREL answers the first, the second means nothing.
             None => self.send_ack(id, Packet::PubRel, ack.packet_id, ReasonCode::Success, out),
             Some(QoS::ExactlyOnce) if ack.reason.is_error() => {
-                self.finish(id, key, index, true);
+                self.drop_inflight(id, key, index, DropReason::ClientRejected, out);
                 self.drain(id, out);
             }
             Some(QoS::ExactlyOnce) => {
@@ -49,7 +53,7 @@ impl Engine {
     pub(crate) fn pubcomp(&mut self, id: ConnId, packet_id: PacketId, out: &mut Outbox) {
         let Some((key, index)) = self.find_inflight(id, packet_id) else { return };
         if self.qos_in_flight(key, index).is_none() {
-            self.finish(id, key, index, false);
+            self.finish(id, key, index);
             self.drain(id, out);
         }
     }
@@ -83,9 +87,33 @@ impl Engine {
         });
     }
 
+    /// The client has it.
+    fn finish(&mut self, id: ConnId, key: SlotKey, index: usize) {
+        self.counters.completed += 1;
+        self.end_exchange(id, key, index);
+    }
+
+    /// Gives up a delivery in flight that is not released.
+    pub(crate) fn drop_inflight(
+        &mut self,
+        id: ConnId,
+        key: SlotKey,
+        index: usize,
+        reason: DropReason,
+        out: &mut Outbox,
+    ) {
+        let sent = self.sessions.get(key).and_then(|session| session.inflight.get(index));
+        let Some(message) = sent.and_then(Sent::delivery).map(|delivery| delivery.message) else { return };
+        self.dropped_kept(key, message, reason, out);
+        self.end_exchange(id, key, index);
+    }
+
     /// An exchange is over: identifier and quota are free again.
-    fn finish(&mut self, id: ConnId, key: SlotKey, index: usize, rejected: bool) {
-        let Some((position, released)) = self.forget_inflight(key, index) else { return };
+    fn end_exchange(&mut self, id: ConnId, key: SlotKey, index: usize) {
+        let Self { sessions, messages, .. } = self;
+        let Some(session) = sessions.get_mut(key) else { return };
+        let forgotten = session.inflight.remove(index, |delivery| messages.let_go(delivery));
+        let Some((position, released)) = forgotten else { return };
         if let Some(conn) = self.conn_mut(id) {
             conn.outstanding = conn.outstanding.saturating_sub(1);
             conn.resent = conn.resent.saturating_sub(1);
@@ -93,18 +121,7 @@ impl Engine {
         if released {
             self.count_session(key);
         }
-        if rejected {
-            self.counters.drop_one(DropReason::ClientRejected);
-        } else {
-            self.counters.completed += 1;
-        }
         self.store_for(key, |client_id| StoreOp::RemoveQueued { client_id, position });
-    }
-
-    /// Lets go of a delivery in flight; says its position, and whether it was released.
-    pub(crate) fn forget_inflight(&mut self, key: SlotKey, index: usize) -> Option<(u64, bool)> {
-        let Self { sessions, messages, .. } = self;
-        sessions.get_mut(key)?.inflight.remove(index, |delivery| messages.let_go(delivery))
     }
 
     /// PUBACK, PUBREC, PUBREL or PUBCOMP without properties, behind what it promises.

@@ -6,13 +6,11 @@ use crate::config::QueueFull;
 use crate::connections::Connection;
 use crate::counters::DropReason;
 use crate::engine::Engine;
-use crate::hooks::{Interest, Note};
 use crate::ids::{ConnId, MessageKey};
 use crate::outbox::Outbox;
 use crate::sessions::{Delivery, Session, SubIds};
 use crate::storage::{StoreOp, StoredDelivery};
 use crate::topics::GroupId;
-use alloc::string::ToString;
 use mqtt_proto::QoS;
 
 impl Engine {
@@ -26,10 +24,11 @@ impl Engine {
     ) {
         let key = recipient.session;
         let Some(session) = self.sessions.get(key) else {
-            // It ended since a sliced fan-out was routed.
-            if let Some(group) = recipient.group {
-                self.counters.routed += 1;
-                self.hand_to_another(publication, kept, group, out);
+            // It ended since a sliced fan-out was routed, and with it who it was.
+            self.counters.routed += 1;
+            match recipient.group {
+                Some(group) => self.hand_to_another("", publication, kept, group, out),
+                None => self.dropped_after_end("", publication.topic, DropReason::SessionEnded, out),
             }
             return;
         };
@@ -212,14 +211,8 @@ impl Engine {
     /// Gives up a waiting delivery.
     pub(crate) fn drop_queued(&mut self, key: SlotKey, index: usize, reason: DropReason, out: &mut Outbox) {
         let Some(delivery) = self.unqueue(key, index) else { return };
-        if let Some(message) = self.messages.get(delivery.message)
-            && self.config.interest.contains(Interest::DROPS)
-        {
-            let buffer = message.buffer();
-            self.note_dropped(key, buffer.publication().topic, reason, out);
-        }
+        self.dropped_kept(key, delivery.message, reason, out);
         self.messages.let_go(&delivery);
-        self.counters.drop_one(reason);
         let position = delivery.position;
         self.store_for(key, |client_id| StoreOp::RemoveQueued { client_id, position });
     }
@@ -231,19 +224,6 @@ impl Engine {
         let delivery = session.queue.remove(index, |delivery| messages.size_of(delivery))?;
         self.refill(key);
         Some(delivery)
-    }
-
-    pub(crate) fn dropped(&mut self, key: SlotKey, topic: &str, reason: DropReason, out: &mut Outbox) {
-        self.counters.drop_one(reason);
-        self.note_dropped(key, topic, reason, out);
-    }
-
-    fn note_dropped(&mut self, key: SlotKey, topic: &str, reason: DropReason, out: &mut Outbox) {
-        if self.config.interest.contains(Interest::DROPS) {
-            let client_id =
-                self.sessions.get(key).map(|session| session.client_id.to_string()).unwrap_or_default();
-            out.notes.push(Note::MessageDropped { client_id, topic: topic.to_string(), reason });
-        }
     }
 
     fn store_queued(&mut self, key: SlotKey, delivery: &Delivery, publication: &Publication<'_>) {

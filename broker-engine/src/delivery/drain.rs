@@ -64,22 +64,12 @@ impl Engine {
                     return true;
                 };
                 if !self.resend_publish(id, &buffer, &delivery, packet_id, out) {
-                    self.give_up_inflight(id, key, index, out);
+                    // The client takes smaller packets now than when it was sent first.
+                    self.drop_inflight(id, key, index, DropReason::PacketTooLarge, out);
                 }
             }
         }
         true
-    }
-
-    /// The client of this connection takes smaller packets than the one it was sent to first.
-    fn give_up_inflight(&mut self, id: ConnId, key: SlotKey, index: usize, out: &mut Outbox) {
-        let Some((position, _)) = self.forget_inflight(key, index) else { return };
-        if let Some(conn) = self.conn_mut(id) {
-            conn.resent -= 1;
-            conn.outstanding -= 1;
-        }
-        self.dropped(key, "", DropReason::PacketTooLarge, out);
-        self.store_for(key, |client_id| crate::storage::StoreOp::RemoveQueued { client_id, position });
     }
 
     fn send_next(&mut self, id: ConnId, key: SlotKey, out: &mut Outbox) {

@@ -4,6 +4,7 @@
 //! delivered, with what is left of the message's life.
 
 use super::Publication;
+use super::message::Message;
 use crate::counters::DropReason;
 use crate::engine::Engine;
 use crate::ids::MessageKey;
@@ -17,45 +18,53 @@ impl Engine {
     /// Gives up or hands on everything that a session had, which is removed already; `reason` is for what is given
     /// up. What only the store has of its queue is given up: its facts end with the session.
     pub(crate) fn hand_on_all(&mut self, session: &mut Session, reason: DropReason, out: &mut Outbox) {
+        let client_id = &*session.client_id;
         for sent in session.inflight.take_all() {
             match sent {
                 Sent { step: Step::Published(delivery), .. } if delivery.qos == QoS::AtLeastOnce => {
-                    self.hand_on(&delivery, reason, out);
+                    self.hand_on(client_id, &delivery, reason, out);
                 }
                 // What was begun at QoS 2 is for nobody else [MQTT-4.8.2-5].
-                sent => {
-                    sent.delivery().map(|delivery| self.messages.let_go(delivery));
-                    self.counters.drop_one(reason);
+                Sent { step: Step::Published(delivery), .. } => {
+                    self.give_up(client_id, &delivery, reason, out);
                 }
+                // With PUBREC the client has it.
+                Sent { step: Step::Released(_), .. } => self.counters.completed += 1,
             }
         }
         for delivery in session.queue.take_head() {
-            self.hand_on(&delivery, reason, out);
+            self.hand_on(client_id, &delivery, reason, out);
         }
-        self.counters.drop_many(reason, session.queue.forget_paged());
+        for _ in 0..session.queue.forget_paged() {
+            self.dropped_after_end(client_id, "", reason, out);
+        }
     }
 
-    fn hand_on(&mut self, delivery: &Delivery, reason: DropReason, out: &mut Outbox) {
-        let buffer = self.messages.get(delivery.message).map(super::message::Message::buffer);
-        match (buffer.as_ref().map(super::message::MessageBuffer::publication), delivery.group) {
-            (Some(publication), Some(group)) => {
-                self.budget = self.budget.saturating_sub(1);
-                if self.is_expired(delivery.message) {
-                    self.counters.drop_one(DropReason::Expired);
-                } else {
-                    let mut kept = Some(delivery.message);
-                    self.hand_to_another(&publication, &mut kept, group, out);
-                    self.flush_templates(out);
-                }
-            }
-            _ => self.counters.drop_one(reason),
+    fn hand_on(&mut self, client_id: &str, delivery: &Delivery, reason: DropReason, out: &mut Outbox) {
+        let Some(group) = delivery.group else { return self.give_up(client_id, delivery, reason, out) };
+        self.budget = self.budget.saturating_sub(1);
+        if self.is_expired(delivery.message) {
+            return self.give_up(client_id, delivery, DropReason::Expired, out);
+        }
+        if let Some(buffer) = self.messages.get(delivery.message).map(Message::buffer) {
+            let mut kept = Some(delivery.message);
+            self.hand_to_another(client_id, &buffer.publication(), &mut kept, group, out);
+            self.flush_templates(out);
         }
         self.messages.let_go(delivery);
     }
 
-    /// To the member of a shared group whose turn it is, instead of one for whom it is counted as routed.
+    fn give_up(&mut self, client_id: &str, delivery: &Delivery, reason: DropReason, out: &mut Outbox) {
+        let buffer = self.messages.get(delivery.message).map(Message::buffer);
+        let topic = buffer.as_ref().map_or("", |buffer| buffer.publication().topic);
+        self.dropped_after_end(client_id, topic, reason, out);
+        self.messages.let_go(delivery);
+    }
+
+    /// To the member of a shared group whose turn it is, instead of the client for whom it is counted as routed.
     pub(crate) fn hand_to_another(
         &mut self,
+        client_id: &str,
         publication: &Publication<'_>,
         kept: &mut Option<MessageKey>,
         group: GroupId,
@@ -67,7 +76,7 @@ impl Engine {
                 self.counters.routed -= 1;
                 self.deliver(publication, kept, recipient, out);
             }
-            None => self.counters.drop_one(DropReason::SharedNoMember),
+            None => self.dropped_after_end(client_id, publication.topic, DropReason::SharedNoMember, out),
         }
     }
 }

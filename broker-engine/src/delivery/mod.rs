@@ -4,6 +4,7 @@
 //! * [`route`] — who gets a message
 //! * [`fanout`] — fan-outs too large for one call
 //! * [`deliver`] — one message for one session: sent, queued or dropped
+//! * [`drops`] — what is given up: counted, and told of
 //! * [`handing_on`] — what a session that ends leaves to other members of a shared group
 //! * [`drain`] — queues and resends, as far as quota and socket allow
 //! * [`paging`] — the part of a long queue that only the store has
@@ -12,6 +13,7 @@
 
 mod deliver;
 mod drain;
+mod drops;
 mod encode;
 mod fanout;
 mod handing_on;

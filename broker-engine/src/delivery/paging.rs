@@ -48,11 +48,12 @@ impl Engine {
         };
         session.queue.set_fetch(None);
         if deliveries.is_empty() {
-            let lost = session.queue.forget_paged();
-            self.counters.drop_many(DropReason::StoreLost, lost);
+            for _ in 0..session.queue.forget_paged() {
+                self.dropped(key, "", DropReason::StoreLost, out);
+            }
         }
         for delivery in deliveries {
-            if !self.take_loaded(key, delivery) {
+            if !self.take_loaded(key, delivery, out) {
                 self.counters.host_misuse += 1;
             }
         }
@@ -64,7 +65,7 @@ impl Engine {
     }
 
     /// Puts a loaded delivery behind the head; `false` if it is none that was kept for this queue.
-    fn take_loaded(&mut self, key: SlotKey, stored: &StoredDelivery) -> bool {
+    fn take_loaded(&mut self, key: SlotKey, stored: &StoredDelivery, out: &mut Outbox) -> bool {
         let Some(session) = self.sessions.get_mut(key) else { return false };
         if !session.queue.accepts(stored.position) {
             return false;
@@ -73,7 +74,7 @@ impl Engine {
             Packet::parse(&stored.publish, Version::V5, &Limits::NONE)
         else {
             session.queue.unpage(stored.position, 0, stored.qos);
-            self.counters.drop_one(DropReason::StoreLost);
+            self.dropped(key, "", DropReason::StoreLost, out);
             return false;
         };
         let share = stored.share.as_deref().and_then(|share| TopicFilter::parse(share).ok());

@@ -148,11 +148,11 @@ pub enum Note {
         /// Client identifier.
         client_id: String,
     },
-    /// A message was not delivered to a session.
+    /// A message was not delivered to a session. There is one for each that [`crate::Counters::dropped`] counts.
     MessageDropped {
-        /// Client identifier of the receiver.
+        /// Client identifier of the receiver; empty when its session ended while the message was routed.
         client_id: String,
-        /// Topic name.
+        /// Topic name; empty when only the store had it.
         topic: String,
         /// Why.
         reason: DropReason,

@@ -2,8 +2,8 @@
 #![allow(dead_code, unreachable_pub)] // Shared by several test programs, each of which uses its part.
 
 use broker_engine::{
-    Answer, Call, CloseCause, Config, ConnId, ConnIds, DropReason, Engine, Flow, HashKey, Input, ListenerId,
-    MemoryStore, Outbox, Seed, StoreOp, StoreSeq, Time, Wire,
+    Answer, Call, CloseCause, Config, ConnId, ConnIds, DropReason, Engine, Flow, HashKey, Input, Interest,
+    ListenerId, MemoryStore, Note, Outbox, Seed, StoreOp, StoreSeq, Time, Wire,
 };
 use mqtt_proto::{
     Ack, AckProperties, Connect, ConnectProperties, Disconnect, DisconnectProperties, Limits, Packet,
@@ -33,12 +33,18 @@ pub struct World {
     /// Operations are kept without saying so at once.
     pub hold_stored: bool,
     stored: StoreSeq,
+    /// What was told of dropped messages: reason, client identifier, topic.
+    pub drops: Vec<(DropReason, String, String)>,
 }
 
 impl World {
     pub fn new(config: Config) -> Self {
         Self {
-            engine: Engine::new(config, Seed(7), HashKey([1, 2])),
+            engine: Engine::new(
+                Config { interest: config.interest | Interest::DROPS, ..config },
+                Seed(7),
+                HashKey([1, 2]),
+            ),
             now: Time::from_secs(1),
             ids: ConnIds::new(),
             versions: BTreeMap::new(),
@@ -52,10 +58,12 @@ impl World {
             pages: Vec::new(),
             hold_stored: false,
             stored: StoreSeq(0),
+            drops: Vec::new(),
         }
     }
 
     pub fn handle(&mut self, input: Input<'_>) {
+        let (counted, told) = (self.engine.view().counters().dropped, self.drops.len());
         let mut out = Outbox::new();
         self.engine.handle(self.now, input, &mut out);
         loop {
@@ -76,6 +84,11 @@ impl World {
                     Wire::Flow { conn, flow: Flow::Pause } => assert!(self.paused.insert(*conn)),
                     Wire::Flow { conn, flow: Flow::Resume } => assert!(self.paused.remove(conn)),
                     _ => {}
+                }
+            }
+            for note in std::mem::take(&mut out.notes) {
+                if let Note::MessageDropped { client_id, topic, reason } = note {
+                    self.drops.push((reason, client_id, topic));
                 }
             }
             let calls = std::mem::take(&mut out.calls);
@@ -104,8 +117,16 @@ impl World {
                 }
             }
             if out.is_empty() {
-                return;
+                return self.each_drop_is_told(counted, told);
             }
+        }
+    }
+
+    /// What was counted since is what was told since.
+    fn each_drop_is_told(&self, counted: [u64; DropReason::ALL.len()], told: usize) {
+        for (reason, before) in DropReason::ALL.into_iter().zip(counted) {
+            let notes = self.drops[told..].iter().filter(|(other, _, _)| *other == reason).count();
+            assert_eq!(self.dropped(reason) - before, notes as u64, "{reason:?}: counted, told");
         }
     }
 

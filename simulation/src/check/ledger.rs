@@ -282,6 +282,8 @@ impl Ledger {
                     DropReason::PacketTooLarge => marks.hit("a message dropped: packet too large"),
                     DropReason::QueueFull => marks.hit("a message dropped: queue full"),
                     DropReason::QuotaBytes => marks.hit("a message dropped: queue full in bytes"),
+                    // The client did get it.
+                    DropReason::ClientRejected => return,
                     _ => {}
                 }
                 *self.session(client_id).drops.entry(topic.clone()).or_default() += 1;
