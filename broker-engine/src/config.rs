@@ -47,7 +47,8 @@ pub struct Config {
     /// Unacknowledged QoS 1 and 2 messages towards one client; the client's Receive Maximum lowers it. Nothing new is
     /// sent either while `max_queued_bytes` of them are unacknowledged. Default 1,024.
     pub max_inflight: u16,
-    /// Messages that wait for one session. Default 1,000.
+    /// Messages that wait for one session. Default 32,768: of the smallest messages, which only this session waits for,
+    /// these take 8 MiB, and 6 MiB of the memory budget.
     pub max_queued_messages: u32,
     /// Bytes that wait for one session; as many again, and one message, may be sent and unacknowledged. Default 8 MiB.
     pub max_queued_bytes: u32,
@@ -177,7 +178,7 @@ impl Default for Config {
             max_sessions: 1_000_000,
             receive_maximum: 1024,
             max_inflight: 1024,
-            max_queued_messages: 1000,
+            max_queued_messages: 32_768,
             max_queued_bytes: 8 << 20,
             queue_window_messages: 256,
             queue_window_bytes: 1 << 20,

@@ -5,8 +5,8 @@ mod common;
 mod counting;
 
 use broker_engine::{
-    Answer, CloseCause, Command, CommandPublish, Config, ConnId, ConnIds, Durability, Engine, HashKey, Input,
-    Interest, ListenerId, MemoryStore, Outbox, Seed, StoreSeq, Time,
+    Answer, CloseCause, Command, CommandPublish, Config, ConnId, ConnIds, DropReason, Durability, Engine,
+    HashKey, Input, Interest, ListenerId, MemoryStore, Outbox, Seed, StoreSeq, Time,
 };
 use common::{clean, encoded, id_of, lasting, message};
 use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
@@ -392,6 +392,22 @@ fn everything_kept_goes_back() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The figures that `max_queued_messages` tells: a full queue of the smallest messages, which nobody else waits for.
+#[test]
+fn a_full_queue_of_the_smallest_messages() {
+    let mut bare = Bare::new(Config::default());
+    bare.absent(1);
+    let publisher = bare.client("p");
+    let (live, used) = (counting::live(), bare.engine.view().memory_used());
+    let most = bare.engine.view().config().max_queued_messages;
+    (0..=most).for_each(|number| bare.publish(publisher, "t", 1, AtLeastOnce, number as usize));
+    let view = bare.engine.view();
+    assert_eq!((view.queued(), view.counters().dropped_for(DropReason::QueueFull)), (most.into(), 1));
+    let (real, used) = (u64::try_from(counting::live() - live).unwrap(), view.memory_used() - used);
+    let mebibytes = |bytes: u64| (bytes + (1 << 19)) >> 20;
+    assert_eq!((mebibytes(real), mebibytes(used)), (8, 6), "{real} really, {used} by account");
 }
 
 /// 100,000 clients with sessions, subscriptions and messages come and go.

@@ -70,6 +70,17 @@ seq 30 | pub -V mqttv5 -t work -q 1 -l
 wait
 want "shared between three" "$(seq 30)" "$(cat "$work"/member? | sed -n 's/^>>//p' | sort -n)"
 
+# Flat out to a client that is slower on every machine: it stands still until all is published.
+stdbuf -oL mosquitto_sub -h 127.0.0.1 -p "$port" -V mqttv5 -t flood -q 1 -C 20000 -W 20 -d -F '>>%p' >"$work/flood" &
+subscriber=$!
+subscribed "$work/flood"
+kill -STOP "$subscriber"
+seq -f %064.0f 20000 >"$work/sent"
+pub -V mqttv5 -t flood -q 1 -l <"$work/sent"
+kill -CONT "$subscriber"
+wait "$subscriber" || true
+want "20,000 to a slow client" "$(sha256sum <"$work/sent")" "$(sed -n 's/^>>//p' "$work/flood" | sha256sum)"
+
 # A process for each client, so not a thousand of them.
 for number in $(seq 300); do sub -t many -q 1 -C 1 -d -F '>>%p' >"$work/many$number" & done
 for number in $(seq 300); do subscribed "$work/many$number"; done

@@ -1,24 +1,21 @@
-//! A publisher and a subscriber on one machine, both as fast as they can, through the binary. The subscriber's window
-//! is small, so it is slower by its round trips, and what the publisher is ahead must fit into the queue.
+//! A publisher as fast as it can, and a subscriber that is slower, through the binary: what the publisher is ahead fits
+//! into the queue.
 #![cfg(unix)]
 
 mod common;
 
-use common::process::start_on_free_port;
+use common::process::{Running, start_on_free_port};
 use common::{Client, packet};
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
 const MESSAGES: u16 = 20_000;
 
-/// Bytes of every PUBLISH here: two of header, three of topic, two of identifier, two of payload.
-const PUBLISH: usize = 9;
+/// Bytes of every payload, of which the first two are the message's number.
+const PAYLOAD: usize = 64;
 
-fn config(queue: u16) -> PathBuf {
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("flat-{}.toml", std::process::id()));
-    std::fs::write(&path, format!("[limits]\nmax_inflight = 20\nmax_queued_messages = {queue}\n")).unwrap();
-    path
-}
+/// Bytes of every PUBLISH: two of header, three of topic, two of identifier, the payload.
+const PUBLISH: usize = 7 + PAYLOAD;
 
 /// Publishes all of it without waiting for acknowledgements, and then takes those.
 fn publish_all(mut publisher: Client) {
@@ -28,7 +25,8 @@ fn publish_all(mut publisher: Client) {
     });
     for number in 1..=MESSAGES {
         let number = number.to_be_bytes();
-        publisher.send(&packet(0x32, &[&[0, 1, b't'][..], &number, &number].concat()));
+        let rest = [b'x'; PAYLOAD - 2];
+        publisher.send(&packet(0x32, &[&[0, 1, b't'][..], &number, &number, &rest].concat()));
     }
     taking.join().unwrap();
 }
@@ -53,17 +51,38 @@ fn receive_all(mut subscriber: Client) -> Vec<u16> {
     numbers
 }
 
-#[test]
-fn nothing_is_lost_where_the_queue_has_room_for_the_burst() {
-    let path = config(MESSAGES);
-    let mut broker = start_on_free_port(&["--config", path.to_str().unwrap(), "--log-level", "warn"]);
+/// A broker with a client that has subscribed to `t`, and its publisher.
+fn start(flags: &[&str]) -> (Running, Client, Client) {
+    let broker = start_on_free_port(&[&["--log-level", "warn"], flags].concat());
     let mut subscriber = Client::connect(broker.address, 4, "subscriber");
     subscriber.subscribe("t", 1);
     let publisher = Client::connect(broker.address, 4, "publisher");
-    let publishing = std::thread::spawn(move || publish_all(publisher));
-    let numbers = receive_all(subscriber);
-    publishing.join().unwrap();
+    (broker, subscriber, publisher)
+}
+
+fn expect_all(mut broker: Running, numbers: Vec<u16>) {
     assert!(numbers.into_iter().eq(1..=MESSAGES), "in order, each once");
     broker.signal("TERM");
     assert_eq!(broker.ended(), (Some(0), String::new()), "and nothing to warn of");
+}
+
+/// Slower by its round trips: for each it gets no more than its window.
+#[test]
+fn nothing_is_lost_through_a_small_window() {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("flat-{}.toml", std::process::id()));
+    std::fs::write(&path, "[limits]\nmax_inflight = 20\n").unwrap();
+    let (broker, subscriber, publisher) = start(&["--config", path.to_str().unwrap()]);
+    let publishing = std::thread::spawn(move || publish_all(publisher));
+    let numbers = receive_all(subscriber);
+    publishing.join().unwrap();
+    expect_all(broker, numbers);
+}
+
+/// As slow as can be, on every machine: it begins to read when everything is published and acknowledged.
+#[test]
+fn nothing_is_lost_for_a_slow_client_as_the_broker_comes() {
+    let (broker, subscriber, publisher) = start(&[]);
+    publish_all(publisher);
+    let numbers = receive_all(subscriber);
+    expect_all(broker, numbers);
 }
