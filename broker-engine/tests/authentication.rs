@@ -212,7 +212,7 @@ fn authenticating_again_keeps_to_method_and_turn() {
     }
 }
 
-/// [MQTT-3.2.0-2]: there is no second CONNACK, and until the exchange has succeeded nothing changes (gotcha 21).
+/// [MQTT-3.2.0-2]: there is no second CONNACK, and until the exchange has succeeded nothing changes.
 #[test]
 fn authenticating_again_is_answered_by_auth_or_disconnect() {
     let mut world = world();

@@ -7,11 +7,13 @@
 //! * [`socket`] — the transport that is the binary behind real sockets
 //! * [`ledger`] — every statement and the cases that show it, guarded from both sides
 //! * [`parity`] — every behaviour of the two model brokers, and what becomes of it
-//! * [`names`] — names of tests in both, and where they are
+//! * [`gotchas`] — what brokers get wrong, and the tests that show that it is right here
+//! * [`names`] — names of tests in all of these, and where they are
 //! * [`report`] — `docs/conformance.md`, made from all of it
 #![forbid(unsafe_code)]
 
 pub mod engine;
+pub mod gotchas;
 pub mod ledger;
 pub mod names;
 pub mod parity;

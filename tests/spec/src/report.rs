@@ -1,6 +1,7 @@
 //! `docs/conformance.md`, made from the ledgers: `cargo run -p metronome-spec` writes it, a test sees that it is
 //! current.
 
+use crate::gotchas;
 use crate::ledger::{Ledger, Statement, Status, read};
 use crate::names::{Tests, root};
 use crate::parity::{self, State};
@@ -76,17 +77,20 @@ fn by_section(ledger: &Ledger) -> Vec<(String, Vec<(&String, &Statement)>)> {
     sections
 }
 
+/// The names of tests, each with a link to its file.
+fn links(names: &[String], tests: &Tests) -> String {
+    let link = |name: &String| {
+        let file = tests.file(name).unwrap_or_else(|| panic!("no test {name}"));
+        let short = name.rsplit("::").next().unwrap_or(name);
+        format!("[{short}](../{file})")
+    };
+    names.iter().map(link).collect::<Vec<_>>().join("<br>")
+}
+
 fn how_it_stands(statement: &Statement, tests: &Tests) -> String {
     let reason = statement.reason.as_deref().unwrap_or_default();
     match statement.status {
-        Status::Tested => {
-            let link = |name: &String| {
-                let file = tests.file(name).unwrap_or_else(|| panic!("no test {name}"));
-                let short = name.rsplit("::").next().unwrap_or(name);
-                format!("[{short}](../{file})")
-            };
-            statement.tests.iter().map(link).collect::<Vec<_>>().join("<br>")
-        }
+        Status::Tested => links(&statement.tests, tests),
         Status::NotApplicable => format!("not applicable: {reason}"),
         Status::Waits => format!("waits for {reason}"),
     }
@@ -131,6 +135,13 @@ pub fn report() -> String {
     let [done, different, refused, open] =
         [State::Done, State::Different, State::Refused, State::Open].map(count);
     writeln!(text, "| {} | {done} | {different} | {refused} | {open} |", rows.len()).unwrap();
+    text += "\n## What brokers get wrong\n\n\
+             Mistakes that others made, from [tests/gotchas.toml](../tests/gotchas.toml), and what shows that they are\n\
+             not made here.\n\n\
+             | | right is | shown by |\n|---|---|---|\n";
+    for (number, gotcha) in gotchas::read() {
+        writeln!(text, "| {number} | {} | {} |", gotcha.says, links(&gotcha.tests, &tests)).unwrap();
+    }
     for (document, ledger) in &ledgers {
         writeln!(text, "\n## {}", title(document)).unwrap();
         for (section, statements) in by_section(ledger) {
