@@ -3,7 +3,7 @@
 mod common;
 
 use broker_engine::{Config, DropReason, Durability, Input, Overlap};
-use common::{World, clean, lasting, message};
+use common::{World, clean, encoded, lasting, message};
 use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 use mqtt_proto::{Packet, PublishProperties, ReasonCode, SubscribeOptions, UserProperties, Version};
 
@@ -328,6 +328,31 @@ fn maximum_packet_size_of_the_client_holds() {
     world.publish(publisher, "t", &"x".repeat(12), AtLeastOnce, 2);
     world.expect(subscriber, &["PUBLISH q1 #2 t xxxxxxxxxxxx"]);
     assert_eq!(world.dropped(DropReason::PacketTooLarge), 1);
+}
+
+/// Bytes, packets and messages by QoS, of both directions.
+#[test]
+fn counters_say_what_went_in_and_out() {
+    for version in VERSIONS {
+        let mut world = world();
+        let client = world.client(version, "c");
+        world.subscribe(client, "t", ExactlyOnce);
+        let before = world.engine.view().counters().clone();
+        let mut sent = 0;
+        for (qos, id) in [(AtMostOnce, 0), (AtLeastOnce, 1), (ExactlyOnce, 2), (ExactlyOnce, 3)] {
+            let publish = encoded(&Packet::Publish(message("t", "x", qos, id)), version);
+            sent += publish.len();
+            world.bytes(client, &publish);
+        }
+        let got = world.take_bytes(client).len();
+        let now = world.engine.view().counters();
+        assert_eq!(now.bytes_received - before.bytes_received, sent as u64);
+        assert_eq!(now.bytes_sent - before.bytes_sent, got as u64);
+        assert_eq!(now.packets_received - before.packets_received, 4);
+        // Each message, and PUBACK or PUBREC for three of them.
+        assert_eq!(now.packets_sent - before.packets_sent, 7);
+        assert_eq!((now.publish_received, now.publish_sent), ([1, 1, 2], [1, 1, 2]));
+    }
 }
 
 #[test]
