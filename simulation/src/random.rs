@@ -3,9 +3,18 @@
 //! The generator is xoshiro256**, its state filled by SplitMix64: public, tiny and the same for ever, which a
 //! seed in a bug report needs.
 
+use std::collections::VecDeque;
+
 /// A stream of choices.
 #[derive(Clone, Debug)]
-pub struct Stream([u64; 4]);
+pub struct Stream(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    Seeded([u64; 4]),
+    /// What is left of given bytes.
+    Given(VecDeque<u8>),
+}
 
 impl Stream {
     /// The stream of one purpose under a seed.
@@ -13,12 +22,31 @@ impl Stream {
         let mut state = purpose.bytes().fold(seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
-        Self(std::array::from_fn(|_| split_mix(&mut state)))
+        Self(Source::Seeded(std::array::from_fn(|_| split_mix(&mut state))))
+    }
+
+    /// Choices that bytes make, two bytes for each, so that who changes a byte changes a choice. Once they are used up,
+    /// nothing that is left to chance happens.
+    pub fn given(bytes: &[u8]) -> Self {
+        Self(Source::Given(bytes.iter().copied().collect()))
+    }
+
+    /// All given bytes are used up; those of a seed never are.
+    pub fn is_spent(&self) -> bool {
+        matches!(&self.0, Source::Given(left) if left.is_empty())
     }
 
     /// 64 random bits.
     pub fn bits(&mut self) -> u64 {
-        let [a, b, c, d] = &mut self.0;
+        let state = match &mut self.0 {
+            Source::Seeded(state) => state,
+            Source::Given(left) => {
+                let mut next = || left.pop_front().unwrap_or(u8::MAX);
+                // The highest bits decide most.
+                return u64::from_be_bytes([next(), next(), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+            }
+        };
+        let [a, b, c, d] = state;
         let result = b.wrapping_mul(5).rotate_left(7).wrapping_mul(9);
         let shifted = *b << 17;
         *c ^= *a;
@@ -79,6 +107,14 @@ mod tests {
         assert_eq!([network.bits(), network.bits()], [253_477_687_580_074_606, 17_023_121_823_485_640_482]);
         assert_ne!(Stream::new(1, "network").bits(), Stream::new(1, "store").bits());
         assert_ne!(Stream::new(1, "network").bits(), Stream::new(2, "network").bits());
+    }
+
+    #[test]
+    fn given_bytes_choose_and_run_out() {
+        let mut stream = Stream::given(&[0, 0, 0x80, 0, 0xff]);
+        assert_eq!((stream.below(10), stream.below(10), stream.below(10)), (0, 5, 9));
+        assert!(stream.is_spent() && !stream.chance(999) && stream.between(3, 7) == 7);
+        assert!(!Stream::new(1, "test").is_spent());
     }
 
     #[test]

@@ -28,10 +28,26 @@ pub enum Profile {
 /// The scenario of a seed.
 pub fn generate(seed: u64, profile: Profile) -> Scenario {
     match profile {
-        Profile::Small => Small::new(seed).scenario(),
+        Profile::Small => Small::new(seed, |purpose| Stream::new(seed, purpose)).scenario(),
         Profile::Dense { clients } => dense(seed, clients),
         Profile::Fleet { clients } => fleet(seed, clients),
     }
+}
+
+/// Bytes of the seed, and for limits, clients and faults of a scenario that bytes make; all others are for operations.
+const GIVEN: [(&str, usize); 4] = [("seed", 2), ("limits", 48), ("clients", 96), ("faults", 32)];
+
+/// The small scenario whose choices bytes make, for a fuzzer. Each purpose has its own place in them, so that
+/// changing one leaves the others alone. There are no more operations than bytes for them.
+pub fn from_bytes(bytes: &[u8]) -> Scenario {
+    let mut rest = bytes;
+    let given = GIVEN.map(|(purpose, len)| {
+        let part = rest.split_off(..len.min(rest.len())).unwrap_or_default();
+        (purpose, part)
+    });
+    let seed = given[0].1.iter().fold(0, |seed, byte| seed << 8 | u64::from(*byte));
+    let bytes_of = |purpose| given.iter().find(|(known, _)| *known == purpose).map_or(rest, |(_, part)| *part);
+    Small::new(seed, |purpose| Stream::given(bytes_of(purpose))).scenario()
 }
 
 /// A network where everything takes a moment and nothing breaks.
@@ -121,8 +137,8 @@ struct Small {
 }
 
 impl Small {
-    fn new(seed: u64) -> Self {
-        let mut work = Stream::new(seed, "work");
+    fn new(seed: u64, stream: impl Fn(&'static str) -> Stream) -> Self {
+        let mut work = stream("work");
         let mut some = |all: &[&'static str]| -> Vec<&'static str> {
             let kept: Vec<_> = all.iter().copied().filter(|_| work.chance(500)).collect();
             if kept.is_empty() { vec![all[0]] } else { kept }
@@ -136,10 +152,10 @@ impl Small {
         let highest_qos = work.pick(&[0, 1, 2, 2, 2, 2]).to_owned();
         Self {
             seed,
-            clients: Stream::new(seed, "clients"),
-            limits: Stream::new(seed, "limits"),
+            clients: stream("clients"),
+            limits: stream("limits"),
             work,
-            faults: Stream::new(seed, "faults"),
+            faults: stream("faults"),
             topics,
             filters,
             versions,
@@ -275,6 +291,9 @@ impl Small {
             .map(|client| Operation { at: self.work.below(heal_at / 4), client, what: What::Connect })
             .collect();
         for _ in 0..count {
+            if self.work.is_spent() {
+                break;
+            }
             let client = usize::try_from(self.work.below(clients.len() as u64)).unwrap_or(0);
             let at = self.work.below(heal_at);
             let kind = self.kind(&weights);
@@ -500,6 +519,23 @@ mod tests {
             let read = Scenario::from_json(&text).unwrap();
             assert_eq!(read.to_json(), text);
             assert!(scenario.operations.is_sorted_by_key(|operation| operation.at));
+        }
+    }
+
+    #[test]
+    fn bytes_make_a_scenario() {
+        let bytes: Vec<u8> = (0..2000_u32).map(|at| at.wrapping_mul(0x9e37_79b9).to_be_bytes()[0]).collect();
+        let scenario = from_bytes(&bytes);
+        assert!(scenario.operations.len() > 20, "{}", scenario.operations.len());
+        assert_eq!(scenario.to_json(), from_bytes(&bytes).to_json());
+        let mut other = bytes.clone();
+        other[10] ^= 0x80;
+        let other = from_bytes(&other);
+        assert_ne!(other.limits, scenario.limits);
+        assert_eq!(other.operations, scenario.operations);
+        for len in 0..200 {
+            let short = from_bytes(&bytes[..len]);
+            assert_eq!(Scenario::from_json(&short.to_json()).unwrap().to_json(), short.to_json());
         }
     }
 

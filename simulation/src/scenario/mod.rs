@@ -2,7 +2,7 @@
 
 mod generate;
 
-pub use generate::{Profile, generate};
+pub use generate::{Profile, from_bytes, generate};
 
 use broker_engine::Config;
 use serde::{Deserialize, Serialize};
