@@ -227,6 +227,12 @@ fn packets() -> Vec<Case> {
         ("Subscription Identifier of five bytes", subscribe(b"\x06\x0b\xff\xff\xff\xff\x01\0\x01t\0"), D81),
         ("257 filters", subscribe(&[&[0][..], &b"\0\x01t\0".repeat(257)].concat()), D97),
         ("second CONNECT", connect(0x02, &[0], b"\0\0"), D82),
+        ("second CONNECT, of an unknown version", packet(0x10, &[b"\0\x04MQTT\x84\x02\0\0\0\0\0"]), D82),
+        (
+            "second CONNECT, with a client identifier that is too long",
+            connect(0x02, &[0], &text(&"c".repeat(257))),
+            D82,
+        ),
         ("CONNACK from a client", packet(0x20, &[b"\0\0\0"]), D82),
         ("SUBACK from a client", packet(0x90, &[b"\0\x01\0\0"]), D82),
         ("UNSUBACK from a client", packet(0xb0, &[b"\0\x01\0\0"]), D82),

@@ -8,8 +8,8 @@ use broker_engine::{
 use common::{World, clean, lasting, message};
 use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 use mqtt_proto::{
-    Connect, Packet, Publish, ReasonCode, RetainHandling, SubscribeOptions, TopicName, Version, Will,
-    WillProperties,
+    Connect, Packet, PacketType, Publish, ReasonCode, RetainHandling, SubscribeOptions, TopicName, Version,
+    Will, WillProperties,
 };
 
 fn world() -> World {
@@ -403,6 +403,20 @@ fn publishing_where_clients_may_not() {
         world.subscribe(client, "$SYS/#", AtMostOnce);
         world.publish(client, topic, "x", AtLeastOnce, 1);
         world.expect(client, &[wanted]);
+    }
+}
+
+/// Any other reason would be a malformed packet to the client.
+#[test]
+fn an_operator_tells_only_reasons_that_disconnect_has() {
+    for reason in ReasonCode::ALL.iter().copied() {
+        let mut world = world();
+        let client = world.client(Version::V5, "c");
+        let client_id = "c".to_owned();
+        world.handle(Input::Command(Command::Disconnect { client_id, reason, end_session: false }));
+        let has = reason.allowed_in(PacketType::Disconnect) && reason != ReasonCode::DisconnectWithWill;
+        let told = if has { reason } else { ReasonCode::UnspecifiedError };
+        world.expect(client, &[&format!("DISCONNECT {}", told.name()), "closed"]);
     }
 }
 

@@ -127,10 +127,10 @@ impl Engine {
                 if conn.version != Version::V5 {
                     return;
                 }
-                let reason = if farewell.reason.is_error() || farewell.reason == ReasonCode::Success {
-                    farewell.reason
-                } else {
-                    ReasonCode::UnspecifiedError
+                let reason = match farewell.reason {
+                    ReasonCode::Success => ReasonCode::Success,
+                    reason if reason.is_error() && reason.allowed_in(PacketType::Disconnect) => reason,
+                    _ => ReasonCode::UnspecifiedError,
                 };
                 let properties = DisconnectProperties { reason_string, ..DisconnectProperties::default() };
                 let packet = Packet::Disconnect(Disconnect { reason, properties });

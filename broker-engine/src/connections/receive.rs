@@ -210,6 +210,10 @@ impl Engine {
                 After::Closed
             }
             Ok(packet) => self.dispatch(id, &packet, out),
+            // Whatever it holds [MQTT-3.1.0-2].
+            Err(_) if online && header.packet_type() == PacketType::Connect => {
+                self.breach(id, "a second CONNECT", out)
+            }
             Err(error) => {
                 self.malformed(id, error, out);
                 After::Closed
