@@ -67,12 +67,12 @@ fn page<'a>(
 ) -> Vec<StoredDelivery> {
     let mut bytes = 0;
     kept.take(max_messages as usize)
-        .take_while(|kept| {
-            let first = bytes == 0;
+        .enumerate()
+        .take_while(|(at, kept)| {
             bytes += kept.delivery.publish.len() as u64;
-            first || bytes <= max_bytes
+            *at == 0 || bytes <= max_bytes
         })
-        .map(|kept| {
+        .map(|(_, kept)| {
             let age = now.since(kept.since);
             let aged = |left: Option<Duration>| left.map(|left| left.saturating_sub(age));
             let Lifetime { left, told } = kept.delivery.lifetime;
