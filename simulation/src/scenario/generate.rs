@@ -46,7 +46,8 @@ pub fn from_bytes(bytes: &[u8]) -> Scenario {
         (purpose, part)
     });
     let seed = given[0].1.iter().fold(0, |seed, byte| seed << 8 | u64::from(*byte));
-    let bytes_of = |purpose| given.iter().find(|(known, _)| *known == purpose).map_or(rest, |(_, part)| *part);
+    let bytes_of =
+        |purpose| given.iter().find(|(known, _)| *known == purpose).map_or(rest, |(_, part)| *part);
     Small::new(seed, |purpose| Stream::given(bytes_of(purpose))).scenario()
 }
 
