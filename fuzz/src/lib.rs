@@ -7,6 +7,7 @@
 //! * [`engine`] — the engine under raw bytes, and under packets, time and faults
 //! * [`snapshots`] — bytes that are none, and going on from one
 //! * [`store`] — records of the store lane
+//! * [`recordings`] — what is kept out of recordings, and files that are none
 //! * [`driver`] — the host's driver over sockets that take little at a time
 //! * [`config`] — the configuration file
 //! * [`scenario`] — the simulator's own scenarios, made of bytes and judged by all its checkers
@@ -24,6 +25,7 @@ mod feedback;
 pub mod fields;
 mod host;
 pub mod packets;
+pub mod recordings;
 pub mod routing;
 pub mod scenario;
 pub mod snapshots;
@@ -56,6 +58,7 @@ targets! {
     engine: engine_bytes engine_steps;
     snapshots: snapshot_bytes snapshot_steps;
     store: store_records;
+    recordings: mask recording;
     driver: driver;
     config: config;
     scenario: scenario;
