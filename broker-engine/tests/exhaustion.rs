@@ -362,6 +362,25 @@ fn queues_of_absent_clients_are_bounded_each_by_itself() {
     }
 }
 
+/// What has no room in the largest queue goes by itself, and takes nothing along that waits already.
+#[test]
+fn a_message_larger_than_the_queue_drives_nothing_out() {
+    let mut world = World::new(Config { max_queued_bytes: 100, ..Config::default() });
+    let publisher = world.client(Version::V311, "p");
+    let away = world.persistent(Version::V311, "away");
+    world.subscribe(away, "t", AtLeastOnce);
+    world.cut(away);
+    for (number, payload) in (1..).zip(["one", "two", &"x".repeat(200), "three"]) {
+        world.publish(publisher, "t", payload, AtLeastOnce, number);
+    }
+    assert_eq!(world.dropped(DropReason::QuotaBytes), 1);
+    let again = world.connect_with(&lasting(Version::V311, "away"));
+    world.expect(
+        again,
+        &["CONNACK Success present", "PUBLISH q1 #1 t one", "PUBLISH q1 #2 t two", "PUBLISH q1 #3 t three"],
+    );
+}
+
 /// B-14
 #[test]
 fn sessions_are_counted_and_room_comes_back() {

@@ -12,7 +12,8 @@ use common::{clean, encoded, id_of, lasting, message};
 use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 use mqtt_proto::{
     Ack, AckProperties, Connect, Packet, Publish, QoS, ReasonCode, Subscribe, SubscribeFilters,
-    SubscribeOptions, TopicName, UserProperties, Version, Will, WillProperties,
+    SubscribeOptions, TopicName, Unsubscribe, UnsubscribeFilters, UserProperties, Version, Will,
+    WillProperties,
 };
 use std::time::Duration;
 
@@ -427,4 +428,33 @@ fn a_storm_leaves_nothing_behind() {
     bare.empty();
     let left = counting::live() - before - fresh;
     assert!(left < 100_000, "{left} of {most} bytes left");
+}
+
+/// Also when who caused it stays: buffers of large packets and lists of many subscriptions shrink with what they hold.
+#[test]
+fn what_was_large_shrinks_while_its_client_stays() {
+    let mut bare = Bare::new(Config::default());
+    let client = bare.client("c");
+    let before = counting::live();
+    let packet = encoded(&Packet::Publish(message("t", &"x".repeat(1 << 20), AtMostOnce, 0)), Version::V5);
+    // What stays is the beginning of another packet.
+    let stream = [&packet, &packet[..10]].concat();
+    let own = counting::live() - before;
+    for piece in stream.chunks(60_000) {
+        bare.handle(Input::Received { conn: client, data: piece });
+    }
+    let left = counting::live() - before - own;
+    assert!(left < 10_000, "{left} bytes are left of a large packet");
+    bare.handle(Input::Received { conn: client, data: &packet[10..] });
+
+    let before = counting::live();
+    each(|number| bare.subscribe(client, &number.to_string(), None));
+    let with = counting::live() - before;
+    each(|number| {
+        let (packet_id, user_properties) = (id_of(1), UserProperties::default());
+        let filters = UnsubscribeFilters::List(&[&number.to_string()]);
+        bare.send(client, &Packet::Unsubscribe(Unsubscribe { packet_id, user_properties, filters }));
+    });
+    let left = counting::live() - before;
+    assert!(left < with / 20, "{left} of {with} bytes are left of subscriptions");
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use broker_engine::{Config, ConnId, Durability, Interest};
+use broker_engine::{Answer, Config, ConnId, Durability, Interest};
 use common::{World, lasting};
 use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce};
 use mqtt_proto::{Connect, ReasonCode, SubscribeOptions, TopicName, Version, Will, WillProperties};
@@ -108,5 +108,54 @@ fn packets_that_waited_are_heard_before_the_connection_ends() {
             assert_eq!(world.take(witness), wanted, "{wait:?}, {end:?}");
         }
         world.engine.view().verify().unwrap();
+    }
+}
+
+/// What makes a CONNECT one that is refused.
+type Fault = fn(&mut Connect<'static>);
+
+/// A CONNECT that is refused changes nothing [MQTT-3.2.2-6], also not for whoever has the session and waits.
+#[test]
+fn who_is_refused_cuts_nobody_short() {
+    let too_small = |connect: &mut Connect<'static>| connect.properties.maximum_packet_size = Some(10);
+    let other_user = |connect: &mut Connect<'static>| connect.username = Some("mallory");
+    let cases: [(Fault, &[&str]); 2] = [
+        (too_small, &["CONNACK Packet too large", "closed"]),
+        (other_user, &["CONNACK Not authorized", "closed"]),
+    ];
+    for (how, answer) in cases {
+        for wait in [Wait::Fanout, Wait::Memory, Wait::Question] {
+            let config = Config { bind_session_to_user: true, ..config(wait) };
+            let mut world = World::new(config);
+            for number in 0..WITNESSES {
+                let witness = world.client(Version::V311, &format!("w{number}"));
+                world.subscribe(witness, "first", AtMostOnce);
+            }
+            let client = world.connect_with(&with_will());
+            world.take(client);
+            world.hold_questions = wait == Wait::Question;
+            match wait {
+                Wait::Question => world.subscribe_with(client, "t", SubscribeOptions::default(), None),
+                _ => world.publish(client, "first", "1", AtLeastOnce, 1),
+            }
+            world.publish(client, "last", "words", AtLeastOnce, 2);
+            let mut connect = lasting(Version::V5, "c");
+            how(&mut connect);
+            let questions = std::mem::take(&mut world.questions);
+            world.hold_questions = false;
+            let newcomer = world.connect_with(&connect);
+            world.expect(newcomer, answer);
+            world.questions = questions;
+            if wait == Wait::Question {
+                world.answer(Answer::Allow);
+            }
+            world.settle();
+            world.wait(1);
+            let wanted: &[&str] = match wait {
+                Wait::Question => &["SUBACK #9 00", "PUBACK #2 No matching subscribers"],
+                _ => &["PUBACK #1", "PUBACK #2 No matching subscribers"],
+            };
+            assert_eq!(world.take(client), wanted, "{wait:?}, {answer:?}");
+        }
     }
 }

@@ -609,3 +609,70 @@ fn an_assigned_identifier_is_as_good_as_a_chosen_one() {
     world.expect(conn, &["DISCONNECT Session taken over", "closed"]);
     world.expect(third, &["CONNACK Success present", "PUBLISH q1 #1 dup t x"]);
 }
+
+/// Who has one identifier, or knows how they are made, cannot tell the next; and none is given that somebody has.
+#[test]
+fn nobody_can_lie_in_wait_for_an_assigned_identifier() {
+    let assigned = |world: &mut World| -> u64 {
+        let conn = world.connect_with(&clean(Version::V5, ""));
+        let connack = world.take(conn).remove(0);
+        let (_, name) = connack.split_once("id=metronome-").expect("an assigned identifier");
+        u64::from_str_radix(name.split(' ').next().unwrap(), 16).unwrap()
+    };
+    let mut world = world();
+    let drawn: Vec<u64> = (0..1000).map(|_| assigned(&mut world)).collect();
+    // Not a counter, however disguised by steps: every bit changes in about half of the cases.
+    let changes = drawn.windows(2).map(|pair| pair[0] ^ pair[1]);
+    for bit in 0..64 {
+        let often = changes.clone().filter(|change| change >> bit & 1 == 1).count();
+        assert!((400..600).contains(&often), "bit {bit} changes {often} times");
+    }
+    // Not the generators that can be run backwards from what they gave: SplitMix64.
+    let unmix = |mut mixed: u64| {
+        mixed = (mixed ^ mixed >> 31 ^ mixed >> 62).wrapping_mul(0x3196_42B2_D24D_8EC3);
+        mixed = (mixed ^ mixed >> 27 ^ mixed >> 54).wrapping_mul(0x96DE_1B17_3F11_9089);
+        mixed ^ mixed >> 30 ^ mixed >> 60
+    };
+    let steps: std::collections::BTreeSet<u64> =
+        drawn.windows(2).map(|pair| unmix(pair[1]).wrapping_sub(unmix(pair[0]))).collect();
+    assert!(steps.len() > 900);
+
+    let mut other = World::new(Config::default());
+    let taken = format!("metronome-{:016x}", drawn[0]);
+    other.persistent(Version::V5, &taken);
+    assert_eq!(assigned(&mut other), drawn[1]);
+}
+
+/// A reason that is none cannot let anybody in.
+#[test]
+fn a_denial_without_an_error_is_a_denial() {
+    let mut world = world();
+    world.hold_questions = true;
+    let client = world.connect_with(&clean(Version::V5, "c"));
+    world.answer(Answer::Deny(ReasonCode::Success));
+    world.expect(client, &["CONNACK Not authorized", "closed"]);
+}
+
+/// The load of a member is what is in flight to it and what waits for it.
+#[test]
+fn the_least_loaded_member_has_the_least_that_waits() {
+    let shared_strategy = SharedStrategy::LeastInflight;
+    let mut world = World::new(Config { shared_strategy, max_inflight: 1, ..Config::default() });
+    let publisher = world.client(Version::V5, "p");
+    let members = ["a", "b"].map(|name| {
+        let conn = world.client(Version::V5, name);
+        world.subscribe(conn, "$share/g/t", AtLeastOnce);
+        world.subscribe(conn, name, AtLeastOnce);
+        conn
+    });
+    // One in flight for each, and three more that wait for the first.
+    for (number, topic) in (1..).zip(["a", "a", "a", "a", "b"]) {
+        world.publish(publisher, topic, "own", AtLeastOnce, number);
+    }
+    for number in 6..9 {
+        world.publish(publisher, "t", "shared", AtLeastOnce, number);
+    }
+    let queued = ["a", "b"].map(|name| world.engine.view().session(name).unwrap().queued());
+    assert_eq!(queued, [3, 3]);
+    assert_eq!(members.map(|member| world.take(member).len()), [1, 1]);
+}

@@ -24,6 +24,15 @@ impl Version {
         }
     }
 
+    /// As people write it: `5.0`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V31 => "3.1",
+            Self::V311 => "3.1.1",
+            Self::V5 => "5.0",
+        }
+    }
+
     /// Protocol name as CONNECT carries it.
     pub const fn protocol_name(self) -> &'static str {
         match self {

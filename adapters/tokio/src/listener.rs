@@ -104,10 +104,30 @@ async fn refuse(listener: &TcpListener, reserve: &mut Reserve) -> bool {
 }
 
 fn start(shared: &Rc<Shared>, stream: TcpStream, peer: SocketAddr, id: ListenerId) {
-    // A failure means that the client has gone already; its task will find out.
-    let _gone = stream.set_nodelay(true);
+    prepare(&stream);
     let conn = shared.driver.borrow_mut().open(shared.now(), id, Some(peer));
     let socket = shared.insert(conn, stream);
     tokio::task::spawn_local(connection::run(Rc::clone(shared), socket));
     shared.fed();
+}
+
+/// Small packets leave at once: what belongs together is one write already.
+fn prepare(stream: &TcpStream) {
+    // A failure means that the client has gone already; its task will find out.
+    let _gone = stream.set_nodelay(true);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn accepted_sockets_do_not_wait_for_more() {
+        let listener = TcpListener::from_std(bind("127.0.0.1:0".parse().unwrap()).unwrap()).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        assert!(!stream.nodelay().unwrap());
+        prepare(&stream);
+        assert!(stream.nodelay().unwrap());
+    }
 }

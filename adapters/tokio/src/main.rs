@@ -23,6 +23,7 @@ const USAGE: u8 = 2;
 /// Without flags it listens on 127.0.0.1:1883 and accepts every client of this machine.
 #[derive(Debug, Parser)]
 #[command(
+    name = "metronome",
     version,
     after_help = "Examples:\n  metronome\n  metronome --listen 127.0.0.1:0 --log json\n  \
     metronome --listen 0.0.0.0:1883 --allow-anonymous\n  metronome --config metronome.toml"
@@ -40,8 +41,8 @@ struct Flags {
     /// Accept clients without authentication also from other machines.
     #[arg(long)]
     allow_anonymous: bool,
-    /// Record every input into FILE.1, FILE.2 and so on, to be played again with `simulation replay FILE`. Passwords are
-    /// not written.
+    /// Record every input into FILE.1, FILE.2 and so on, to be played again: see docs/recording.md. Passwords are not
+    /// written.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// Disk that the recording may take, MiB; the oldest quarter goes when it is full.
@@ -133,7 +134,7 @@ fn greet(broker: &BrokerHandle, flags: &Flags) -> std::io::Result<()> {
         writeln!(out, "note: --data is accepted, but nothing is written there by this version")?;
     }
     if let Some(file) = &flags.record {
-        writeln!(out, "recording to {}.1 and so on: simulation replay {0}", file.display())?;
+        writeln!(out, "recording to {}.1 and so on, without passwords", file.display())?;
     }
     writeln!(out, "open-file limit {}", broker.open_file_limit())?;
     if let (Some(high), Some(max)) = (broker.limits().memory_high, broker.limits().memory_max) {

@@ -1,4 +1,5 @@
-//! What goes into the log about clients. Text that clients chose is escaped.
+//! What goes into the log about clients. Text that clients chose is given as text: each form of the log escapes it in its
+//! own way.
 
 use broker_engine::{Answer, Interest, Note, Question};
 use metronome_host::Authenticator;
@@ -32,20 +33,21 @@ fn log(note: &Note, peer: Option<SocketAddr>) {
     let peer = peer.map(tracing::field::display);
     match note {
         Note::Connected { conn, client_id, version, session_present } => {
-            let (conn, session_present) = (conn.slot(), *session_present);
-            tracing::info!(conn, peer, client = ?client_id, ?version, session_present, "client connected");
+            let (conn, client, version) = (conn.slot(), client_id.as_str(), version.name());
+            tracing::info!(conn, peer, client, version, session_present, "client connected");
         }
         Note::Disconnected { conn, client_id, reason, detail } if client_id.is_empty() => {
-            let (conn, reason) = (conn.slot(), reason.name());
-            tracing::info!(conn, peer, reason, ?detail, "connection refused");
+            let (conn, reason, detail) = (conn.slot(), reason.name(), detail.as_str());
+            tracing::info!(conn, peer, reason, detail, "connection refused");
         }
         Note::Disconnected { conn, client_id, reason, detail } => {
-            let (conn, reason) = (conn.slot(), reason.name());
-            tracing::info!(conn, peer, client = ?client_id, reason, ?detail, "client disconnected");
+            let (conn, reason, detail) = (conn.slot(), reason.name(), detail.as_str());
+            tracing::info!(conn, peer, client = client_id.as_str(), reason, detail, "client disconnected");
         }
-        Note::SessionEnded { client_id } => tracing::debug!(client = ?client_id, "session ended"),
+        Note::SessionEnded { client_id } => tracing::debug!(client = client_id.as_str(), "session ended"),
         Note::MessageDropped { client_id, topic, reason } => {
-            tracing::debug!(client = ?client_id, ?topic, reason = reason.name(), "message dropped");
+            let (client, topic, reason) = (client_id.as_str(), topic.as_str(), reason.name());
+            tracing::debug!(client, topic, reason, "message dropped");
         }
         _ => {}
     }

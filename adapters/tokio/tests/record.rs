@@ -27,7 +27,7 @@ fn every_input_is_recorded_and_no_password() {
         let mut flags = vec!["--record", file.to_str().unwrap()];
         flags.extend(masked.then_some("--record-no-payloads"));
         let mut broker = start_on_free_port(&flags);
-        assert!(broker.greeting.contains("simulation replay "), "{}", broker.greeting);
+        assert!(broker.greeting.contains("recording to "), "{}", broker.greeting);
         let mut client = Client::open(broker.address, 4);
         client.send(b"\x10\x1f\x00\x04MQTT\x04\xc2\x00\x3c\x00\x01c\x00\x04user\x00\x0aopensesame");
         assert_eq!(client.packet(), [0x20, 2, 0, 0]);

@@ -1,20 +1,26 @@
-//! Seeded random numbers (SplitMix64): equal seeds give equal choices on every platform.
+//! Seeded random numbers: equal seeds give equal choices on every platform, and who has seen some cannot tell others.
+//! Clients do see some, in the identifiers that the broker assigns.
 
+use core::hash::Hasher;
 use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher24;
 
+/// A keyed one-way function of a counter.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Rng(u64);
+pub(crate) struct Rng {
+    seed: u64,
+    drawn: u64,
+}
 
 impl Rng {
     pub(crate) const fn new(seed: u64) -> Self {
-        Self(seed)
+        Self { seed, drawn: 0 }
     }
 
-    pub(crate) const fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
+    pub(crate) fn next_u64(&mut self) -> u64 {
+        let mut hasher = SipHasher24::new_with_keys(self.seed, !self.seed);
+        hasher.write_u64(self.drawn);
+        self.drawn = self.drawn.wrapping_add(1);
+        hasher.finish()
     }
 }

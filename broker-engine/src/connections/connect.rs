@@ -175,14 +175,10 @@ impl Engine {
         };
         self.count_connection(id);
         let Ok(connect) = decode(&applicant.packet, &self.config.limits_before_connect()) else { return };
-        if let Some(older) = self.session_of(connect.client_id).and_then(|key| self.sessions.get(key)?.conn) {
-            self.hear_out(older, out);
-        }
         if let Err((reason, detail)) = self.admit(&connect) {
             self.close(id, Farewell::refuse(connect.version, reason, detail), out);
             return;
         }
-        self.gates.begin_packet();
         let assigned = connect.client_id.is_empty().then(|| self.assign_client_id(applicant.peer));
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
         let expiry = self.session_expiry(&connect);
@@ -195,6 +191,11 @@ impl Engine {
             self.close(id, Farewell::refuse(connect.version, ReasonCode::PacketTooLarge, detail), out);
             return;
         }
+        // Nothing refuses it any more, so this is the end of the connection that its session has now.
+        if let Some(older) = self.session_of(client_id).and_then(|key| self.sessions.get(key)?.conn) {
+            self.hear_out(older, out);
+        }
+        self.gates.begin_packet();
         let (key, present) = self.begin_session(client_id, &connect, expiry, out);
         self.settle(id, key, &connect, expiry);
         self.online += 1;

@@ -184,8 +184,10 @@ impl Engine {
                 break;
             };
             let first_qos0 = session.queue.first_qos0();
-            // Of what waits in the store alone nothing can be let go.
+            // Of what waits in the store alone nothing can be let go, and nothing is worth letting go for what has no
+            // room even then.
             let drop_new = session.queue.in_memory() == 0
+                || size > max_bytes
                 || (first_qos0.is_none() && delivery.qos == QoS::AtMostOnce)
                 || self.config.queue_full == QueueFull::DropNew;
             if drop_new {
