@@ -2,7 +2,7 @@
 
 mod common;
 
-use broker_engine::{Config, DropReason, Durability, Input, Overlap};
+use broker_engine::{Config, DropReason, Durability, Input, Overlap, QueueFull};
 use common::{World, clean, encoded, lasting, message};
 use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 use mqtt_proto::{Packet, PublishProperties, ReasonCode, SubscribeOptions, UserProperties, Version};
@@ -98,7 +98,6 @@ fn receive_maximum_of_the_broker_holds() {
     );
 }
 
-/// [MQTT-4.4.0-1], [MQTT-4.6.0-1]: original identifiers and order, DUP, PUBREL for what is past PUBREC.
 /// A QoS 1 message counts until its PUBACK has left, and what an earlier connection left open does not.
 #[test]
 fn receive_maximum_counts_what_is_open_on_this_connection() {
@@ -120,6 +119,7 @@ fn receive_maximum_counts_what_is_open_on_this_connection() {
     world.expect(publisher, &["DISCONNECT Receive Maximum exceeded", "closed"]);
 }
 
+/// [MQTT-4.4.0-1], [MQTT-4.6.0-1]: original identifiers and order, DUP, PUBREL for what is past PUBREC.
 #[test]
 fn resume_sends_again_in_order() {
     for version in VERSIONS {
@@ -467,17 +467,32 @@ fn an_alias_for_a_name_that_is_refused_is_refused_as_well() {
 
 #[test]
 fn a_full_queue_drops_by_its_rule_and_counts() {
-    let mut world = World::new(Config { max_queued_messages: 2, ..Config::default() });
-    let publisher = world.client(Version::V5, "p");
-    let subscriber = world.persistent(Version::V5, "s");
-    world.subscribe(subscriber, "t", AtLeastOnce);
-    world.cut(subscriber);
-    for number in 1..=3 {
-        world.publish(publisher, "t", &number.to_string(), AtLeastOnce, number);
+    use QueueFull::{DropNew, DropOldest};
+    // The QoS of three messages for a queue of two, and which two stay.
+    let cases = [
+        (DropOldest, [AtLeastOnce, AtLeastOnce, AtLeastOnce], ["q1 #1 t 2", "q1 #2 t 3"]),
+        (DropOldest, [AtLeastOnce, AtMostOnce, AtLeastOnce], ["q1 #1 t 1", "q1 #2 t 3"]),
+        (DropOldest, [AtLeastOnce, AtLeastOnce, AtMostOnce], ["q1 #1 t 1", "q1 #2 t 2"]),
+        (DropOldest, [AtMostOnce, AtLeastOnce, AtMostOnce], ["q1 #1 t 2", "q0 t 3"]),
+        (DropNew, [AtMostOnce, AtLeastOnce, AtLeastOnce], ["q0 t 1", "q1 #1 t 2"]),
+    ];
+    for (queue_full, messages, [first, second]) in cases {
+        let config = Config { max_queued_messages: 2, queue_qos0_offline: true, ..Config::default() };
+        let mut world = World::new(Config { queue_full, ..config });
+        let publisher = world.client(Version::V5, "p");
+        let subscriber = world.persistent(Version::V5, "s");
+        world.subscribe(subscriber, "t", AtLeastOnce);
+        world.cut(subscriber);
+        for (number, qos) in (1..).zip(messages) {
+            let id = if qos == AtMostOnce { 0 } else { number };
+            world.publish(publisher, "t", &number.to_string(), qos, id);
+        }
+        assert_eq!(world.engine.view().messages(), 2);
+        let again = world.connect_with(&lasting(Version::V5, "s"));
+        let (first, second) = (format!("PUBLISH {first}"), format!("PUBLISH {second}"));
+        world.expect(again, &["CONNACK Success present", &first, &second]);
+        assert_eq!(world.dropped(DropReason::QueueFull), 1);
     }
-    let again = world.connect_with(&lasting(Version::V5, "s"));
-    world.expect(again, &["CONNACK Success present", "PUBLISH q1 #1 t 2", "PUBLISH q1 #2 t 3"]);
-    assert_eq!(world.dropped(DropReason::QueueFull), 1);
 }
 
 /// A slow reader loses QoS 0, keeps QoS 1, and resumes where it stopped; others notice nothing.
@@ -525,6 +540,26 @@ fn a_large_fanout_is_sliced_and_nothing_overtakes_it() {
     for subscriber in subscribers {
         world.expect(subscriber, &["PUBLISH q1 #1 t 1", "PUBLISH q1 #2 t 2"]);
     }
+}
+
+/// It lines up behind what waits for a client that has come back meanwhile, though the window has room.
+#[test]
+fn a_sliced_fanout_does_not_overtake_a_queue() {
+    let mut world = World::new(Config { work_per_call: 1, ..Config::default() });
+    let publisher = world.client(Version::V5, "p");
+    for number in 0..10 {
+        let other = world.client(Version::V5, &format!("o{number}"));
+        world.subscribe(other, "t", AtMostOnce);
+    }
+    let subscriber = world.persistent(Version::V5, "s");
+    world.subscribe(subscriber, "t", AtLeastOnce);
+    world.cut(subscriber);
+    world.publish(publisher, "t", "1", AtLeastOnce, 1);
+    world.settle();
+    world.publish(publisher, "t", "2", AtLeastOnce, 2);
+    let again = world.connect_with(&lasting(Version::V5, "s"));
+    world.settle();
+    world.expect(again, &["CONNACK Success present", "PUBLISH q1 #1 t 1", "PUBLISH q1 #2 t 2"]);
 }
 
 /// What does not fit into a client's window waits where it is retained, not in its queue.

@@ -54,6 +54,18 @@ fn what_is_announced_is_not_allocated() {
     assert!(world.engine.view().input_bytes() < 100);
 }
 
+/// However its bytes came: once they are packets, nothing of them is kept.
+#[test]
+fn an_idle_connection_has_no_input_buffer() {
+    let mut world = world();
+    let client = world.client(Version::V5, "c");
+    for byte in encoded(&Packet::Publish(message("t", &"x".repeat(9000), AtLeastOnce, 1)), Version::V5) {
+        world.bytes(client, &[byte]);
+    }
+    world.expect(client, &["PUBACK #1 No matching subscribers"]);
+    assert_eq!(world.engine.view().input_bytes(), 0);
+}
+
 /// B-02
 #[test]
 fn hundreds_of_slow_connects_are_closed_at_their_deadline() {

@@ -11,6 +11,7 @@ use mqtt_proto::{
     Connect, Packet, PacketType, Publish, ReasonCode, RetainHandling, SubscribeOptions, TopicName, Version,
     Will, WillProperties,
 };
+use std::collections::HashSet;
 
 fn world() -> World {
     World::new(Config::default())
@@ -49,6 +50,34 @@ fn connects_that_are_refused() {
         let conn = world.connect_with(&connect);
         world.expect(conn, wanted);
         assert_eq!(world.engine.view().sessions(), 0);
+    }
+}
+
+/// 3.x knows five refusals; of every other one it hears by the close.
+#[test]
+fn a_hooks_refusals_in_every_version() {
+    for (reason, in_3) in [
+        (ReasonCode::UnsupportedProtocolVersion, Some("Unsupported Protocol Version")),
+        (ReasonCode::ClientIdNotValid, Some("Client Identifier not valid")),
+        (ReasonCode::BadUserNameOrPassword, Some("Bad User Name or Password")),
+        (ReasonCode::NotAuthorized, Some("Not authorized")),
+        (ReasonCode::Banned, Some("Not authorized")),
+        (ReasonCode::BadAuthenticationMethod, Some("Not authorized")),
+        (ReasonCode::ServerUnavailable, Some("Server unavailable")),
+        (ReasonCode::ServerBusy, Some("Server unavailable")),
+        (ReasonCode::QuotaExceeded, Some("Server unavailable")),
+        (ReasonCode::UseAnotherServer, None),
+        (ReasonCode::ConnectionRateExceeded, None),
+    ] {
+        for version in [Version::V31, Version::V311, Version::V5] {
+            let mut world = world();
+            world.hold_questions = true;
+            let conn = world.connect_with(&clean(version, "c"));
+            world.answer(Answer::Deny(reason));
+            let code = if version == Version::V5 { Some(reason.name()) } else { in_3 };
+            let wanted = code.map(|code| format!("CONNACK {code}")).into_iter().chain(["closed".into()]);
+            assert_eq!(world.take(conn), wanted.collect::<Vec<_>>(), "{reason:?} in {version:?}");
+        }
     }
 }
 
@@ -101,6 +130,16 @@ fn a_refused_connect_changes_nothing() {
     world.hold_questions = false;
     world.send(holder, &Packet::PingReq);
     world.expect(holder, &["PINGRESP"]);
+    // Nor is a will taken back that waits for its client.
+    world.subscribe(holder, "will", AtMostOnce);
+    let client = world.connect_with(&Connect { will: Some(will("will", 20)), ..lasting(Version::V5, "d") });
+    world.cut(client);
+    world.hold_questions = true;
+    let intruder = world.connect_with(&lasting(Version::V5, "d"));
+    world.answer(Answer::Deny(ReasonCode::NotAuthorized));
+    world.expect(intruder, &["CONNACK Not authorized", "closed"]);
+    world.wait(20);
+    world.expect(holder, &["PUBLISH q0 will gone"]);
 }
 
 #[test]
@@ -331,6 +370,28 @@ fn shared_subscriptions_by_strategy() {
     }
 }
 
+/// Whoever's turn it would be: the next message goes to the one that has acknowledged.
+#[test]
+fn the_member_with_the_least_in_flight_is_next() {
+    let shared_strategy = SharedStrategy::LeastInflight;
+    let mut world = World::new(Config { shared_strategy, ..Config::default() });
+    let publisher = world.client(Version::V5, "p");
+    let members = ["a", "b", "c"].map(|name| {
+        let conn = world.client(Version::V5, name);
+        world.subscribe(conn, "$share/g/t", AtLeastOnce);
+        conn
+    });
+    for number in 1..=3 {
+        world.publish(publisher, "t", "x", AtLeastOnce, number);
+    }
+    assert_eq!(members.map(|conn| world.take(conn).len()), [1, 1, 1]);
+    for id in 1..=3 {
+        world.ack(members[1], Packet::PubAck, id);
+        world.publish(publisher, "t", "x", AtLeastOnce, 9);
+        assert_eq!(members.map(|conn| world.take(conn).len()), [0, 1, 0]);
+    }
+}
+
 /// Random choices come from the seed; what is chosen by hash depends on publisher or topic alone.
 #[test]
 fn shared_subscriptions_by_chance_and_by_hash() {
@@ -458,11 +519,15 @@ fn protocol_errors_end_the_connection_with_their_reason() {
 #[test]
 fn shutdown_tells_everybody_once() {
     let mut world = world();
-    let (new, old) = (world.client(Version::V5, "n"), world.client(Version::V311, "o"));
+    let new = world.connect_with(&Connect { will: Some(will("will", 0)), ..clean(Version::V5, "n") });
+    world.take(new);
+    let old = world.client(Version::V311, "o");
+    world.subscribe(old, "will", AtMostOnce);
     world.handle(Input::Command(Command::Shutdown));
     world.handle(Input::Command(Command::Shutdown));
     world.expect(new, &["DISCONNECT Server shutting down", "closed"]);
-    world.expect(old, &["closed"]);
+    // The will of who is told first still reaches who is told next.
+    world.expect(old, &["PUBLISH q0 will gone", "closed"]);
     let late = world.open(Version::V5);
     world.expect(late, &["closed"]);
 }
@@ -564,6 +629,20 @@ fn timers_go_with_what_they_are_about() {
     assert_eq!((world.engine.view().sessions(), world.engine.view().timers()), (0, 1));
 }
 
+/// They are not counted as retained until somebody asks.
+#[test]
+fn retained_messages_go_when_they_expire() {
+    let mut world = world();
+    let client = world.client(Version::V5, "c");
+    let mut retained = Publish { retain: true, ..message("t", "x", AtMostOnce, 0) };
+    retained.properties.message_expiry_interval = Some(5);
+    world.publish_with(client, &retained);
+    world.wait(4);
+    assert_eq!((world.engine.view().retained(), world.engine.view().messages()), (1, 1));
+    world.wait(1);
+    assert_eq!((world.engine.view().retained(), world.engine.view().messages()), (0, 0));
+}
+
 /// Reads that were paused for a slow socket resume when it drained, also if a packet was parked meanwhile.
 #[test]
 fn reads_resume_when_every_reason_to_pause_has_passed() {
@@ -587,6 +666,24 @@ fn reads_resume_when_every_reason_to_pause_has_passed() {
     world.answer(Answer::Allow);
     assert!(world.paused.is_empty());
     assert_eq!(world.take(client).len(), 9001);
+}
+
+/// Who has seen some of them cannot tell the next one: neither they nor their distance come from a count.
+#[test]
+fn assigned_identifiers_cannot_be_told_in_advance() {
+    let assigned = |seed| {
+        let mut world = world();
+        world.engine = Engine::new(Config::default(), Seed(seed), HashKey([1, 2]));
+        [(); 3].map(|()| {
+            let conn = world.connect_with(&clean(Version::V5, ""));
+            let told = world.take(conn).concat();
+            u64::from_str_radix(told.strip_prefix("CONNACK Success id=metronome-").unwrap(), 16).unwrap()
+        })
+    };
+    let ([a, b, c], [d, e, f]) = (assigned(1), assigned(2));
+    assert!(a != d && b != e && c != f);
+    let distances: HashSet<u64> = [(a, b), (b, c), (d, e), (e, f)].map(|(x, y)| y.wrapping_sub(x)).into();
+    assert_eq!(distances.len(), 4);
 }
 
 /// [MQTT-3.1.3-7]

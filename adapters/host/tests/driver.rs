@@ -2,7 +2,7 @@
 
 use broker_engine::{
     Answer, CloseCause, Command, Config, ConnId, Durability, Engine, HashKey, Interest, ListenerId, Note,
-    Question, Seed, Time,
+    Question, SHARED_PAYLOAD, Seed, Time,
 };
 use metronome_host::{AllowAll, Authenticator, DenyAll, Driver, Flushed};
 use std::io::{self, ErrorKind, IoSlice};
@@ -87,8 +87,10 @@ fn one_turn_names_a_connection_once_and_writes_it_once() {
     let (reader, writer) = (connect(&mut driver, b'r'), connect(&mut driver, b'w'));
     subscribe(&mut driver, reader, b't', 0);
     dirty(&mut driver);
-    for payload in [b"1", b"2", b"3"] {
-        driver.received(NOW, writer, &publish(b't', payload));
+    // The second one is shared with whoever else gets it, and goes out in the same write.
+    let packets = [publish(b't', b"1"), publish(b't', &[b'2'; SHARED_PAYLOAD]), publish(b't', b"3")];
+    for packet in &packets {
+        driver.received(NOW, writer, packet);
     }
     assert_eq!(dirty(&mut driver), [reader]);
     let mut count = 0;
@@ -98,7 +100,7 @@ fn one_turn_names_a_connection_once_and_writes_it_once() {
         Ok(write_some(&mut bytes, slices, usize::MAX))
     });
     assert_eq!((outcome, count), (Flushed::Done, 1));
-    assert_eq!(bytes, [publish(b't', b"1"), publish(b't', b"2"), publish(b't', b"3")].concat());
+    assert_eq!(bytes, packets.concat());
 }
 
 /// The rest of a long queue comes back from the driver's store, in order, without anybody asking again.

@@ -7,7 +7,7 @@ use metronome_tokio::host::config::Linger;
 use metronome_tokio::host::engine::{Answer, CommandPublish, Config, Question, mqtt_proto::QoS};
 use metronome_tokio::{AllowAll, Authenticator, Broker, BrokerConfig, BrokerHandle, DenyAll, PublishError};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 fn start_with(
@@ -268,7 +268,7 @@ fn the_embedding_program_can_publish_ask_and_stop() {
     broker.shutdown(Duration::from_secs(5));
     assert!(broker.stats().is_none());
     assert!(matches!(broker.publish(command("t", b"")), Err(PublishError::Stopped)));
-    assert!(std::net::TcpStream::connect(address).is_err());
+    assert!(TcpStream::connect(address).is_err());
 }
 
 #[test]
@@ -276,10 +276,18 @@ fn shutdown_does_not_wait_beyond_its_deadline() {
     let linger = Linger { time_ms: 60_000, ..Linger::default() };
     let (broker, address) = start_with(BrokerConfig { linger, ..BrokerConfig::default() }, AllowAll);
     // It never closes its side.
-    let _stubborn = Client::connect(address, 5, "stubborn");
+    let mut stubborn = Client::connect(address, 5, "stubborn");
+    let deadline = Duration::from_secs(1);
     let began = Instant::now();
-    broker.shutdown(Duration::from_millis(200));
-    assert!(began.elapsed() < Duration::from_secs(3));
+    std::thread::scope(|scope| {
+        scope.spawn(|| broker.shutdown(deadline));
+        let disconnect = stubborn.packet();
+        assert_eq!((disconnect[0], disconnect[2]), (0xe0, 0x8b));
+        // Who comes meanwhile finds the door closed.
+        eventually("closed", || TcpStream::connect(address).is_err());
+        assert!(began.elapsed() < deadline);
+    });
+    assert!(began.elapsed() >= deadline && began.elapsed() < Duration::from_secs(4));
 }
 
 #[test]
@@ -319,6 +327,11 @@ fn a_panic_stops_the_broker_instead_of_leaving_it_half_alive() {
 fn strangers_need_a_hook() {
     let error = Broker::builder().listen("0.0.0.0:0").start().unwrap_err();
     assert!(error.to_string().contains("no authentication"), "{error}");
+    // From this machine it can be reached, and lets nobody in.
+    let broker = Broker::builder().listen("127.0.0.1:0").start().unwrap();
+    let mut stranger = Client::open(broker.local_addrs()[0], 4);
+    stranger.send(&connect(4, "stranger"));
+    assert_eq!(stranger.packet(), [0x20, 2, 0, 5]);
     let (_broker, address) = start();
     let error = Broker::builder().listen(&address.to_string()).authenticator(AllowAll).start().unwrap_err();
     assert!(error.to_string().contains("in use"), "{error}");

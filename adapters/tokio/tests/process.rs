@@ -152,11 +152,20 @@ fn a_bad_configuration_names_file_line_and_key() {
 
 #[test]
 fn a_configuration_sets_listeners_and_limits() {
-    let path = file("[[listeners]]\naddress = \"127.0.0.1:0\"\n[limits]\nconnect_timeout_ms = 100\n");
+    let listener = "[[listeners]]\naddress = \"127.0.0.1:0\"\n";
+    let path = file(&format!("{listener}{listener}[limits]\nconnect_timeout_ms = 100\n"));
     let mut command = metronome();
     command.args(["--config", path.to_str().unwrap()]);
     let broker = start(command);
-    assert_eq!(Client::open(broker.address, 4).try_packet(), None);
+    let ports =
+        broker.greeting.lines().filter_map(|line| line.strip_prefix("listening on mqtt://127.0.0.1:"));
+    for port in ports.clone() {
+        let address = ([127, 0, 0, 1], port.parse().unwrap()).into();
+        let began = Instant::now();
+        assert_eq!(Client::open(address, 4).try_packet(), None);
+        assert!(began.elapsed() < Duration::from_secs(5), "the file's limit, not the usual one");
+    }
+    assert_eq!(ports.count(), 2, "{}", broker.greeting);
 }
 
 #[test]
