@@ -287,20 +287,20 @@ fn a_cap_of_message_expiry_is_never_told() {
     let subscriber = world.persistent(Version::V5, "s");
     world.subscribe(subscriber, "t", AtLeastOnce);
     world.cut(subscriber);
-    for (payload, expiry, id) in [("none", None, 1), ("long", Some(100), 2), ("short", Some(20), 3)] {
+    for (payload, expiry, id) in [("none", None, 1), ("long", Some(100), 2), ("short", Some(45), 3)] {
         let mut publish = message("t", payload, AtLeastOnce, id);
         publish.properties.message_expiry_interval = expiry;
         world.publish_with(publisher, &publish);
     }
-    world.wait(10);
+    world.wait(40);
     let again = world.connect_with(&lasting(Version::V5, "s"));
     world.expect(
         again,
         &[
             "CONNACK Success present",
             "PUBLISH q1 #1 t none",
-            "PUBLISH q1 #2 expires=90 t long",
-            "PUBLISH q1 #3 expires=10 t short",
+            "PUBLISH q1 #2 expires=60 t long",
+            "PUBLISH q1 #3 expires=5 t short",
         ],
     );
     world.cut(again);
