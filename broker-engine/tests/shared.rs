@@ -51,6 +51,30 @@ fn the_member_with_the_least_in_flight_is_next() {
     }
 }
 
+/// The load of a member is what is in flight to it and what waits for it.
+#[test]
+fn the_least_loaded_member_has_the_least_that_waits() {
+    let shared_strategy = SharedStrategy::LeastInflight;
+    let mut world = World::new(Config { shared_strategy, max_inflight: 1, ..Config::default() });
+    let publisher = world.client(Version::V5, "p");
+    let members = ["a", "b"].map(|name| {
+        let conn = world.client(Version::V5, name);
+        world.subscribe(conn, "$share/g/t", AtLeastOnce);
+        world.subscribe(conn, name, AtLeastOnce);
+        conn
+    });
+    // One in flight for each, and three more that wait for the first.
+    for (number, topic) in (1..).zip(["a", "a", "a", "a", "b"]) {
+        world.publish(publisher, topic, "own", AtLeastOnce, number);
+    }
+    for number in 6..9 {
+        world.publish(publisher, "t", "shared", AtLeastOnce, number);
+    }
+    let queued = ["a", "b"].map(|name| world.engine.view().session(name).unwrap().queued());
+    assert_eq!(queued, [3, 3]);
+    assert_eq!(members.map(|member| world.take(member).len()), [1, 1]);
+}
+
 /// Random choices come from the seed; what is chosen by hash depends on publisher or topic alone.
 #[test]
 fn shared_subscriptions_by_chance_and_by_hash() {
