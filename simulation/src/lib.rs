@@ -5,6 +5,7 @@
 //! * [`scenario`] — what happens, as data: a seed expands to it, and it can be saved, edited, replayed and shrunk
 //! * [`world`] — plays a scenario: a queue of events, the network between clients and engine, the clients
 //! * [`check`] — what must hold, under the names of the invariants, and what was seen at least once
+//! * `oracle` — a reference broker, written from the standard
 //! * [`trace`] — what happened, as text for a person
 //! * [`shrink`] — the shortest scenario that still fails in the same way
 //! * [`recording`] — what a real broker recorded, played again
@@ -13,6 +14,7 @@
 //! The same seed gives the same run on every machine; a digest over everything that the engine sent shows it.
 
 pub mod check;
+mod oracle;
 pub mod random;
 pub mod recording;
 pub mod scenario;

@@ -1,7 +1,7 @@
 //! What happened, a line each, as text for a person.
 
 use crate::scenario::What;
-use broker_engine::Input;
+use broker_engine::{Input, Note};
 use mqtt_proto::{Packet, ReasonCode};
 use std::fmt::Write as _;
 
@@ -40,6 +40,21 @@ impl Trace {
             _ => return,
         };
         self.line(now, &format!("[{number}] {text}"));
+    }
+
+    /// What the engine tells of itself, where no packet shows it.
+    pub(crate) fn note(&mut self, now: u64, note: &Note) {
+        if self.lines.is_none() {
+            return;
+        }
+        let text = match note {
+            Note::SessionEnded { client_id } => format!("the session of {client_id} ends"),
+            Note::MessageDropped { client_id, topic, reason } => {
+                format!("a message to {topic} for {client_id} is dropped: {}", reason.name())
+            }
+            _ => return,
+        };
+        self.line(now, &text);
     }
 
     pub(crate) fn operation(&mut self, now: u64, client: usize, what: &What) {

@@ -3,6 +3,7 @@
 //! not.
 
 use super::{Counts, Marks, Violation};
+use crate::oracle::topics::{matches, plain};
 use crate::scenario::{Message, Will};
 use crate::world::payload_of;
 use broker_engine::{Config, DropReason, Engine, Note, Overlap};
@@ -493,26 +494,5 @@ impl Ledger {
             }
         }
         Ok(())
-    }
-}
-
-/// The filter of a shared subscription.
-fn plain(filter: &str) -> &str {
-    filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/')).map_or(filter, |(_, filter)| filter)
-}
-
-/// Matching as the standard defines it, level by level.
-fn matches(filter: &str, topic: &str) -> bool {
-    let (mut filters, mut levels) = (filter.split('/'), topic.split('/'));
-    if topic.starts_with('$') && (filter.starts_with('+') || filter.starts_with('#')) {
-        return false;
-    }
-    loop {
-        match (filters.next(), levels.next()) {
-            (Some("#"), _) | (None, None) => return true,
-            (Some("+"), Some(_)) => {}
-            (Some(wanted), Some(level)) if wanted == level => {}
-            _ => return false,
-        }
     }
 }

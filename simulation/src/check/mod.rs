@@ -2,17 +2,24 @@
 //! when it fails, and counts how often it was looked at: what is never looked at shows nothing.
 //!
 //! * `wire` — each connection by itself: what goes in and out of the engine
+//! * `deadlines` — what has to be done by a certain time
+//! * `ceilings` — the configuration's limits
 //! * `ledger` — messages and sessions: who has to get what, and who got it
 //! * `marks` — things that a campaign must have seen at least once
+//!
+//! In worlds of up to 50 clients the reference broker in `oracle` looks as well.
 
+mod ceilings;
+mod deadlines;
 mod ledger;
 mod marks;
 mod wire;
 
 pub use marks::{MARKS, Marks};
 
+use crate::oracle::{Oracle, Turn};
 use crate::trace::Trace;
-use broker_engine::{Config, Engine, Note};
+use broker_engine::{Config, ConnId, Engine, Note};
 use ledger::Ledger;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -42,13 +49,17 @@ impl fmt::Display for Violation {
 }
 
 /// Every statement that is looked at here, and what it says.
-pub const INVARIANTS: [(&str, &str); 22] = [
+pub const INVARIANTS: [(&str, &str); 44] = [
     ("INV-01", "QoS 1 and 2: who subscribed gets what was acknowledged, or a drop is counted for it"),
     ("INV-02", "no message is first sent twice to a session, unless its publisher sent it twice"),
+    ("INV-03", "QoS 0: at most once for each subscription, at once or dropped with a reason"),
     ("INV-04", "every message that goes out is one that came in, unchanged, and matches a subscription"),
     ("INV-05", "no message goes out with a higher QoS than it came with, or than was granted"),
+    ("INV-06", "RETAIN is as the subscription asks, No Local is judged for each subscription by itself"),
     ("INV-07", "every PUBLISH above QoS 0 gets its own kind of acknowledgement"),
-    ("INV-10", "an expired message is not sent for the first time, and its interval does not grow"),
+    ("INV-08", "a QoS 2 message that comes again before PUBREL is acknowledged each time and delivered once"),
+    ("INV-09", "only what is larger than the receiver's Maximum Packet Size is dropped as too large"),
+    ("INV-10", "an expired message is not sent for the first time, and what is left of its life is told"),
     ("INV-11", "messages of one publisher, topic and QoS are first sent in their order"),
     (
         "INV-12",
@@ -57,34 +68,70 @@ pub const INVARIANTS: [(&str, &str); 22] = [
     ("INV-13", "acknowledgements leave in the order of what they acknowledge"),
     ("INV-14", "no identifier is in use twice"),
     ("INV-15", "no more in flight than the client's Receive Maximum"),
+    ("INV-16", "who sends more than the broker's Receive Maximum hears 0x93, and nobody else does"),
     ("INV-17", "no packet is larger than the client takes"),
     ("INV-18", "topic aliases are defined before they are used, and stay within the client's maximum"),
+    ("INV-20", "each client identifier has one session and at most one connection, the latest"),
+    ("INV-21", "a refused CONNECT changes nothing"),
     ("INV-22", "Session Present says whether there was a session"),
-    ("INV-26", "a will is not sent after DISCONNECT, and not twice"),
-    ("INV-27", "nobody is closed for silence before one and a half keep-alive periods"),
+    ("INV-23", "a session ends when its expiry interval has passed, not earlier and not later"),
+    ("INV-24", "a session that is bound to its user goes to nobody else"),
+    ("INV-26", "a will is sent exactly once if it is due, and never after DISCONNECT"),
+    ("INV-27", "silence ends a connection after one and a half keep-alive periods, not earlier and not later"),
+    ("INV-28", "who sends no CONNECT in time is closed"),
+    ("INV-30", "a topic's retained message is the last one that has a payload"),
+    ("INV-31", "a new subscription gets the retained messages that Retain Handling says, with RETAIN 1"),
+    ("INV-32", "each filter of SUBSCRIBE is answered, in order, and in force from then on"),
+    ("INV-33", "a message goes to exactly those whose filters match, and its publisher hears if to nobody"),
+    ("INV-34", "of each shared group exactly one member gets a message"),
+    ("INV-35", "members of a shared group that stay connected take turns"),
     ("INV-50", "what goes out are whole, valid packets of the connection's version"),
     ("INV-51", "CONNACK comes first and once, and nothing after DISCONNECT"),
+    ("INV-53", "a breach of the protocol ends its connection, and nobody is accused of one without"),
+    ("INV-63", "no limit of the configuration is exceeded"),
     ("INV-66", "nothing is left when everybody has gone"),
     ("INV-73", "an engine from its snapshot goes on as if nothing had happened"),
     ("INV-90", "the engine's own accounts add up"),
-    ("LIV-1", "once nothing goes wrong any more, queues run empty and everything is answered"),
+    ("INV-92", "every loss is told, with its true reason"),
+    ("LIV-1", "once nothing goes wrong any more, queues run empty"),
+    ("LIV-2", "every request is answered in time"),
+    ("LIV-4", "a client that was not read for a while is read again"),
+    ("LIV-5", "the engine comes to rest"),
 ];
 
-/// How often each statement was looked at.
-#[derive(Clone, Debug, Default)]
-pub struct Counts([u64; INVARIANTS.len()]);
+/// How often each statement was looked at, by the number in its name; those about liveness are behind the others.
+#[derive(Clone, Debug)]
+pub struct Counts([u64; 2 * LIVENESS]);
+
+/// Where statements about liveness begin.
+const LIVENESS: usize = 100;
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self([0; 2 * LIVENESS])
+    }
+}
+
+const fn place(name: &str) -> usize {
+    let bytes = name.as_bytes();
+    let (mut number, mut at) = (0, 4);
+    while at < bytes.len() {
+        number = number * 10 + (bytes[at] - b'0') as usize;
+        at += 1;
+    }
+    if bytes[0] == b'L' { number + LIVENESS } else { number }
+}
 
 impl Counts {
-    /// Looks at one. A name that is not in the list is a mistake of the caller.
+    /// Looks at one.
+    #[inline]
     pub(crate) fn look(&mut self, name: &'static str) {
-        if let Some(at) = INVARIANTS.iter().position(|(known, _)| *known == name) {
-            self.0[at] += 1;
-        }
+        self.0[place(name)] += 1;
     }
 
     /// By name.
     pub fn by_name(&self) -> BTreeMap<&'static str, u64> {
-        INVARIANTS.iter().zip(self.0).map(|((name, _), count)| (*name, count)).collect()
+        INVARIANTS.iter().map(|(name, _)| (*name, self.0[place(name)])).collect()
     }
 
     /// Adds those of another run.
@@ -95,6 +142,20 @@ impl Counts {
     }
 }
 
+/// What the checkers of connections write into.
+struct Books<'a> {
+    ledger: &'a mut Ledger,
+    counts: &'a mut Counts,
+    marks: &'a mut Marks,
+    oracle: Option<&'a mut Oracle>,
+}
+
+/// Most clients of a world in which everything is looked at after every call.
+const MANY: usize = 50;
+
+/// Least work for each call with which everything that a packet does is done in its own call.
+pub(crate) const AT_ONCE: u32 = 1000;
+
 /// All checkers of a run.
 #[derive(Debug)]
 pub struct Checks {
@@ -103,6 +164,8 @@ pub struct Checks {
     /// What was seen.
     pub marks: Marks,
     pub(crate) ledger: Ledger,
+    /// The reference broker, where there are not too many clients for it.
+    oracle: Option<Oracle>,
     wires: Wires,
     /// Calls at one time without anything but work.
     idle: (u64, u32),
@@ -111,19 +174,44 @@ pub struct Checks {
 }
 
 impl Checks {
-    pub(crate) fn new(config: &Config, clients: usize) -> Self {
+    /// `late`: timers may be.
+    pub(crate) fn new(config: &Config, clients: usize, late: bool) -> Self {
+        let large = clients > MANY;
         Self {
             counts: Counts::default(),
             marks: Marks::default(),
             ledger: Ledger::new(config),
+            oracle: (!large).then(|| Oracle::new(config, late)).filter(Oracle::is_decided),
             wires: Wires::new(config),
             idle: (0, 0),
-            large: clients > 50,
+            large,
         }
     }
 
-    pub(crate) fn opened(&mut self, link: usize, client: usize) {
-        self.wires.opened(link, client);
+    /// Wants the oracle to know what the engine is asked?
+    pub(crate) fn has_oracle(&self) -> bool {
+        self.oracle.is_some()
+    }
+
+    pub(crate) fn opened(&mut self, now: u64, link: usize, client: usize) {
+        self.wires.opened(now, link, client);
+        if let Some(oracle) = &mut self.oracle {
+            oracle.opened();
+        }
+    }
+
+    /// From now on a client sends what need not mean anything.
+    pub(crate) fn hostile(&mut self, link: usize) {
+        self.wires.links[link].hostile = true;
+    }
+
+    /// The engine stops or begins to read a client.
+    pub(crate) fn flow(&mut self, now: u64, link: usize, paused: bool) {
+        let wire = &mut self.wires.links[link];
+        (wire.paused, wire.last_flow) = (paused, now);
+        if let Some(oracle) = &mut self.oracle {
+            oracle.paused(link);
+        }
     }
 
     /// Bytes that the engine is about to get.
@@ -139,7 +227,13 @@ impl Checks {
         bytes: &[u8],
         trace: &mut Trace,
     ) -> Result<(), Violation> {
-        self.wires.emitted(now, link, bytes, &mut self.ledger, &mut self.counts, &mut self.marks, trace)
+        let mut books = Books {
+            ledger: &mut self.ledger,
+            counts: &mut self.counts,
+            marks: &mut self.marks,
+            oracle: self.oracle.as_mut(),
+        };
+        self.wires.emitted(now, link, bytes, &mut books, trace)
     }
 
     /// The engine has closed.
@@ -152,27 +246,68 @@ impl Checks {
         self.wires.closed(link, &mut self.ledger);
     }
 
-    pub(crate) fn noted(&mut self, note: &Note) {
-        self.ledger.noted(note, &mut self.marks);
-    }
-
-    pub(crate) fn after_call(&mut self, now: u64, engine: &Engine, calls: u64) -> Result<(), Violation> {
+    /// The engine was asked something, and has answered; nothing is carried out yet.
+    pub(crate) fn after_call(
+        &mut self,
+        now: u64,
+        turn: Option<&Turn>,
+        notes: &[Note],
+        links: &BTreeMap<ConnId, usize>,
+        engine: &Engine,
+        calls: u64,
+    ) -> Result<(), Violation> {
+        let wrong = |(name, detail)| Violation::new(name, now, detail);
+        for note in notes {
+            if let Note::Disconnected { conn, reason, .. } = note
+                && let Some(link) = links.get(conn)
+            {
+                self.wires.links[*link].accused(*reason).map_err(wrong)?;
+            }
+            self.ledger.noted(note, &mut self.marks);
+        }
+        if let (Some(oracle), Some(turn)) = (&mut self.oracle, turn) {
+            oracle.turn(now, turn, notes, links).map_err(wrong)?;
+            if oracle.is_decided() {
+                oracle.agrees(now, notes, engine, &mut self.counts).map_err(wrong)?;
+            } else {
+                self.oracle = None;
+            }
+        }
         if !self.large || calls.is_multiple_of(1 << 14) {
             self.counts.look("INV-90");
             engine.view().verify().map_err(|what| Violation::new("INV-90", now, what))?;
+            ceilings::within(now, engine, &mut self.counts)?;
         }
         // No livelock: time goes on.
         self.idle = if self.idle.0 == now { (now, self.idle.1 + 1) } else { (now, 0) };
+        self.counts.look("LIV-5");
         if self.idle.1 > 50_000_000 {
-            return Err(Violation::new("LIV-1", now, "the engine never comes to rest"));
+            return Err(Violation::new("LIV-5", now, "the engine never comes to rest"));
         }
         Ok(())
+    }
+
+    /// Everything that the engine wanted is carried out.
+    pub(crate) fn carried_out(&mut self, now: u64, engine: &Engine) -> Result<(), Violation> {
+        if let Some(oracle) = &mut self.oracle {
+            let result = oracle.carried_out(&mut self.counts);
+            result.map_err(|(name, detail)| Violation::new(name, now, detail))?;
+            oracle.came_to_rest(engine);
+        }
+        let config = engine.view().config();
+        // With little work for each call, packets and timers may still wait.
+        if self.large || config.work_per_call < AT_ONCE {
+            return Ok(());
+        }
+        self.wires.in_time(now, config, &mut self.counts)
     }
 
     /// All faults have ended long ago.
     pub(crate) fn everything_arrived(&mut self, now: u64, engine: &Engine) -> Result<(), Violation> {
         self.wires.all_answered(now, &mut self.counts)?;
-        self.ledger.all_delivered(now, engine, &mut self.counts)
+        self.ledger.all_delivered(now, engine, &mut self.counts)?;
+        let result = self.oracle.as_mut().map_or(Ok(()), |oracle| oracle.all_given(now));
+        result.map_err(|(name, detail)| Violation::new(name, now, detail))
     }
 
     /// Everybody has gone for good.

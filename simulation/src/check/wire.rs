@@ -1,16 +1,19 @@
 //! Each connection by itself, seen at the engine's two ends: what went in, and what came out.
 
 use super::ledger::{Ledger, Outgoing, Route};
-use super::{Counts, Marks, Violation};
+use super::{Books, Counts, Marks, Violation};
+use crate::oracle::Given;
 use crate::trace::Trace;
 use broker_engine::Config;
 use mqtt_proto::{Ack, Connect, Limits, Packet, Publish, QoS, ReasonCode, Version};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// All connections.
 #[derive(Debug)]
 pub(super) struct Wires {
-    links: Vec<Wire>,
+    pub(super) links: Vec<Wire>,
+    /// Those that are open.
+    pub(super) live: BTreeSet<usize>,
     limits: Limits,
     max_inflight: u16,
 }
@@ -18,22 +21,29 @@ pub(super) struct Wires {
 /// One connection.
 #[derive(Debug)]
 #[allow(clippy::struct_excessive_bools)] // Independent facts.
-struct Wire {
-    client: usize,
+pub(super) struct Wire {
+    pub(super) client: usize,
+    pub(super) opened_at: u64,
     version: Version,
     /// Bytes that are not a whole packet yet.
     inbox: Vec<u8>,
     /// What came cannot be understood; nothing further is expected of the engine but a close.
-    garbled: bool,
-    greeting: Option<Greeting>,
+    pub(super) garbled: bool,
+    pub(super) greeting: Option<Greeting>,
     /// CONNACK came, with success.
-    online: bool,
+    pub(super) online: bool,
     /// Something that ends the connection was sent.
     ended: bool,
     closed: bool,
     said_goodbye: bool,
+    /// It sends bytes that need not mean anything.
+    pub(super) hostile: bool,
+    /// The broker does not read it.
+    pub(super) paused: bool,
+    /// When it was asked for, accepted, or the broker began or ended to read it.
+    pub(super) last_flow: u64,
     /// When its latest packet came, and the one before at another time.
-    last_packet: u64,
+    pub(super) last_packet: u64,
     packet_before: u64,
     /// PUBLISH packets that wait for PUBACK, or for PUBREC.
     unanswered: [VecDeque<u16>; 2],
@@ -48,10 +58,10 @@ struct Wire {
 
 /// What CONNECT said.
 #[derive(Debug)]
-struct Greeting {
+pub(super) struct Greeting {
     client_id: String,
     clean: bool,
-    keep_alive: u16,
+    pub(super) keep_alive: u16,
     receive_maximum: u16,
     maximum_packet_size: u32,
     topic_alias_maximum: u16,
@@ -75,13 +85,18 @@ fn number_in(payload: &[u8]) -> Option<u32> {
 impl Wires {
     pub(super) fn new(config: &Config) -> Self {
         let limits = Limits { max_packet_size: config.max_packet_size, ..Limits::default() };
-        Self { links: Vec::new(), limits, max_inflight: config.max_inflight }
+        Self { links: Vec::new(), live: BTreeSet::new(), limits, max_inflight: config.max_inflight }
     }
 
-    pub(super) fn opened(&mut self, link: usize, client: usize) {
+    pub(super) fn opened(&mut self, now: u64, link: usize, client: usize) {
         debug_assert_eq!(link, self.links.len());
+        self.live.insert(link);
         self.links.push(Wire {
             client,
+            opened_at: now,
+            hostile: false,
+            paused: false,
+            last_flow: now,
             version: Version::V5,
             inbox: Vec::new(),
             garbled: false,
@@ -102,6 +117,7 @@ impl Wires {
     }
 
     pub(super) fn closed(&mut self, link: usize, ledger: &mut Ledger) {
+        self.live.remove(&link);
         let wire = &mut self.links[link];
         if let Some(greeting) = &wire.greeting {
             ledger.closed(&greeting.client_id);
@@ -154,28 +170,25 @@ impl Wires {
         wire.inbox = rest.to_vec();
     }
 
-    #[allow(clippy::too_many_arguments)] // The parts of `Checks`, which is borrowed in pieces.
     pub(super) fn emitted(
         &mut self,
         now: u64,
         link: usize,
         bytes: &[u8],
-        ledger: &mut Ledger,
-        counts: &mut Counts,
-        marks: &mut Marks,
+        books: &mut Books<'_>,
         trace: &mut Trace,
     ) -> Result<(), Violation> {
         let wire = &mut self.links[link];
         let wrong = |name, detail: String| {
             Err(Violation::new(name, now, format!("client {}: {detail}", wire.client)))
         };
-        counts.look("INV-50");
+        books.counts.look("INV-50");
         let packet = match Packet::parse(bytes, wire.version, &Limits::NONE) {
             Ok(Some((packet, len))) if len == bytes.len() => packet,
             other => return wrong("INV-50", format!("{bytes:02x?} is {other:?}")),
         };
         trace.packet(now, wire.client, false, &packet);
-        counts.look("INV-51");
+        books.counts.look("INV-51");
         if wire.ended {
             return wrong("INV-51", format!("{packet:?} comes behind the end"));
         }
@@ -184,7 +197,7 @@ impl Wires {
             return wrong("INV-51", format!("{packet:?} comes before CONNACK, or CONNACK again"));
         }
         if let Some(greeting) = &wire.greeting {
-            counts.look("INV-17");
+            books.counts.look("INV-17");
             if bytes.len() > greeting.maximum_packet_size as usize {
                 return wrong(
                     "INV-17",
@@ -192,13 +205,18 @@ impl Wires {
                 );
             }
         }
-        wire.give(now, link, &packet, ledger, counts, marks, self.max_inflight)
+        wire.give(now, link, &packet, books, self.max_inflight)
             .map_err(|(name, detail)| Violation::new(name, now, format!("client {}: {detail}", wire.client)))
     }
 
     pub(super) fn all_answered(&self, now: u64, counts: &mut Counts) -> Result<(), Violation> {
         for wire in self.links.iter().filter(|wire| !wire.closed && wire.online && !wire.garbled) {
-            counts.look("LIV-1");
+            counts.look("LIV-4");
+            if wire.paused {
+                let detail = format!("client {}: it is not read, and nothing is in the way", wire.client);
+                return Err(Violation::new("LIV-4", now, detail));
+            }
+            counts.look("LIV-2");
             let open = [
                 ("PUBLISH", wire.unanswered.iter().map(VecDeque::len).sum::<usize>()),
                 ("SUBSCRIBE or UNSUBSCRIBE", wire.requests.len()),
@@ -207,7 +225,7 @@ impl Wires {
             ];
             if let Some((what, count)) = open.into_iter().find(|(_, count)| *count > 0) {
                 let detail = format!("client {}: {count} {what} were never answered", wire.client);
-                return Err(Violation::new("LIV-1", now, detail));
+                return Err(Violation::new("LIV-2", now, detail));
             }
         }
         Ok(())
@@ -221,7 +239,10 @@ impl Wire {
     fn take(&mut self, now: u64, packet: &Packet<'_>, in_time: bool, ledger: &mut Ledger, marks: &mut Marks) {
         let client_id = self.greeting.as_ref().map(|greeting| greeting.client_id.clone()).unwrap_or_default();
         match packet {
-            Packet::Connect(connect) if self.greeting.is_none() => self.greeted(connect),
+            Packet::Connect(connect) if self.greeting.is_none() => {
+                self.last_flow = now;
+                self.greeted(connect);
+            }
             Packet::Publish(publish) => {
                 let number = number_in(publish.payload);
                 if let Some(number) = number {
@@ -274,6 +295,18 @@ impl Wire {
         }
     }
 
+    /// The engine says why it ends the connection: a client that keeps to the rules is not accused of breaking them.
+    pub(super) fn accused(&self, reason: ReasonCode) -> Result<(), Wrong> {
+        let accusation = matches!(
+            reason,
+            ReasonCode::MalformedPacket | ReasonCode::ProtocolError | ReasonCode::TopicAliasInvalid
+        );
+        if accusation && self.online && !self.hostile {
+            return Err(("INV-53", format!("client {} did nothing wrong, and hears {reason:?}", self.client)));
+        }
+        Ok(())
+    }
+
     fn is_overdue(&self, now: u64) -> bool {
         let keep_alive = self.greeting.as_ref().map_or(0, |greeting| u64::from(greeting.keep_alive));
         keep_alive > 0 && now - self.last_packet >= keep_alive * 1_500_000
@@ -294,17 +327,15 @@ impl Wire {
     }
 
     /// A packet of the engine.
-    #[allow(clippy::too_many_arguments)] // The parts of `Checks`, which is borrowed in pieces.
     fn give(
         &mut self,
         now: u64,
         link: usize,
         packet: &Packet<'_>,
-        ledger: &mut Ledger,
-        counts: &mut Counts,
-        marks: &mut Marks,
+        books: &mut Books<'_>,
         max_inflight: u16,
     ) -> Result<(), Wrong> {
+        let Books { ledger, counts, marks, .. } = &mut *books;
         let Some(greeting) = &self.greeting else { return Ok(()) };
         let client_id = greeting.client_id.clone();
         match packet {
@@ -313,7 +344,7 @@ impl Wire {
                 marks.hit("a connection is refused");
             }
             Packet::ConnAck(connack) => {
-                self.online = true;
+                (self.online, self.last_flow) = (true, now);
                 counts.look("INV-22");
                 let existed = ledger.connected(&client_id, link);
                 let wanted = existed && !greeting.clean;
@@ -334,10 +365,10 @@ impl Wire {
                 }
             }
             Packet::Publish(publish) => {
-                return self.message(now, link, publish, ledger, counts, marks, max_inflight);
+                return self.message(now, link, publish, books, max_inflight);
             }
-            Packet::PubAck(ack) => self.answered(0, ack, ledger, counts)?,
-            Packet::PubRec(ack) => self.answered(1, ack, ledger, counts)?,
+            Packet::PubAck(ack) => self.answered(link, 0, ack, books)?,
+            Packet::PubRec(ack) => self.answered(link, 1, ack, books)?,
             Packet::PubRel(ack) => {
                 counts.look("INV-12");
                 let known = ledger.released(&client_id, ack.packet_id.get(), link, marks);
@@ -357,15 +388,20 @@ impl Wire {
                 Some(Request::Subscribe(id, filters))
                     if id == ack.packet_id.get() && filters.len() == ack.reasons.iter().count() =>
                 {
+                    counts.look("INV-32");
                     for ((filter, options), code) in filters.iter().zip(ack.reasons.iter()) {
+                        if !code.is_error() && code as u8 > options.qos as u8 {
+                            let asked = options.qos as u8;
+                            return Err(("INV-32", format!("{filter} gets {code:?}, asked for {asked}")));
+                        }
                         ledger.subscribed(&client_id, filter, *options, code);
                     }
                 }
-                other => return Err(("INV-13", format!("SUBACK #{} for {other:?}", ack.packet_id.get()))),
+                other => return Err(("INV-32", format!("SUBACK #{} for {other:?}", ack.packet_id.get()))),
             },
             Packet::UnsubAck(ack) => match self.requests.pop_front() {
                 Some(Request::Unsubscribe(id)) if id == ack.packet_id.get() => {}
-                other => return Err(("INV-13", format!("UNSUBACK #{} for {other:?}", ack.packet_id.get()))),
+                other => return Err(("INV-32", format!("UNSUBACK #{} for {other:?}", ack.packet_id.get()))),
             },
             Packet::PingResp => {
                 self.pings =
@@ -397,11 +433,12 @@ impl Wire {
 
     fn answered(
         &mut self,
+        link: usize,
         kind: usize,
         ack: &Ack<'_>,
-        ledger: &mut Ledger,
-        counts: &mut Counts,
+        books: &mut Books<'_>,
     ) -> Result<(), Wrong> {
+        let Books { ledger, counts, oracle, .. } = books;
         let id = ack.packet_id.get();
         counts.look("INV-07");
         if self.unanswered[kind].is_empty() {
@@ -417,20 +454,21 @@ impl Wire {
         {
             ledger.accepted(*number);
         }
+        if let Some(oracle) = oracle {
+            oracle.answered(link, kind, id, ack.reason, counts)?;
+        }
         Ok(())
     }
 
-    #[allow(clippy::too_many_arguments)] // The parts of `Checks`, which is borrowed in pieces.
     fn message(
         &mut self,
         now: u64,
         link: usize,
         publish: &Publish<'_>,
-        ledger: &mut Ledger,
-        counts: &mut Counts,
-        marks: &mut Marks,
+        books: &mut Books<'_>,
         max_inflight: u16,
     ) -> Result<(), Wrong> {
+        let Books { ledger, counts, marks, oracle } = books;
         let Some(greeting) = &self.greeting else { return Ok(()) };
         let topic = self.topic(publish, greeting.topic_alias_maximum, counts, marks)?;
         if let (Some(alias), Some(name)) = (publish.properties.topic_alias, publish.topic) {
@@ -453,6 +491,17 @@ impl Wire {
             payload: publish.payload,
             expiry: publish.properties.message_expiry_interval,
         };
+        if let Some(oracle) = oracle.as_mut().filter(|_| !publish.dup) {
+            let given = Given {
+                client_id: &greeting.client_id,
+                topic: &topic,
+                payload: publish.payload,
+                qos: publish.qos,
+                retain: publish.retain,
+                expiry: (self.version == Version::V5).then_some(publish.properties.message_expiry_interval),
+            };
+            oracle.given(now, &given, counts)?;
+        }
         let Some(id) = publish.packet_id.map(mqtt_proto::PacketId::get) else {
             return if number == UNNUMBERED { Ok(()) } else { ledger.sent(&route, counts, marks) };
         };

@@ -98,6 +98,7 @@ enum Kind {
     Subscribe,
     Unsubscribe,
     Publish,
+    Flood,
     Repeat,
     Ping,
     Disconnect,
@@ -109,11 +110,12 @@ enum Kind {
 }
 
 /// How often each is done, beside the others.
-const KINDS: [(Kind, u64); 12] = [
+const KINDS: [(Kind, u64); 13] = [
     (Kind::Connect, 3),
     (Kind::Subscribe, 30),
     (Kind::Unsubscribe, 8),
     (Kind::Publish, 100),
+    (Kind::Flood, 1),
     (Kind::Repeat, 5),
     (Kind::Ping, 3),
     (Kind::Disconnect, 6),
@@ -135,6 +137,8 @@ struct Small {
     filters: Vec<&'static str>,
     versions: Vec<u8>,
     highest_qos: u64,
+    /// The broker's Receive Maximum.
+    window: u16,
 }
 
 impl Small {
@@ -161,18 +165,20 @@ impl Small {
             filters,
             versions,
             highest_qos,
+            window: 0,
         }
     }
 
     fn scenario(mut self) -> Scenario {
         let limits = self.limits();
+        self.window = limits.receive_maximum;
         let count = usize::try_from(self.clients.between(2, 8)).unwrap_or(2);
         // Sometimes two share an identifier and take each other's session over.
         let shared_names = self.clients.chance(300);
         let clients: Vec<Client> = (0..count)
             .map(|number| {
                 let name = if shared_names { number / 2 } else { number };
-                self.client(format!("c{name}"))
+                self.client(format!("c{name}"), shared_names)
             })
             .collect();
         let heal_at = self.work.between(20, 300) * SECOND;
@@ -241,10 +247,11 @@ impl Small {
         if stream.chance(100) {
             config.maximum_qos = QoS::AtLeastOnce;
         }
+        config.bind_session_to_user = stream.chance(300);
         config
     }
 
-    fn client(&mut self, id: String) -> Client {
+    fn client(&mut self, id: String, shared: bool) -> Client {
         let version = *self.clients.pick(&self.versions);
         let stream = &mut self.clients;
         let will = stream.chance(300).then(|| Will {
@@ -259,6 +266,8 @@ impl Small {
         });
         Client {
             id,
+            // Two who share an identifier may be of two minds.
+            username: shared.then(|| (*stream.pick(&["u", "u", "v"])).to_owned()),
             version,
             clean: stream.chance(350),
             expiry: *stream.pick(&[0, 1, 10, 100, 1000, u32::MAX]),
@@ -334,6 +343,9 @@ impl Small {
             }
             Kind::Unsubscribe => What::Unsubscribe((*stream.pick(&self.filters)).to_owned()),
             Kind::Publish => What::Publish(self.message(new)),
+            // With a large window it would be nothing but a large burst.
+            Kind::Flood if self.window > 20 => What::Ping,
+            Kind::Flood => What::Flood(self.message(new)),
             Kind::Repeat => What::Repeat,
             Kind::Ping => What::Ping,
             Kind::Disconnect => What::Disconnect { with_will: new && stream.chance(300) },
@@ -495,6 +507,7 @@ fn fleet(seed: u64, clients: usize) -> Scenario {
 fn quiet() -> Client {
     Client {
         id: String::new(),
+        username: None,
         version: 5,
         clean: true,
         expiry: 0,

@@ -81,6 +81,8 @@ pub struct Outside {
 pub struct Client {
     /// Client identifier. Several clients may have the same.
     pub id: String,
+    /// User name.
+    pub username: Option<String>,
     /// 3, 4 or 5.
     pub version: u8,
     /// Clean Start, or Clean Session.
@@ -155,6 +157,8 @@ pub enum What {
     Unsubscribe(String),
     /// Publishes.
     Publish(Message),
+    /// Publishes at QoS 2, again and again, more than the broker's Receive Maximum allows.
+    Flood(Message),
     /// Sends the last unfinished QoS 2 message again.
     Repeat,
     /// Pings.

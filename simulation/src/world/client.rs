@@ -122,6 +122,10 @@ impl World<'_> {
                 self.publish_waiting(client);
                 Ok(())
             }
+            (What::Flood(message), Some(link)) => {
+                self.flood(client, link, message);
+                Ok(())
+            }
             (What::Repeat, Some(link)) => {
                 let local = &self.locals[self.players[client].local];
                 let last = local
@@ -164,6 +168,7 @@ impl World<'_> {
             }
             (What::Bytes(bytes), Some(link)) => {
                 self.checks.marks.hit("bytes that mean nothing");
+                self.checks.hostile(link);
                 self.send_up(link, bytes);
                 Ok(())
             }
@@ -218,7 +223,7 @@ impl World<'_> {
             client_id: &spec.id,
             clean_start: spec.clean || leave,
             keep_alive: spec.keep_alive,
-            username: None,
+            username: spec.username.as_deref(),
             password: None,
             will: will.map(|will| mqtt_proto::Will {
                 topic: TopicName::parse(&will.topic).expect("a topic name"),
@@ -325,6 +330,23 @@ impl World<'_> {
             let Some(id) = self.new_id(client).map(PacketId::get) else { return };
             self.players[client].waiting.pop_front();
             self.players[client].quota -= 1;
+            let local = &mut self.locals[self.players[client].local];
+            local.sent += 1;
+            let unacked = Unacked { id, number, message: message.clone(), released: false, link };
+            local.unacked.insert(local.sent, unacked);
+            self.send_publish(client, number, &message, id, false);
+        }
+    }
+
+    /// Sends more unfinished messages than the broker takes, whatever it said.
+    fn flood(&mut self, client: usize, link: usize, message: &Message) {
+        let message = Message { qos: 2, ..self.allowed(client, message) };
+        if self.scenario.limits.maximum_qos < QoS::ExactlyOnce {
+            return;
+        }
+        for _ in 0..=self.scenario.limits.receive_maximum {
+            let Some(id) = self.new_id(client).map(PacketId::get) else { return };
+            let number = self.checks.ledger.message(&self.scenario.clients[client].id, &message);
             let local = &mut self.locals[self.players[client].local];
             local.sent += 1;
             let unacked = Unacked { id, number, message: message.clone(), released: false, link };

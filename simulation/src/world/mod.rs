@@ -150,7 +150,7 @@ impl<'s> World<'s> {
         let mut world = Self {
             scenario,
             options,
-            checks: Checks::new(&config, scenario.clients.len()),
+            checks: Checks::new(&config, scenario.clients.len(), scenario.outside.late_max > 0),
             engine: Engine::new(config, Seed(scenario.seed), HashKey([a, b])),
             out: Outbox::new(),
             ids: ConnIds::new(),

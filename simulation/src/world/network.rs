@@ -60,7 +60,7 @@ impl World<'_> {
             closing: false,
         });
         self.by_conn.insert(conn, link);
-        self.checks.opened(link, client);
+        self.checks.opened(self.now, link, client);
         self.handle(Input::Opened { conn, listener: broker_engine::ListenerId(0), peer: None })?;
         Ok(link)
     }

@@ -3,8 +3,9 @@
 
 use super::{Event, World};
 use crate::check::Violation;
+use crate::oracle::Turn;
 use broker_engine::{
-    Answer, CallId, ConnId, Engine, Flow, HashKey, Input, Outbox, StoreOp, StoreSeq, StoredDelivery, Wire,
+    Answer, CallId, Command, ConnId, Engine, Flow, HashKey, Input, Outbox, StoreOp, StoreSeq, StoredDelivery, Wire,
 };
 use mqtt_proto::ReasonCode;
 use std::hash::Hasher;
@@ -35,16 +36,36 @@ impl World<'_> {
         self.restore_sometimes()?;
         self.events += 1;
         self.trace.input(self.events, self.now, &input);
+        let turn = self.checks.has_oracle().then(|| self.turn(&input));
         let mut out = std::mem::take(&mut self.out);
         let now = self.time();
         self.engine.handle(now, input, &mut out);
-        self.checks.after_call(self.now, &self.engine, self.events)?;
+        for note in &out.notes {
+            self.trace.note(self.now, note);
+        }
+        let Self { checks, engine, by_conn, .. } = self;
+        checks.after_call(self.now, turn.as_ref(), &out.notes, by_conn, engine, self.events)?;
         let result = self.carry_out(&mut out);
         out.clear();
         self.out = out;
         result?;
+        self.checks.carried_out(self.now, &self.engine)?;
         self.arm_tick();
         Ok(())
+    }
+
+    /// An input, as the oracle sees it.
+    fn turn(&self, input: &Input<'_>) -> Turn {
+        match input {
+            Input::Received { conn, data } => {
+                self.by_conn.get(conn).map_or(Turn::Other, |link| Turn::Bytes(*link, data.to_vec()))
+            }
+            Input::Closed { conn, .. } => self.by_conn.get(conn).map_or(Turn::Other, |link| Turn::Gone(*link)),
+            Input::Command(Command::Disconnect { client_id, end_session, .. }) => {
+                Turn::Kick { client_id: client_id.clone(), end_session: *end_session }
+            }
+            _ => Turn::Other,
+        }
     }
 
     /// Tells the engine what came of its latest outputs.
@@ -63,9 +84,6 @@ impl World<'_> {
     }
 
     fn carry_out(&mut self, out: &mut Outbox) -> Result<(), Violation> {
-        for note in &out.notes {
-            self.checks.noted(note);
-        }
         let mut touched: Vec<usize> = Vec::new();
         let mut closed: Vec<usize> = Vec::new();
         let mut resumed: Vec<usize> = Vec::new();
@@ -92,6 +110,7 @@ impl World<'_> {
                 Wire::Flow { conn, flow } => {
                     if let Some(link) = self.by_conn.get(conn).copied() {
                         self.links[link].paused = *flow == Flow::Pause;
+                        self.checks.flow(self.now, link, *flow == Flow::Pause);
                         if *flow == Flow::Resume {
                             resumed.push(link);
                         } else {

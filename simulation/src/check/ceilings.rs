@@ -1,0 +1,27 @@
+//! Limits of the configuration: nothing is ever above them, not by one.
+
+use super::{Counts, Violation};
+use broker_engine::Engine;
+
+pub(super) fn within(now: u64, engine: &Engine, counts: &mut Counts) -> Result<(), Violation> {
+    let view = engine.view();
+    let config = view.config();
+    let above = |what: &str, there: u64, most: u64| {
+        (there > most).then(|| Violation::new("INV-63", now, format!("{there} {what}, at most {most} may be")))
+    };
+    counts.look("INV-63");
+    let broker = above("sessions", view.sessions() as u64, u64::from(config.max_sessions))
+        .or_else(|| above("clients", view.connections() as u64, u64::from(config.max_connections)))
+        .or_else(|| above("retained", view.retained() as u64, u64::from(config.max_retained_messages)));
+    let session = || {
+        view.each_session().find_map(|session| {
+            above("messages queued", session.queued() as u64, u64::from(config.max_queued_messages))
+                .or_else(|| above("bytes queued", session.queued_bytes(), u64::from(config.max_queued_bytes)))
+                .or_else(|| {
+                    above("in flight", session.inflight() as u64, u64::from(config.max_inflight.max(1)))
+                })
+                .or_else(|| above("PUBRELs awaited", session.received() as u64, u64::from(u16::MAX)))
+        })
+    };
+    broker.or_else(session).map_or(Ok(()), Err)
+}

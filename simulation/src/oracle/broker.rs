@@ -1,0 +1,330 @@
+//! What a broker does with sessions and messages, as the standard says it and as slowly as a person would.
+
+use super::session::{Copy, Message, Session, SharedCopy, Will};
+use super::topics::{is_shared, is_valid, matches, plain};
+use broker_engine::{Config, Overlap};
+use mqtt_proto::{QoS, RetainHandling, SubscribeOptions, Version};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+const SECOND: u64 = 1_000_000;
+
+/// What CONNECT said.
+#[derive(Clone, Debug)]
+pub(super) struct Hello {
+    pub(super) version: Version,
+    pub(super) client_id: String,
+    pub(super) username: Option<String>,
+    pub(super) clean: bool,
+    pub(super) keep_alive: u16,
+    pub(super) maximum_packet_size: u32,
+    /// Session Expiry Interval.
+    pub(super) expiry: u32,
+    pub(super) will: Option<Will>,
+}
+
+/// All sessions and messages.
+#[derive(Debug)]
+pub(super) struct Broker {
+    pub(super) config: Config,
+    pub(super) sessions: BTreeMap<String, Session>,
+    pub(super) retained: BTreeMap<String, Arc<Message>>,
+    pub(super) shared: Vec<SharedCopy>,
+    /// Shared groups, with their members' connections, in which it could not be seen whose turn it was.
+    pub(super) unseen_turns: BTreeSet<(String, Vec<(String, usize)>)>,
+    /// Wills that were published.
+    pub(super) wills: u64,
+    /// Sessions that ended in this call, and what they had.
+    pub(super) ended: Vec<(String, Session)>,
+    /// Client identifiers whose session changed in this call.
+    pub(super) touched: BTreeSet<String>,
+}
+
+impl Broker {
+    pub(super) fn new(config: Config) -> Self {
+        Self {
+            config,
+            sessions: BTreeMap::new(),
+            retained: BTreeMap::new(),
+            shared: Vec::new(),
+            unseen_turns: BTreeSet::new(),
+            wills: 0,
+            ended: Vec::new(),
+            touched: BTreeSet::new(),
+        }
+    }
+
+    /// A call of the engine begins.
+    pub(super) fn begin(&mut self) {
+        self.ended.clear();
+        for client_id in std::mem::take(&mut self.touched) {
+            if let Some(session) = self.sessions.get_mut(&client_id) {
+                session.last_words.clear();
+            }
+        }
+    }
+
+    pub(super) fn session(&mut self, client_id: &str) -> Option<&mut Session> {
+        if !self.touched.contains(client_id) {
+            self.touched.insert(client_id.to_owned());
+        }
+        self.sessions.get_mut(client_id)
+    }
+
+    /// Wills and sessions that are due by now, in order of time; a session's will comes before its end.
+    pub(super) fn advance(&mut self, now: u64) {
+        loop {
+            let due = |session: &Session| session.will_at.into_iter().chain(session.ends_at).min();
+            let next = self.sessions.iter().filter_map(|(id, session)| Some((due(session)?, id.clone()))).min();
+            let Some((at, client_id)) = next.filter(|(at, _)| *at <= now) else { break };
+            let is_will = self.sessions[&client_id].will_at == Some(at);
+            if is_will { self.send_will(at, &client_id) } else { self.end(at, &client_id) }
+        }
+        self.retained.retain(|_, message| message.expires_at.is_none_or(|at| at > now));
+    }
+
+    /// A client is accepted: says whether it had a session [3.1.2.4].
+    pub(super) fn connect(&mut self, now: u64, hello: &Hello, link: usize) -> bool {
+        let id = hello.client_id.clone();
+        if self.sessions.get(&id).is_some_and(|session| session.link.is_some()) {
+            // Taken over [MQTT-3.1.4-3]; the older connection's will is due.
+            self.disconnect(now, &id, true);
+        }
+        if hello.clean && self.sessions.contains_key(&id) {
+            self.end(now, &id);
+        }
+        let existed = self.sessions.contains_key(&id);
+        let longest = self.config.max_session_expiry;
+        let session = self.sessions.entry(id.clone()).or_default();
+        if !existed {
+            session.username.clone_from(&hello.username);
+        }
+        session.link = Some(link);
+        session.expiry = match hello.version {
+            Version::V5 => hello.expiry.min(longest),
+            _ if hello.clean => 0,
+            _ => longest,
+        };
+        // A delayed will is not sent when the client is back in time [MQTT-3.1.3-9].
+        (session.ends_at, session.will_at) = (None, None);
+        session.will.clone_from(&hello.will);
+        self.touched.insert(id);
+        existed
+    }
+
+    /// A connection is gone, with a will that is due or is not [3.1.2.5].
+    pub(super) fn disconnect(&mut self, now: u64, client_id: &str, will_is_due: bool) {
+        let Some(session) = self.session(client_id) else { return };
+        session.link = None;
+        session.stop_scans(None);
+        if !will_is_due {
+            session.will = None;
+        }
+        let expiry = session.expiry;
+        let delay = session.will.as_ref().map(|will| will.delay.min(expiry));
+        session.will_at = delay.map(|delay| now + u64::from(delay) * SECOND);
+        session.ends_at = (expiry != u32::MAX).then(|| now + u64::from(expiry) * SECOND);
+        if delay == Some(0) {
+            self.send_will(now, client_id);
+        }
+        if expiry == 0 {
+            self.end(now, client_id);
+        }
+    }
+
+    /// A session ends; a will that still waits is sent now [MQTT-3.1.2-8].
+    pub(super) fn end(&mut self, now: u64, client_id: &str) {
+        self.send_will(now, client_id);
+        let Some(mut session) = self.sessions.remove(client_id) else { return };
+        session.link = None;
+        self.touched.insert(client_id.to_owned());
+        // What it had of shared subscriptions goes to another member, or to nobody [4.8.2].
+        self.shared.retain(|copy| {
+            let is_at_least_once = copy.members.get(client_id).is_some_and(|(qos, _)| *qos == QoS::AtLeastOnce);
+            copy.to.as_deref() != Some(client_id) || is_at_least_once
+        });
+        for place in 0..self.shared.len() {
+            let copy = &self.shared[place];
+            if copy.to.as_deref().is_some_and(|to| to != client_id) || !copy.members.contains_key(client_id) {
+                continue;
+            }
+            let members = self.members(&copy.group, &copy.message, client_id);
+            let copy = &mut self.shared[place];
+            (copy.to, copy.optional) = (None, true);
+            copy.members.extend(members);
+        }
+        self.ended.push((client_id.to_owned(), session));
+    }
+
+    fn send_will(&mut self, now: u64, client_id: &str) {
+        let Some(session) = self.session(client_id) else { return };
+        session.will_at = None;
+        let Some(will) = session.will.take() else { return };
+        self.wills += 1;
+        self.publish(Message {
+            publisher: client_id.to_owned(),
+            topic: will.topic,
+            payload: will.payload,
+            qos: will.qos,
+            retain: will.retain,
+            expires_at: self.expires_at(now, will.message_expiry),
+            told_until: told_until(now, will.message_expiry),
+            is_will: true,
+        });
+    }
+
+    pub(super) fn expires_at(&self, now: u64, interval: Option<u32>) -> Option<u64> {
+        let cap = Some(self.config.max_message_expiry).filter(|cap| *cap > 0);
+        interval.into_iter().chain(cap).min().map(|seconds| now + u64::from(seconds) * SECOND)
+    }
+
+    /// Hands a message to whoever subscribed; says whether anybody did.
+    pub(super) fn publish(&mut self, message: Message) -> bool {
+        let message = Arc::new(message);
+        if message.retain {
+            self.keep(&message);
+        }
+        let mut matched = false;
+        for (client_id, session) in &mut self.sessions {
+            let mut wanted: Vec<SubscribeOptions> = Vec::new();
+            for (filter, options) in &session.subscriptions {
+                // No Local is judged for each subscription by itself [MQTT-3.8.3-3].
+                let own = options.no_local && message.publisher == *client_id;
+                if !is_shared(filter) && matches(filter, &message.topic) && !own {
+                    wanted.push(*options);
+                }
+            }
+            if self.config.overlap == Overlap::Once && wanted.len() > 1 {
+                // One copy at the highest QoS [MQTT-3.3.4-2].
+                let mut all = wanted[0];
+                all.qos = wanted.iter().map(|options| options.qos).max().unwrap_or_default();
+                all.retain_as_published = wanted.iter().any(|options| options.retain_as_published);
+                wanted = vec![all];
+            }
+            matched |= !wanted.is_empty();
+            if !wanted.is_empty() {
+                self.touched.insert(client_id.clone());
+            }
+            session.owed.extend(wanted.iter().map(|options| Copy {
+                message: message.clone(),
+                qos: message.qos.min(options.qos),
+                retain: message.retain && options.retain_as_published,
+                for_filter: None,
+                optional: false,
+            }));
+        }
+        // One member of each shared group [MQTT-4.8.2-4].
+        let filters = self.sessions.values().flat_map(|session| session.subscriptions.keys());
+        let groups: BTreeSet<String> = filters
+            .filter(|filter| is_shared(filter) && matches(plain(filter), &message.topic))
+            .cloned()
+            .collect();
+        for group in groups {
+            matched = true;
+            let members = self.members(&group, &message, "");
+            let has_other = |id: &String| {
+                let mut filters = self.sessions[id].subscriptions.keys();
+                filters.any(|filter| *filter != group && matches(plain(filter), &message.topic))
+            };
+            let is_only_way = !members.keys().any(has_other);
+            let here: Option<Vec<_>> =
+                members.keys().map(|id| Some((id.clone(), self.sessions[id].link?))).collect();
+            if let Some(here) = here.as_ref().filter(|_| !is_only_way) {
+                self.unseen_turns.insert((group.clone(), here.clone()));
+            }
+            self.shared.push(SharedCopy {
+                message: message.clone(),
+                group,
+                members,
+                is_only_way,
+                here,
+                to: None,
+                optional: false,
+            });
+        }
+        matched
+    }
+
+    /// Members of a shared group but one, and what each would get of a message.
+    fn members(&self, group: &str, message: &Message, but: &str) -> BTreeMap<String, (QoS, bool)> {
+        let options = self.sessions.iter().filter(|(id, _)| *id != but).filter_map(|(id, session)| {
+            let options = session.subscriptions.get(group)?;
+            let retain = message.retain && options.retain_as_published;
+            Some((id.clone(), (message.qos.min(options.qos), retain)))
+        });
+        options.collect()
+    }
+
+    /// A topic's retained message: the last one, or none behind one without payload [3.3.1.3].
+    fn keep(&mut self, message: &Arc<Message>) {
+        let removes = message.payload.is_empty();
+        if removes {
+            self.retained.remove(&message.topic);
+        } else {
+            self.retained.insert(message.topic.clone(), message.clone());
+        }
+        // Retained messages that are on their way may be the old one, the new one, or none.
+        for session in self.sessions.values_mut() {
+            for copy in session.owed.iter_mut().filter(|copy| copy.for_filter.is_some()) {
+                copy.optional |= copy.message.topic == message.topic;
+            }
+            for filter in session.scans.iter().filter(|filter| !removes && matches(filter, &message.topic)) {
+                let qos = session.subscriptions.get(filter).map_or(QoS::ExactlyOnce, |options| options.qos);
+                let qos = message.qos.min(qos);
+                let for_filter = Some(filter.clone());
+                let copy = Copy { message: message.clone(), qos, retain: true, for_filter, optional: true };
+                session.owed.push_back(copy);
+            }
+        }
+    }
+
+    /// SUBSCRIBE: each filter by itself [MQTT-3.8.4-3, -4].
+    pub(super) fn subscribe(&mut self, client_id: &str, filters: &[(String, SubscribeOptions)]) {
+        let maximum = self.config.maximum_qos;
+        let retained = self.retained.clone();
+        let Some(session) = self.session(client_id) else { return };
+        // Repeating a SUBSCRIBE begins anew with what it asks for again.
+        for (filter, options) in filters {
+            let existed = session.subscriptions.contains_key(filter);
+            if wants_retained(*options, existed) {
+                session.stop_scans(Some(filter));
+            }
+        }
+        for (filter, options) in filters.iter().filter(|(filter, _)| is_valid(filter)) {
+            let options = SubscribeOptions { qos: options.qos.min(maximum), ..*options };
+            let existed = session.subscriptions.insert(filter.clone(), options).is_some();
+            if !wants_retained(options, existed) || is_shared(filter) {
+                continue;
+            }
+            session.scans.push(filter.clone());
+            let found = retained.values().filter(|message| matches(filter, &message.topic));
+            session.owed.extend(found.map(|message| Copy {
+                message: message.clone(),
+                qos: message.qos.min(options.qos),
+                retain: true,
+                for_filter: Some(filter.clone()),
+                optional: false,
+            }));
+        }
+    }
+
+    pub(super) fn unsubscribe(&mut self, client_id: &str, filter: &str) {
+        let Some(session) = self.session(client_id) else { return };
+        session.subscriptions.remove(filter);
+        session.stop_scans(Some(filter));
+    }
+}
+
+/// Retain Handling [MQTT-3.3.1-9, -10, -11].
+fn wants_retained(options: SubscribeOptions, existed: bool) -> bool {
+    match options.retain_handling {
+        RetainHandling::SendAlways => true,
+        RetainHandling::SendIfNew => !existed,
+        RetainHandling::DoNotSend => false,
+    }
+}
+
+/// When a message has lived as long as its publisher said.
+pub(super) fn told_until(now: u64, interval: Option<u32>) -> Option<u64> {
+    interval.map(|seconds| now + u64::from(seconds) * SECOND)
+}

@@ -1,0 +1,227 @@
+//! From bytes to packets, and from packets to what the broker does.
+
+use super::Oracle;
+use super::broker::{Hello, told_until};
+use super::compare::Wrong;
+use super::session::{Message, Will};
+use mqtt_proto::{Connect, Packet, Publish, QoS, ReasonCode, Version};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// A network connection.
+#[derive(Debug, Default)]
+pub(super) struct Connection {
+    pub(super) state: State,
+    /// Bytes that are not a whole packet yet, or wait for CONNACK.
+    inbox: Vec<u8>,
+    /// When its latest packet was handled.
+    pub(super) last_seen: u64,
+    pub(super) was_paused: bool,
+    aliases: BTreeMap<u16, String>,
+    /// QoS 2 messages of this connection that wait for PUBREL.
+    unreleased: BTreeSet<u16>,
+    /// What PUBACK and PUBREC have to say: identifier, and whether anybody subscribed where that is to be told.
+    pub(super) answers: [VecDeque<(u16, Option<bool>)>; 2],
+}
+
+#[derive(Debug, Default)]
+pub(super) enum State {
+    #[default]
+    Opening,
+    /// Its CONNECT waits for an answer.
+    Waiting(Hello),
+    Online(Hello),
+    Over,
+}
+
+impl Connection {
+    pub(super) fn hello(&self) -> Option<&Hello> {
+        match &self.state {
+            State::Waiting(hello) | State::Online(hello) => Some(hello),
+            State::Opening | State::Over => None,
+        }
+    }
+}
+
+impl Oracle {
+    pub(super) fn received(&mut self, now: u64, link: usize, bytes: &[u8]) {
+        self.connections[link].inbox.extend_from_slice(bytes);
+        self.read(now, link);
+    }
+
+    /// Handles whole packets; before CONNECT is answered, they wait.
+    fn read(&mut self, now: u64, link: usize) {
+        let inbox = std::mem::take(&mut self.connections[link].inbox);
+        let mut rest = &inbox[..];
+        loop {
+            let connection = &mut self.connections[link];
+            let version = match &connection.state {
+                State::Opening => Version::V5,
+                State::Online(hello) => hello.version,
+                State::Waiting(_) => break,
+                State::Over => return,
+            };
+            match Packet::parse(rest, version, &self.limits) {
+                Ok(Some((packet, len))) => {
+                    connection.last_seen = now;
+                    self.packet(now, link, &packet);
+                    rest = &rest[len..];
+                }
+                Ok(None) => break,
+                Err(_) => return self.close(now, link, true),
+            }
+        }
+        self.connections[link].inbox = rest.to_vec();
+    }
+
+    fn packet(&mut self, now: u64, link: usize, packet: &Packet<'_>) {
+        let client_id = match (&self.connections[link].state, packet) {
+            (State::Opening, Packet::Connect(connect)) => {
+                self.connections[link].state = State::Waiting(hello(connect));
+                return;
+            }
+            (State::Online(hello), _) => hello.client_id.clone(),
+            _ => return self.close(now, link, true),
+        };
+        match packet {
+            Packet::Publish(publish) => self.publish(now, link, &client_id, publish),
+            Packet::PubRel(ack) => {
+                self.connections[link].unreleased.remove(&ack.packet_id.get());
+                if let Some(session) = self.broker.session(&client_id) {
+                    session.received.remove(&ack.packet_id.get());
+                }
+            }
+            Packet::Subscribe(subscribe) => {
+                let filters: Vec<_> =
+                    subscribe.filters.iter().map(|(filter, options)| (filter.to_owned(), options)).collect();
+                // [MQTT-3.8.3-4]
+                if filters.iter().any(|(filter, options)| options.no_local && super::topics::is_shared(filter)) {
+                    return self.close(now, link, true);
+                }
+                self.broker.subscribe(&client_id, &filters);
+            }
+            Packet::Unsubscribe(unsubscribe) => {
+                for filter in unsubscribe.filters.iter() {
+                    self.broker.unsubscribe(&client_id, filter);
+                }
+            }
+            Packet::Disconnect(disconnect) => {
+                if let (Some(expiry), Some(session)) =
+                    (disconnect.properties.session_expiry_interval, self.broker.session(&client_id))
+                {
+                    session.expiry = expiry;
+                }
+                // [MQTT-3.14.4-3]
+                self.close(now, link, disconnect.reason != ReasonCode::Success);
+            }
+            Packet::PingReq | Packet::PubAck(_) | Packet::PubRec(_) | Packet::PubComp(_) => {}
+            // A second CONNECT, what only a server sends, and authentication that nobody began.
+            _ => self.close(now, link, true),
+        }
+    }
+
+    fn publish(&mut self, now: u64, link: usize, client_id: &str, publish: &Publish<'_>) {
+        let config = &self.broker.config;
+        let is_offered = publish.qos <= config.maximum_qos && (!publish.retain || config.retain_available);
+        let receive_maximum = usize::from(config.receive_maximum);
+        let connection = &mut self.connections[link];
+        let name = publish.topic.map(|topic| topic.as_str().to_owned());
+        let topic = match (name, publish.properties.topic_alias) {
+            (Some(name), alias) => {
+                alias.map(|alias| connection.aliases.insert(alias, name.clone()));
+                Some(name)
+            }
+            (None, alias) => alias.and_then(|alias| connection.aliases.get(&alias).cloned()),
+        };
+        let Some(topic) = topic.filter(|_| is_offered) else { return self.close(now, link, true) };
+        let id = publish.packet_id.map_or(0, mqtt_proto::PacketId::get);
+        let kind = usize::from(publish.qos == QoS::ExactlyOnce);
+        let Some(session) = self.broker.session(client_id) else { return };
+        // A QoS 2 message that was received already is acknowledged again and goes nowhere [MQTT-4.3.3-10].
+        if publish.qos == QoS::ExactlyOnce && session.received.contains(&id) {
+            connection.answers[kind].push_back((id, None));
+            return;
+        }
+        // [MQTT-3.3.4-7]
+        if publish.qos > QoS::AtMostOnce && connection.unreleased.len() >= receive_maximum {
+            self.exceeded.push(link);
+            return self.close(now, link, true);
+        }
+        if topic.is_empty() || topic.starts_with("$SYS") || topic.starts_with("$share/") {
+            connection.answers[kind].push_back((id, None));
+            self.undecided = true;
+            return;
+        }
+        if publish.qos == QoS::ExactlyOnce {
+            session.received.insert(id);
+            connection.unreleased.insert(id);
+        }
+        let message = Message {
+            publisher: client_id.to_owned(),
+            topic,
+            payload: publish.payload.to_vec(),
+            qos: publish.qos,
+            retain: publish.retain,
+            expires_at: self.broker.expires_at(now, publish.properties.message_expiry_interval),
+            told_until: told_until(now, publish.properties.message_expiry_interval),
+            is_will: false,
+        };
+        let matched = self.broker.publish(message);
+        if publish.qos > QoS::AtMostOnce {
+            self.connections[link].answers[kind].push_back((id, Some(matched)));
+        }
+    }
+
+    /// CONNECT is answered with yes: there is a session now, and what the client sent meanwhile counts.
+    pub(super) fn accepted(&mut self, now: u64, link: usize, present: bool) -> Result<(), Wrong> {
+        let State::Waiting(hello) = std::mem::take(&mut self.connections[link].state) else {
+            return Err(("INV-51", format!("connection {link} is accepted, and did not ask")));
+        };
+        if let Some(session) = self.broker.sessions.get(&hello.client_id) {
+            if self.broker.config.bind_session_to_user && session.username != hello.username {
+                let (owner, other) = (&session.username, &hello.username);
+                return Err(("INV-24", format!("the session of {owner:?} goes to {other:?}")));
+            }
+            if let Some(older) = session.link {
+                self.connections[older].state = State::Over;
+            }
+        }
+        let existed = self.broker.connect(now, &hello, link);
+        if existed != present {
+            return Err(("INV-22", format!("Session Present is {present}, and there was one: {existed}")));
+        }
+        let connection = &mut self.connections[link];
+        (connection.state, connection.last_seen) = (State::Online(hello), now);
+        self.read(now, link);
+        Ok(())
+    }
+
+    /// A connection ends, and with it perhaps more.
+    pub(super) fn close(&mut self, now: u64, link: usize, will_is_due: bool) {
+        let state = std::mem::replace(&mut self.connections[link].state, State::Over);
+        let State::Online(hello) = state else { return };
+        if self.broker.session(&hello.client_id).is_some_and(|session| session.link == Some(link)) {
+            self.broker.disconnect(now, &hello.client_id, will_is_due);
+        }
+    }
+}
+
+fn hello(connect: &Connect<'_>) -> Hello {
+    let properties = &connect.properties;
+    Hello {
+        version: connect.version,
+        client_id: connect.client_id.to_owned(),
+        username: connect.username.map(str::to_owned),
+        clean: connect.clean_start,
+        keep_alive: connect.keep_alive,
+        maximum_packet_size: properties.maximum_packet_size.unwrap_or(u32::MAX),
+        expiry: properties.session_expiry_interval.unwrap_or(0),
+        will: connect.will.as_ref().map(|will| Will {
+            topic: will.topic.as_str().to_owned(),
+            payload: will.payload.to_vec(),
+            qos: will.qos,
+            retain: will.retain,
+            delay: will.properties.will_delay_interval.unwrap_or(0),
+            message_expiry: will.properties.message_expiry_interval,
+        }),
+    }
+}

@@ -1,0 +1,181 @@
+//! A reference broker, written from the standard to be read and not to be fast: linear matching, ordered maps, no code
+//! shared with the engine but packets. It gets the same inputs in the same order, says what every client has to get,
+//! and compares that with what the engine sends.
+//!
+//! * `topics` — names, filters, matching
+//! * `session` — what is kept: sessions, messages, copies that are owed
+//! * `broker` — what CONNECT, SUBSCRIBE, PUBLISH, the end of a connection and time do with them
+//! * `connection` — from bytes to these
+//! * `compare` — what the engine may do and what it must
+//!
+//! What the standard leaves open stays open: the order between topics, the member of a shared group, when exactly a
+//! retained message is sent. What a broker may refuse or give up is taken from what the engine tells of itself.
+
+mod broker;
+mod compare;
+mod connection;
+mod session;
+pub(crate) mod topics;
+
+pub(crate) use compare::Given;
+
+use crate::check::AT_ONCE;
+use broker::Broker;
+use broker_engine::{Config, ConnId, Note};
+use connection::{Connection, State};
+use mqtt_proto::{Limits, ReasonCode};
+use std::collections::BTreeMap;
+
+/// An input of the engine, as far as it matters here.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    /// Bytes of a client.
+    Bytes(usize, Vec<u8>),
+    /// A transport has ended.
+    Gone(usize),
+    /// An operator ends a connection, and perhaps its session.
+    Kick { client_id: String, end_session: bool },
+    /// Time, answers, and what a socket has not taken.
+    Other,
+}
+
+/// The reference broker and its connections.
+#[derive(Debug)]
+pub(crate) struct Oracle {
+    broker: Broker,
+    connections: Vec<Connection>,
+    limits: Limits,
+    /// Messages that each member of a shared group got, by the group and the connections of all its members; nothing
+    /// once one was lost.
+    turns: BTreeMap<(String, Vec<(String, usize)>), Option<BTreeMap<String, u32>>>,
+    /// Connections that sent more than Receive Maximum in this call, and CONNECTs that were refused in it.
+    exceeded: Vec<usize>,
+    refused: Vec<String>,
+    /// QoS 0 messages that were dropped in this call, by client identifier and topic.
+    drops_at_once: Vec<(String, String)>,
+    /// The engine's timers may be late.
+    late: bool,
+    /// From now on something is open that only the engine knows, so nothing is compared any more.
+    undecided: bool,
+}
+
+impl Oracle {
+    pub(crate) fn new(config: &Config, late: bool) -> Self {
+        Self {
+            limits: Limits { max_packet_size: config.max_packet_size, ..Limits::default() },
+            undecided: config.work_per_call < AT_ONCE || config.memory_high.is_some(),
+            broker: Broker::new(config.clone()),
+            connections: Vec::new(),
+            turns: BTreeMap::new(),
+            exceeded: Vec::new(),
+            refused: Vec::new(),
+            drops_at_once: Vec::new(),
+            late,
+        }
+    }
+
+    /// Does it still follow?
+    pub(crate) fn is_decided(&self) -> bool {
+        !self.undecided
+    }
+
+    pub(crate) fn opened(&mut self) {
+        self.connections.push(Connection::default());
+    }
+
+    /// A client is not read for a while: what its silence says is for the engine to know.
+    pub(crate) fn paused(&mut self, link: usize) {
+        self.connections[link].was_paused = true;
+    }
+
+    /// Does what the engine was just asked to do. Of the engine's notes it uses what is the engine's to decide: who is
+    /// accepted, and when it gives up on a silent client.
+    pub(crate) fn turn(
+        &mut self,
+        now: u64,
+        turn: &Turn,
+        notes: &[Note],
+        links: &BTreeMap<ConnId, usize>,
+    ) -> Result<(), compare::Wrong> {
+        self.broker.begin();
+        self.exceeded.clear();
+        self.refused.clear();
+        let gone: Vec<(usize, ReasonCode)> = notes
+            .iter()
+            .filter_map(|note| match note {
+                Note::Disconnected { conn, reason, .. } => Some((*links.get(conn)?, *reason)),
+                _ => None,
+            })
+            .collect();
+        self.timers(now, &gone);
+        match turn {
+            Turn::Bytes(link, bytes) => self.received(now, *link, bytes),
+            Turn::Gone(link) => self.close(now, *link, true),
+            Turn::Kick { client_id, end_session } => {
+                if let Some(link) = self.broker.session(client_id).and_then(|session| session.link) {
+                    self.close(now, link, true);
+                }
+                if *end_session {
+                    self.broker.end(now, client_id);
+                }
+            }
+            Turn::Other => {}
+        }
+        for note in notes {
+            if let Note::Connected { conn, session_present, .. } = note
+                && let Some(link) = links.get(conn)
+            {
+                self.accepted(now, *link, *session_present)?;
+            }
+        }
+        self.receive_maximum_kept(&gone)?;
+        for (link, reason) in gone {
+            if let State::Waiting(hello) = &self.connections[link].state {
+                self.refused.push(hello.client_id.clone());
+                self.broker.touched.insert(hello.client_id.clone());
+            }
+            let is_open = !matches!(self.connections[link].state, State::Over);
+            // Which of its packets it was, and whether those behind it counted, only the engine knows.
+            self.undecided |= is_open
+                && matches!(turn, Turn::Bytes(from, _) if *from == link)
+                && matches!(self.connections[link].state, State::Online(_));
+            self.close(now, link, reason != ReasonCode::Success);
+        }
+        Ok(())
+    }
+
+    /// Who sends more than Receive Maximum is told so, and nobody else is [MQTT-3.3.4-9].
+    fn receive_maximum_kept(&self, gone: &[(usize, ReasonCode)]) -> Result<(), compare::Wrong> {
+        let told = |reason: &ReasonCode| *reason == ReasonCode::ReceiveMaximumExceeded;
+        let accused: Vec<usize> =
+            gone.iter().filter(|(_, reason)| told(reason)).map(|(link, _)| *link).collect();
+        if accused == self.exceeded {
+            return Ok(());
+        }
+        Err(("INV-16", format!("connections {:?} sent too much, {accused:?} are told so", self.exceeded)))
+    }
+
+    /// What was due by now, in order of time: silent clients, wills, sessions.
+    fn timers(&mut self, now: u64, gone: &[(usize, ReasonCode)]) {
+        let mut silent = Vec::new();
+        for (link, reason) in gone {
+            let connection = &self.connections[*link];
+            let State::Online(hello) = &connection.state else { continue };
+            let is_silence = *reason == ReasonCode::KeepAliveTimeout;
+            // When a client that is not read was given up is known only if the engine was called in time.
+            self.undecided |=
+                self.late && (*reason == ReasonCode::QuotaExceeded || is_silence && connection.was_paused);
+            if is_silence {
+                let patience = u64::from(hello.keep_alive) * 1_500_000;
+                let at = if self.late { connection.last_seen + patience } else { now };
+                silent.push((at.min(now), *link));
+            }
+        }
+        silent.sort_unstable();
+        for (at, link) in silent {
+            self.broker.advance(at - 1);
+            self.close(at, link, true);
+        }
+        self.broker.advance(now);
+    }
+}
