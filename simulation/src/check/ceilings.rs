@@ -1,11 +1,15 @@
 //! Limits of the configuration: nothing is ever above them, not by one.
 
 use super::{Counts, Violation};
-use broker_engine::Engine;
+use broker_engine::{Config, Engine};
 
-pub(super) fn within(now: u64, engine: &Engine, counts: &mut Counts) -> Result<(), Violation> {
+pub(super) fn within(
+    now: u64,
+    config: &Config,
+    engine: &Engine,
+    counts: &mut Counts,
+) -> Result<(), Violation> {
     let view = engine.view();
-    let config = view.config();
     let above = |what: &str, there: u64, most: u64| {
         (there > most).then(|| Violation::new("INV-63", now, format!("{there} {what}, at most {most} may be")))
     };

@@ -163,6 +163,7 @@ pub struct Checks {
     pub counts: Counts,
     /// What was seen.
     pub marks: Marks,
+    config: Config,
     pub(crate) ledger: Ledger,
     /// The reference broker, where there are not too many clients for it.
     oracle: Option<Oracle>,
@@ -180,6 +181,7 @@ impl Checks {
         Self {
             counts: Counts::default(),
             marks: Marks::default(),
+            config: config.clone(),
             ledger: Ledger::new(config),
             oracle: (!large).then(|| Oracle::new(config, late)).filter(Oracle::is_decided),
             wires: Wires::new(config),
@@ -276,7 +278,7 @@ impl Checks {
         if !self.large || calls.is_multiple_of(1 << 14) {
             self.counts.look("INV-90");
             engine.view().verify().map_err(|what| Violation::new("INV-90", now, what))?;
-            ceilings::within(now, engine, &mut self.counts)?;
+            ceilings::within(now, &self.config, engine, &mut self.counts)?;
         }
         // No livelock: time goes on.
         self.idle = if self.idle.0 == now { (now, self.idle.1 + 1) } else { (now, 0) };
@@ -294,12 +296,11 @@ impl Checks {
             result.map_err(|(name, detail)| Violation::new(name, now, detail))?;
             oracle.came_to_rest(engine);
         }
-        let config = engine.view().config();
         // With little work for each call, packets and timers may still wait.
-        if self.large || config.work_per_call < AT_ONCE {
+        if self.large || self.config.work_per_call < AT_ONCE {
             return Ok(());
         }
-        self.wires.in_time(now, config, &mut self.counts)
+        self.wires.in_time(now, &self.config, &mut self.counts)
     }
 
     /// All faults have ended long ago.

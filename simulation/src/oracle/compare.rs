@@ -297,6 +297,11 @@ impl Oracle {
         if self.broker.unseen_turns.contains(&key) {
             return Ok(());
         }
+        if copy.optional {
+            // It was for another member, who is gone.
+            self.turns.insert(key, None);
+            return Ok(());
+        }
         let turns = self.turns.entry(key);
         let turns = turns.or_insert_with(|| Some(members.iter().map(|(id, _)| (id.clone(), 0)).collect()));
         let Some(turns) = turns else { return Ok(()) };

@@ -2,11 +2,15 @@
 //!
 //! * `network` — links between clients and broker: delays, pieces, breaks, sockets that are full
 //! * `client` — what clients do and answer
+//! * [`Mutation`] — a world in which something is wrong on purpose
 //! * `outside` — what the host does: carries the outbox out, answers questions, keeps, wakes
 
 mod client;
+mod mutation;
 mod network;
 mod outside;
+
+pub use mutation::{Mutation, canary};
 
 use crate::check::{Checks, Violation};
 use crate::random::Stream;
@@ -34,6 +38,8 @@ pub struct Options {
     pub trace: bool,
     /// Stop before this input, counted from 1.
     pub stop_at: Option<u64>,
+    /// Something that is wrong on purpose: this alone changes what happens.
+    pub mutation: Mutation,
 }
 
 /// How a run ended.
@@ -123,6 +129,8 @@ pub(crate) struct World<'s> {
     healed: bool,
     leaving: bool,
     events: u64,
+    /// Packets that the engine sent.
+    sent: u64,
     digest: SipHasher13,
     checks: Checks,
     trace: Trace,
@@ -146,11 +154,12 @@ impl<'s> World<'s> {
     fn new(scenario: &'s Scenario, options: Options) -> Self {
         let config = Config { interest: Interest::CLIENTS | Interest::DROPS, ..scenario.limits.clone() };
         let [a, b] = options.hash_key;
+        let believed = options.mutation.believed(&config);
         let (players, locals) = client::players(scenario);
         let mut world = Self {
             scenario,
             options,
-            checks: Checks::new(&config, scenario.clients.len(), scenario.outside.late_max > 0),
+            checks: Checks::new(&believed, scenario.clients.len(), scenario.outside.late_max > 0),
             engine: Engine::new(config, Seed(scenario.seed), HashKey([a, b])),
             out: Outbox::new(),
             ids: ConnIds::new(),
@@ -169,6 +178,7 @@ impl<'s> World<'s> {
             healed: false,
             leaving: false,
             events: 0,
+            sent: 0,
             digest: SipHasher13::new(),
             trace: Trace::new(options.trace),
         };

@@ -40,6 +40,9 @@ impl World<'_> {
         let mut out = std::mem::take(&mut self.out);
         let now = self.time();
         self.engine.handle(now, input, &mut out);
+        if let Some(change) = self.options.mutation.notes {
+            change(&mut out.notes);
+        }
         for note in &out.notes {
             self.trace.note(self.now, note);
         }
@@ -155,6 +158,14 @@ impl World<'_> {
     }
 
     fn emitted(&mut self, link: usize, bytes: &[u8]) -> Result<(), Violation> {
+        self.sent += 1;
+        match self.options.mutation.packet.and_then(|change| change(self.sent, bytes)) {
+            None => self.sends(link, bytes),
+            Some(instead) => instead.iter().try_for_each(|bytes| self.sends(link, bytes)),
+        }
+    }
+
+    fn sends(&mut self, link: usize, bytes: &[u8]) -> Result<(), Violation> {
         self.digest.write_u64(self.now);
         self.digest.write_usize(link);
         self.digest.write(bytes);

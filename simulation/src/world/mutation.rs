@@ -1,0 +1,30 @@
+//! A world in which something is wrong on purpose, as if the engine did it: shows that the checkers see it.
+
+use broker_engine::{Config, Note};
+
+/// What is wrong. Nothing by default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mutation {
+    /// A packet of the engine, counted from 1, is lost, repeated or changed: what is sent instead of it.
+    pub packet: Option<fn(u64, &[u8]) -> Option<Vec<Vec<u8>>>>,
+    /// What the engine tells of itself is changed.
+    pub notes: Option<fn(&mut Vec<Note>)>,
+    /// The checkers believe in another configuration.
+    pub config: Option<fn(&mut Config)>,
+}
+
+impl Mutation {
+    pub(super) fn believed(&self, config: &Config) -> Config {
+        let mut believed = config.clone();
+        if let Some(change) = self.config {
+            change(&mut believed);
+        }
+        believed
+    }
+}
+
+/// The canary: now and then a PUBLISH is lost, without a word. Who does not see that sees nothing.
+pub fn canary(number: u64, packet: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let is_publish = packet.first().is_some_and(|first| first >> 4 == 3);
+    (is_publish && number.is_multiple_of(100)).then(Vec::new)
+}
