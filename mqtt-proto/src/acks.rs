@@ -50,7 +50,10 @@ impl<'a> Ack<'a> {
     }
 
     pub(crate) fn encode<S: Sink>(&self, version: Version, sink: &mut S) -> Result<(), EncodeError> {
-        sink.put(&self.packet_id.get().to_be_bytes())?;
+        let packet_id = self.packet_id.get();
+        let packet_id =
+            if crate::planted!("identifier-swapped") { packet_id.swap_bytes() } else { packet_id };
+        sink.put(&packet_id.to_be_bytes())?;
         if !version.is_v5() {
             return Ok(());
         }

@@ -37,6 +37,7 @@ mod limits;
 mod lists;
 mod mask;
 mod packet;
+mod planted;
 pub mod property;
 mod publish;
 mod read;
@@ -57,6 +58,9 @@ pub use limits::Limits;
 pub use lists::{ReasonCodes, SubscribeFilters, SubscriptionIds, UnsubscribeFilters, UserProperties};
 pub use mask::{FILLER, Mask};
 pub use packet::Packet;
+#[cfg(planted)]
+#[doc(hidden)]
+pub use planted::{is_planted, plant, planted_number};
 pub use publish::{HeadLayout, Publish, PublishHead, PublishProperties};
 pub use reason::ReasonCode;
 pub use sink::{Sink, SliceSink};

@@ -7,6 +7,7 @@
 //! * [`check`] — what must hold, under the names of the invariants, and what was seen at least once
 //! * `oracle` — a reference broker, written from the standard
 //! * [`trace`] — what happened, as text for a person
+//! * [`planted`] — how soon bugs are found that are there on purpose
 //! * [`shrink`] — the shortest scenario that still fails in the same way
 //! * [`recording`] — what a real broker recorded, played again
 //! * [`swarm`] — many seeds, each in several variants that must agree
@@ -15,6 +16,7 @@
 
 pub mod check;
 mod oracle;
+pub mod planted;
 pub mod random;
 pub mod recording;
 pub mod scenario;

@@ -2,10 +2,11 @@
 
 use clap::{Args, Parser, Subcommand};
 use simulation::check::{INVARIANTS, MARKS};
+use simulation::planted;
 use simulation::recording;
 use simulation::scenario::{Profile, Scenario, generate};
 use simulation::shrink::shrink;
-use simulation::swarm::{self, Plan};
+use simulation::swarm::{self, Plan, VARIANTS};
 use simulation::trace::seconds;
 use simulation::world::{Options, Outcome, play};
 use std::path::{Path, PathBuf};
@@ -36,6 +37,8 @@ enum Command {
     Bench(Bench),
     /// Very many clients for an hour of virtual time
     Fleet(Fleet),
+    /// Looks for bugs that are there on purpose: each must be found
+    Canary(Canary),
 }
 
 #[derive(Args)]
@@ -58,9 +61,15 @@ struct Swarm {
     /// How many
     #[arg(long, default_value_t = 400)]
     seeds: u64,
-    /// Every so many of them is played again with another hash key
+    /// Every so many of them is played again in variants that must come to the same
     #[arg(long, default_value_t = 10)]
     again: u64,
+    /// Stop each before this call of the engine
+    #[arg(long)]
+    stop_at: Option<u64>,
+    /// Print the digest of each
+    #[arg(long)]
+    digests: bool,
     /// Go on after a failure
     #[arg(long)]
     all: bool,
@@ -104,6 +113,25 @@ struct Fleet {
     clients: usize,
 }
 
+#[derive(Args)]
+struct Canary {
+    /// All planted bugs, in a build of their own, and not just the canary
+    #[arg(long)]
+    all: bool,
+    /// Just this planted bug
+    #[arg(long)]
+    bug: Option<String>,
+    /// First seed
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Seeds to try for each at most
+    #[arg(long, default_value_t = 2000)]
+    seeds: u64,
+    /// Scenarios to try at most while shrinking
+    #[arg(long, default_value_t = 2000)]
+    shrinking: u64,
+}
+
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(run) => run_seed(&run),
@@ -111,6 +139,7 @@ fn main() -> ExitCode {
         Command::Replay(replay) => run_file(&replay),
         Command::Shrink(plan) => run_shrink(&plan),
         Command::Bench(bench) => Ok(measure(Profile::Dense { clients: bench.clients }, bench.clients)),
+        Command::Canary(canary) => run_canary(&canary),
         Command::Fleet(fleet) => Ok(measure(Profile::Fleet { clients: fleet.clients }, fleet.clients)),
     };
     match result {
@@ -169,7 +198,14 @@ fn run_swarm(plan: &Swarm) -> bool {
         }
     };
     let summary = swarm::run(
-        Plan { from: plan.from, seeds: plan.seeds, again: plan.again, threads, first: !plan.all },
+        Plan {
+            from: plan.from,
+            seeds: plan.seeds,
+            again: plan.again,
+            threads,
+            first: !plan.all,
+            options: Options { stop_at: plan.stop_at, ..Options::default() },
+        },
         progress,
     );
     let years = seconds(summary.time) / (365.25 * 86400.0);
@@ -181,7 +217,15 @@ fn run_swarm(plan: &Swarm) -> bool {
         summary.events,
         summary.took.as_secs_f64()
     );
-    println!("{} seeds played twice with different hash keys, to the same last byte", summary.equal);
+    for (name, what) in VARIANTS {
+        let count = summary.equal.get(name).copied().unwrap_or_default();
+        println!("{count} seeds played again with {what}, to the same last byte");
+    }
+    if plan.digests {
+        for (seed, digest) in &summary.digests {
+            println!("seed {seed} digest {digest:016x}");
+        }
+    }
     println!("{} of {} marks seen", MARKS.len() - summary.marks.missing().len(), MARKS.len());
     for failure in &summary.failures {
         println!("FAILED: seed {} after {} events: {}", failure.seed, failure.events, failure.violation);
@@ -190,7 +234,7 @@ fn run_swarm(plan: &Swarm) -> bool {
     let blind = summary.blind();
     let missing = summary.marks.missing();
     // A campaign that did not look, or where nothing happened, has shown nothing.
-    let enough = summary.seeds >= 400 && summary.failures.is_empty();
+    let enough = summary.seeds >= 400 && plan.stop_at.is_none() && summary.failures.is_empty();
     if enough && !blind.is_empty() {
         println!("FAILED: never looked at {}", blind.join(", "));
     }
@@ -207,7 +251,7 @@ fn run_shrink(plan: &Shrink) -> Result<bool, String> {
     let scenario = read(&plan.file)?;
     let outcome = play(&scenario, Options::default());
     let violation = outcome.violation.ok_or("this scenario does not fail")?;
-    let shrunk = shrink(&scenario, violation.invariant, plan.most);
+    let shrunk = shrink(&scenario, violation.invariant, Options::default(), plan.most);
     eprintln!(
         "{}: from {} operations of {} clients to {} of {}, {} scenarios tried",
         violation.invariant,
@@ -267,6 +311,51 @@ fn shrink_recording(plan: &Shrink) -> Result<bool, String> {
         println!("FAILED at input {number}: {failure}");
     }
     Ok(true)
+}
+
+/// The table of bugs that are there on purpose.
+fn run_canary(plan: &Canary) -> Result<bool, String> {
+    if (plan.all || plan.bug.is_some()) && !planted::is_planted() {
+        return in_planted_build();
+    }
+    let mut bugs = vec![planted::CANARY];
+    if plan.all {
+        bugs.extend(planted::BUGS.iter().map(|(name, ..)| name));
+    }
+    if let Some(bug) = &plan.bug {
+        let known = planted::BUGS.iter().find(|(name, ..)| name == bug);
+        bugs = vec![known.ok_or_else(|| format!("no planted bug {bug}"))?.0];
+    }
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    println!("| bug | found by | seeds | shrunk operations | seconds |\n|---|---|---|---|---|");
+    let mut seeds = Vec::new();
+    for bug in &bugs {
+        match planted::hunt(bug, plan.from, plan.seeds, threads, plan.shrinking) {
+            Some(found) => {
+                let seconds = found.took.as_secs_f64();
+                println!(
+                    "| {bug} | {} | {} | {} | {seconds:.1} |",
+                    found.invariant, found.seeds, found.operations
+                );
+                seeds.push(found.seeds);
+            }
+            None => println!("| {bug} | NOT FOUND | {} | | |", plan.seeds),
+        }
+    }
+    seeds.sort_unstable();
+    let median = seeds.get(seeds.len() / 2).copied().unwrap_or_default();
+    println!("{} of {} found, median {median} seeds", seeds.len(), bugs.len());
+    Ok(seeds.len() == bugs.len())
+}
+
+/// Bugs are planted in a build of its own, so that they cannot get into another one.
+fn in_planted_build() -> Result<bool, String> {
+    let status = std::process::Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
+        .args(["run", "--release", "--locked", "-p", "simulation", "--target-dir", "target/planted", "--"])
+        .args(std::env::args_os().skip(1))
+        .env("RUSTFLAGS", "--cfg planted")
+        .status();
+    status.map(|status| status.success()).map_err(|error| format!("cargo: {error}"))
 }
 
 #[allow(clippy::cast_precision_loss)] // For people.

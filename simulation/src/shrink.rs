@@ -15,8 +15,9 @@ pub struct Shrunk {
 }
 
 /// Makes a scenario smaller as long as it breaks the same invariant, trying at most so many.
-pub fn shrink(scenario: &Scenario, invariant: &str, most: u64) -> Shrunk {
-    let mut shrinker = Shrinker { best: scenario.clone(), invariant: invariant.to_owned(), tried: 0, most };
+pub fn shrink(scenario: &Scenario, invariant: &str, options: Options, most: u64) -> Shrunk {
+    let invariant = invariant.to_owned();
+    let mut shrinker = Shrinker { best: scenario.clone(), invariant, options, tried: 0, most };
     loop {
         let before = shrinker.size();
         shrinker.operations();
@@ -31,6 +32,7 @@ pub fn shrink(scenario: &Scenario, invariant: &str, most: u64) -> Shrunk {
 struct Shrinker {
     best: Scenario,
     invariant: String,
+    options: Options,
     tried: u64,
     most: u64,
 }
@@ -46,7 +48,7 @@ impl Shrinker {
             return false;
         }
         self.tried += 1;
-        let outcome = play(&candidate, Options::default());
+        let outcome = play(&candidate, self.options);
         let same = outcome.violation.is_some_and(|violation| violation.invariant == self.invariant);
         if same {
             self.best = candidate;

@@ -1,8 +1,10 @@
 //! Many seeds on all cores, some of them in several variants that must agree to the last byte.
 
-use crate::check::{Counts, Marks, Violation};
-use crate::scenario::{Profile, generate};
+use crate::check::{AT_ONCE, Counts, Marks, Violation};
+use crate::scenario::{Profile, Scenario, generate};
 use crate::world::{Options, Outcome, play};
+use broker_engine::Config;
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -15,12 +17,14 @@ pub struct Plan {
     pub from: u64,
     /// How many.
     pub seeds: u64,
-    /// Every so many of them is played again with another hash key; 0 for none.
+    /// Every so many of them is played again in each variant; 0 for none.
     pub again: u64,
     /// Threads.
     pub threads: usize,
     /// Stop at the first failure.
     pub first: bool,
+    /// For all of them.
+    pub options: Options,
 }
 
 /// A seed that failed.
@@ -43,8 +47,10 @@ pub struct Summary {
     pub events: u64,
     /// Virtual microseconds, all seeds together.
     pub time: u64,
-    /// Seeds that were played twice, with equal digests.
-    pub equal: u64,
+    /// Variants that gave the same, by the statement that says so.
+    pub equal: BTreeMap<&'static str, u64>,
+    /// Digests by seed.
+    pub digests: BTreeMap<u64, u64>,
     /// Those that failed.
     pub failures: Vec<Failure>,
     /// What was looked at.
@@ -56,8 +62,12 @@ pub struct Summary {
 }
 
 impl Summary {
-    fn add(&mut self, seed: u64, outcome: Outcome) {
+    fn add(&mut self, seed: u64, outcome: Outcome, equal: &[&'static str]) {
         self.seeds += 1;
+        self.digests.insert(seed, outcome.digest);
+        for name in equal {
+            *self.equal.entry(name).or_default() += 1;
+        }
         self.events += outcome.events;
         self.time += outcome.time;
         self.counts.add(&outcome.checks.counts);
@@ -88,11 +98,11 @@ pub fn run(plan: Plan, progress: impl Fn(u64) + Sync) -> Summary {
                         return;
                     }
                     let seed = plan.from + number;
-                    let (outcome, equal) = one(seed, plan.again > 0 && number.is_multiple_of(plan.again));
+                    let again = plan.again > 0 && number.is_multiple_of(plan.again);
+                    let (outcome, equal) = one(seed, again, plan.options);
                     let failed = outcome.violation.is_some();
                     if let Ok(mut summary) = summary.lock() {
-                        summary.add(seed, outcome);
-                        summary.equal += u64::from(equal);
+                        summary.add(seed, outcome, &equal);
                     }
                     if failed && plan.first {
                         next.store(plan.seeds, Ordering::Relaxed);
@@ -108,18 +118,44 @@ pub fn run(plan: Plan, progress: impl Fn(u64) + Sync) -> Summary {
     summary
 }
 
-/// One seed, and whether a second run with another hash key gave the same.
-fn one(seed: u64, again: bool) -> (Outcome, bool) {
+/// Variants of a run that must come to the same, under the names of the statements that say so.
+pub const VARIANTS: [(&str, &str); 3] = [
+    ("INV-71", "another hash key"),
+    ("INV-52", "every byte by itself"),
+    ("INV-72", "more calls than the engine asks for"),
+];
+
+/// One seed, and which variants gave the same.
+fn one(seed: u64, again: bool, options: Options) -> (Outcome, Vec<&'static str>) {
     let scenario = generate(seed, Profile::Small);
-    let mut outcome = play(&scenario, Options::default());
+    let mut outcome = play(&scenario, options);
+    let mut equal = Vec::new();
     if !again || outcome.violation.is_some() {
-        return (outcome, false);
+        return (outcome, equal);
     }
-    let other = play(&scenario, Options { hash_key: [seed, !seed], ..Options::default() });
-    let equal = other.digest == outcome.digest;
-    if !equal {
-        let detail = format!("digests {:016x} and {:016x}", outcome.digest, other.digest);
-        outcome.violation = Some(Violation::new("INV-71", outcome.time, detail));
+    for (name, what) in VARIANTS {
+        let variant = match name {
+            "INV-71" => Options { hash_key: [seed, !seed], ..options },
+            // With little work for each call, or counted for each call, more calls do more.
+            _ if !is_done_at_once(&scenario) => continue,
+            "INV-52" => Options { piece: 1, ..options },
+            _ if scenario.outside.late_max > 0 => continue,
+            _ => Options { restless: true, ..options },
+        };
+        let other = play(&scenario, variant);
+        if other.digest == outcome.digest {
+            equal.push(name);
+            continue;
+        }
+        let detail = format!("{what}: digests {:016x} and {:016x}", outcome.digest, other.digest);
+        outcome.violation = Some(Violation::new(name, outcome.time, detail));
+        break;
     }
     (outcome, equal)
+}
+
+/// Is everything that a call leads to done in that call?
+fn is_done_at_once(scenario: &Scenario) -> bool {
+    let limits = &scenario.limits;
+    limits.work_per_call >= AT_ONCE && limits.egress_high >= Config::default().egress_high
 }

@@ -8,6 +8,7 @@ use crate::outbox::Outbox;
 use crate::sessions::inflight::{Sent, Step};
 use crate::storage::StoreOp;
 use alloc::string::ToString;
+use mqtt_proto::planted;
 use mqtt_proto::{Ack, AckProperties, Packet, PacketId, QoS, ReasonCode};
 
 impl Engine {
@@ -35,11 +36,18 @@ impl Engine {
             None => self.send_ack(id, Packet::PubRel, ack.packet_id, ReasonCode::Success, out),
             Some(QoS::ExactlyOnce) if ack.reason.is_error() => {
                 self.drop_inflight(id, key, index, DropReason::ClientRejected, out);
+                if planted!("quota-leak")
+                    && let Some(conn) = self.conn_mut(id)
+                {
+                    conn.outstanding += 1;
+                }
                 self.drain(id, out);
             }
             Some(QoS::ExactlyOnce) => {
                 let was_full = self.sessions.get(key).is_some_and(|session| self.is_full_in_flight(session));
-                self.release_delivery(key, index);
+                if !planted!("publish-after-pubrec") {
+                    self.release_delivery(key, index);
+                }
                 self.send_ack(id, Packet::PubRel, ack.packet_id, ReasonCode::Success, out);
                 if was_full {
                     self.drain(id, out);
@@ -58,7 +66,7 @@ impl Engine {
         }
     }
 
-    fn find_inflight(&self, id: ConnId, packet_id: PacketId) -> Option<(SlotKey, usize)> {
+    pub(crate) fn find_inflight(&self, id: ConnId, packet_id: PacketId) -> Option<(SlotKey, usize)> {
         let key = self.conn(id)?.session()?;
         let index = self.sessions.get(key)?.inflight.find(packet_id)?;
         // What was not sent on this connection yet cannot have been acknowledged on it.
@@ -88,7 +96,7 @@ impl Engine {
     }
 
     /// The client has it.
-    fn finish(&mut self, id: ConnId, key: SlotKey, index: usize) {
+    pub(crate) fn finish(&mut self, id: ConnId, key: SlotKey, index: usize) {
         self.counters.completed += 1;
         self.end_exchange(id, key, index);
     }

@@ -9,7 +9,7 @@ use crate::timers::TimerKey;
 use alloc::string::{String, ToString};
 use mqtt_proto::{
     ConnAck, ConnAckProperties, DecodeError, Disconnect, DisconnectProperties, Packet, PacketType,
-    ReasonCode, Version,
+    ReasonCode, Version, planted,
 };
 
 /// Why a connection ends and what the client is told.
@@ -47,7 +47,8 @@ impl Farewell {
 
     /// The transport is gone already; there is nobody to tell and nothing to close.
     pub(crate) fn gone(reason: ReasonCode, detail: &str) -> Self {
-        Self { tell: false, gone: true, ..Self::tell(reason, detail) }
+        let cancels_will = planted!("will-lost-on-reset");
+        Self { tell: false, gone: true, cancels_will, ..Self::tell(reason, detail) }
     }
 
     /// The broker is going down.
@@ -57,7 +58,7 @@ impl Farewell {
 
     /// The client's own DISCONNECT.
     pub(crate) fn by_client(reason: ReasonCode) -> Self {
-        let cancels_will = reason == ReasonCode::Success;
+        let cancels_will = reason == ReasonCode::Success || planted!("will-lost-on-0x04");
         Self { tell: false, cancels_will, ..Self::tell(reason, "the client disconnected") }
     }
 
@@ -111,7 +112,9 @@ impl Engine {
             });
         }
         if let Some(key) = session {
-            self.online -= 1;
+            if farewell.reason != ReasonCode::SessionTakenOver || !planted!("count-drifts") {
+                self.online -= 1;
+            }
             self.detach(key, farewell.cancels_will, out);
         }
     }

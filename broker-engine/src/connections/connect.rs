@@ -9,7 +9,7 @@ use crate::outbox::Outbox;
 use crate::sessions::{FOR_EVER, Will};
 use alloc::{boxed::Box, format, string::String, string::ToString};
 use core::net::SocketAddr;
-use mqtt_proto::{ConnAck, ConnAckProperties, Connect, Packet, QoS, ReasonCode, Version};
+use mqtt_proto::{ConnAck, ConnAckProperties, Connect, Packet, QoS, ReasonCode, Version, planted};
 
 /// Longest client identifier of MQTT 3.1, characters.
 const V31_CLIENT_ID: usize = 23;
@@ -176,6 +176,12 @@ impl Engine {
         self.count_connection(id);
         let Ok(connect) = decode(&applicant.packet, &self.config.limits_before_connect()) else { return };
         if let Err((reason, detail)) = self.admit(&connect) {
+            if planted!("refused-takes-over")
+                && let Some(old) =
+                    self.session_of(connect.client_id).and_then(|key| self.sessions.get(key)?.conn)
+            {
+                self.close(old, Farewell::rude("taken over"), out);
+            }
             self.close(id, Farewell::refuse(connect.version, reason, detail), out);
             return;
         }
@@ -228,7 +234,9 @@ impl Engine {
         let stored = self.session_of(connect.client_id).filter(|_| !connect.client_id.is_empty());
         match stored.and_then(|key| self.sessions.get(key)) {
             Some(session)
-                if self.config.bind_session_to_user && session.username.as_deref() != connect.username =>
+                if self.config.bind_session_to_user
+                    && !planted!("any-user-resumes")
+                    && session.username.as_deref() != connect.username =>
             {
                 Err((ReasonCode::NotAuthorized, "the session belongs to another user"))
             }
@@ -275,6 +283,12 @@ impl Engine {
             conn.last_seen = now;
             // One and a half times the interval, in microseconds [MQTT-3.1.2-22].
             conn.patience = u64::from(keep_alive) * 1_500_000;
+            if planted!("keep-alive-wraps") {
+                conn.patience = u64::from(keep_alive.wrapping_add(keep_alive / 2)) * 1_000_000;
+            }
+            if planted!("quota-kept") {
+                conn.outstanding = u16::from(keep_alive > 0);
+            }
             conn.send_maximum = properties.receive_maximum.unwrap_or(u16::MAX).min(max_inflight);
             conn.aliases.limit_outbound(properties.topic_alias_maximum.unwrap_or(0).min(outbound_aliases));
             conn.expiry_was_zero = properties.session_expiry_interval.unwrap_or(0) == 0;
@@ -285,6 +299,9 @@ impl Engine {
             session.expiry = expiry;
             session.ends_at = None;
             session.will = will;
+            if planted!("qos2-forgotten") {
+                session.received.clear();
+            }
             session.will_at = None;
         }
         self.count_session(key);
@@ -392,7 +409,7 @@ impl Engine {
 
     /// Session expiry in seconds as a deadline, `None` for ever.
     pub(crate) fn expiry_deadline(&self, expiry: u32) -> Option<crate::time::Time> {
-        (expiry != FOR_EVER).then(|| self.now.after_secs(expiry))
+        (expiry != FOR_EVER || planted!("for-ever-ends")).then(|| self.now.after_secs(expiry))
     }
 }
 

@@ -5,7 +5,7 @@ use crate::delivery::Work;
 use crate::engine::Engine;
 use crate::ids::ConnId;
 use crate::outbox::Outbox;
-use mqtt_proto::ReasonCode;
+use mqtt_proto::{ReasonCode, planted};
 
 impl Engine {
     pub(crate) fn backlog(&mut self, id: ConnId, unsent: u32, out: &mut Outbox) {
@@ -30,7 +30,7 @@ impl Engine {
         } else if unsent <= low && conn.egress.congested {
             conn.egress.congested = false;
             let parked = conn.parked.is_some();
-            if !parked {
+            if !parked && !planted!("lost-wake-up") {
                 self.set_paused(id, false, out);
                 self.resume_input(id, out);
             }

@@ -11,6 +11,7 @@ use crate::memory::MemoryPressure;
 use crate::outbox::Outbox;
 use crate::storage::StoreOp;
 use alloc::{boxed::Box, collections::VecDeque, string::ToString, vec::Vec};
+use mqtt_proto::planted;
 use mqtt_proto::property::{PropertyId, raw_properties};
 use mqtt_proto::{Packet, PacketId, PayloadFormat, Publish, QoS, ReasonCode, TopicName};
 
@@ -45,11 +46,17 @@ impl Engine {
         let Some(topic) = topic else {
             return self.breach(id, "PUBLISH without topic and with an alias that was never set", out);
         };
-        if repeated {
+        if repeated && planted!("repeat-disconnects") {
+            return self.breach(id, "a packet identifier in use", out);
+        }
+        if repeated && !planted!("repeat-routed") {
             self.acknowledge_publish(id, publish.qos, publish.packet_id, ReasonCode::Success, out);
             return After::Continue;
         }
-        if publish.qos != QoS::AtMostOnce && self.unfinished(id) >= usize::from(self.config.receive_maximum) {
+        if publish.qos != QoS::AtMostOnce
+            && self.unfinished(id) >= usize::from(self.config.receive_maximum)
+            && !planted!("receive-maximum-ignored")
+        {
             return self.refuse_packet(
                 id,
                 ReasonCode::ReceiveMaximumExceeded,
@@ -107,7 +114,7 @@ impl Engine {
 
     /// Success, or that nobody subscribed.
     pub(crate) fn publish_reason(&self, matched: bool) -> ReasonCode {
-        if matched || !self.config.report_no_subscribers {
+        if matched || !self.config.report_no_subscribers || planted!("no-subscribers-untold") {
             ReasonCode::Success
         } else {
             ReasonCode::NoMatchingSubscribers
@@ -223,6 +230,11 @@ impl Engine {
     /// The client is done with a QoS 2 message.
     pub(crate) fn pubrel(&mut self, id: ConnId, packet_id: PacketId, out: &mut Outbox) {
         let Some(key) = self.conn(id).and_then(super::Connection::session) else { return };
+        if planted!("one-id-space")
+            && let Some((key, index)) = self.find_inflight(id, packet_id)
+        {
+            self.finish(id, key, index);
+        }
         let Some(session) = self.sessions.get_mut(key) else { return };
         let reason = match session.received.binary_search(&packet_id.get()) {
             Ok(index) => {

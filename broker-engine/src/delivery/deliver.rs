@@ -11,7 +11,7 @@ use crate::outbox::Outbox;
 use crate::sessions::{Delivery, Session, SubIds};
 use crate::storage::{StoreOp, StoredDelivery};
 use crate::topics::GroupId;
-use mqtt_proto::QoS;
+use mqtt_proto::{QoS, planted};
 
 impl Engine {
     /// `kept` is the message's place in the store once anybody needs it there; the caller holds a reference.
@@ -37,10 +37,13 @@ impl Engine {
         let behind = self.config.queue_qos0_offline && session.queue.holds_qos0();
         self.counters.routed += 1;
         let qos = publication.qos.min(recipient.qos);
-        let retain = publication.retain && recipient.retain_as_published;
+        let qos = if planted!("qos-as-published") { publication.qos } else { qos };
+        let retain = publication.retain
+            && recipient.retain_as_published
+            && !(planted!("retain-flag-lost-offline") && conn.is_none());
         if qos == QoS::AtMostOnce {
             match conn {
-                Some(conn) if behind && self.can_send(conn) => {}
+                Some(conn) if behind && self.can_send(conn) && !planted!("qos0-overtakes") => {}
                 Some(conn) if self.can_send(conn) => {
                     if self.send_publish(conn, publication, *kept, qos, retain, None, &recipient.ids, out) {
                         self.counters.completed += 1;
@@ -154,6 +157,9 @@ impl Engine {
             out,
         );
         if !sent {
+            if planted!("too-large-stalls") {
+                return self.enqueue(key, delivery, publication.topic, out);
+            }
             // As if it were delivered: neither identifier nor quota is used [MQTT-3.1.2-25].
             self.messages.let_go(&delivery);
             self.dropped(key, publication.topic, DropReason::PacketTooLarge, out);
@@ -213,7 +219,9 @@ impl Engine {
     /// Gives up a waiting delivery.
     pub(crate) fn drop_queued(&mut self, key: SlotKey, index: usize, reason: DropReason, out: &mut Outbox) {
         let Some(delivery) = self.unqueue(key, index) else { return };
-        self.dropped_kept(key, delivery.message, reason, out);
+        if !planted!("silent-loss") {
+            self.dropped_kept(key, delivery.message, reason, out);
+        }
         self.messages.let_go(&delivery);
         let position = delivery.position;
         self.store_for(key, |client_id| StoreOp::RemoveQueued { client_id, position });

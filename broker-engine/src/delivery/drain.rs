@@ -6,6 +6,7 @@ use crate::engine::Engine;
 use crate::ids::ConnId;
 use crate::outbox::Outbox;
 use crate::sessions::inflight::Step;
+use mqtt_proto::planted;
 use mqtt_proto::{Packet, QoS, ReasonCode};
 
 impl Engine {
@@ -57,6 +58,7 @@ impl Engine {
             conn.outstanding = conn.outstanding.saturating_add(1);
         }
         match publish {
+            None if planted!("pubrel-not-resent") => {}
             None => self.send_ack(id, Packet::PubRel, packet_id, ReasonCode::Success, out),
             Some(delivery) => {
                 let Some(buffer) = self.messages.get(delivery.message).map(super::message::Message::buffer)

@@ -12,6 +12,7 @@ use crate::outbox::{ArenaSink, Frame, Outbox, SHARED_PAYLOAD, Target, Wire};
 use crate::sessions::{Delivery, SubIds};
 use alloc::{boxed::Box, vec::Vec};
 use bytes::Bytes;
+use mqtt_proto::planted;
 use mqtt_proto::{Packet, PacketId, PublishHead, QoS, Sink, SubscriptionIds, Version};
 use serde::{Deserialize, Serialize};
 
@@ -138,7 +139,9 @@ impl Engine {
             template.frame.insert(frame)
         };
         let len = frame.len();
-        if len > self.conn(id).map_or(0, |conn| conn.max_packet_size as usize) {
+        if len > self.conn(id).map_or(0, |conn| conn.max_packet_size as usize)
+            && !planted!("maximum-packet-size-ignored")
+        {
             return false;
         }
         if let Some(template) = self.scratch.templates.forms.get_mut(form) {
@@ -187,7 +190,7 @@ impl Engine {
             Some(*message),
             *qos,
             *retain,
-            true,
+            !planted!("resend-without-dup"),
             Some(packet_id),
             ids,
             out,
@@ -227,6 +230,9 @@ impl Engine {
         };
         // Judged without alias: a packet that defines one is three bytes larger, so it may go without.
         if head.packet_len(version).is_none_or(|len| len > max) {
+            if planted!("alias-of-nothing") {
+                conn.aliases.outbound(publication.topic);
+            }
             return false;
         }
         if v5

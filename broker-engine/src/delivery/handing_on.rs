@@ -12,7 +12,7 @@ use crate::outbox::Outbox;
 use crate::sessions::inflight::{Sent, Step};
 use crate::sessions::{Delivery, Session};
 use crate::topics::GroupId;
-use mqtt_proto::QoS;
+use mqtt_proto::{QoS, planted};
 
 impl Engine {
     /// Gives up or hands on everything that a session had, which is removed already; `reason` is for what is given
@@ -21,7 +21,9 @@ impl Engine {
         let client_id = &*session.client_id;
         for sent in session.inflight.take_all() {
             match sent {
-                Sent { step: Step::Published(delivery), .. } if delivery.qos == QoS::AtLeastOnce => {
+                Sent { step: Step::Published(delivery), .. }
+                    if delivery.qos == QoS::AtLeastOnce || planted!("shared-qos2-handed-on") =>
+                {
                     self.hand_on(client_id, &delivery, reason, out);
                 }
                 // What was begun at QoS 2 is for nobody else [MQTT-4.8.2-5].
@@ -41,7 +43,8 @@ impl Engine {
     }
 
     fn hand_on(&mut self, client_id: &str, delivery: &Delivery, reason: DropReason, out: &mut Outbox) {
-        let Some(group) = delivery.group else { return self.give_up(client_id, delivery, reason, out) };
+        let group = delivery.group.filter(|_| !planted!("shared-not-handed-on"));
+        let Some(group) = group else { return self.give_up(client_id, delivery, reason, out) };
         self.budget = self.budget.saturating_sub(1);
         if self.is_expired(delivery.message) {
             return self.give_up(client_id, delivery, DropReason::Expired, out);

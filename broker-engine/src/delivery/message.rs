@@ -7,7 +7,7 @@ use crate::storage::Lifetime;
 use crate::time::Time;
 use alloc::vec::Vec;
 use bytes::Bytes;
-use mqtt_proto::QoS;
+use mqtt_proto::{QoS, planted};
 use serde::{Deserialize, Serialize};
 
 /// When a message ends, and what its receivers are told about that.
@@ -36,6 +36,7 @@ impl Expiry {
     /// Message Expiry Interval for a receiver: whole seconds left, the last one counted as one [MQTT-3.3.2-6].
     pub(crate) fn interval(self, now: Time) -> Option<u32> {
         let left = self.told?.since(now);
+        let left = if planted!("expiry-grows") { left * 2 } else { left };
         Some(u32::try_from(left.as_micros().div_ceil(1_000_000)).unwrap_or(u32::MAX))
     }
 }

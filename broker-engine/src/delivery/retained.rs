@@ -11,7 +11,7 @@ use crate::timers::TimerKey;
 use crate::topics::{RetainedKey, ScanStep};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::{boxed::Box, string::ToString};
-use mqtt_proto::{QoS, ReasonCode};
+use mqtt_proto::{QoS, ReasonCode, planted};
 use serde::{Deserialize, Serialize};
 
 /// A topic's retained message.
@@ -96,7 +96,7 @@ enum Page {
 impl Engine {
     /// Keeps a message as its topic's retained one; an empty payload removes it [MQTT-3.3.1-6].
     pub(crate) fn retain(&mut self, publication: &Publication<'_>) -> Result<(), ReasonCode> {
-        if publication.payload.is_empty() {
+        if publication.payload.is_empty() && !planted!("empty-is-retained") {
             self.remove_retained(publication.topic);
             return Ok(());
         }
@@ -240,15 +240,16 @@ impl Engine {
         let qos = publication.qos.min(scan.qos);
         let ids = SubIds::new(scan.id);
         self.counters.routed += 1;
+        let retain = !planted!("retained-without-flag");
         if qos == QoS::AtMostOnce {
-            if self.send_publish(id, &publication, Some(message), qos, true, None, &ids, out) {
+            if self.send_publish(id, &publication, Some(message), qos, retain, None, &ids, out) {
                 self.counters.completed += 1;
             } else {
                 self.dropped(key, publication.topic, crate::counters::DropReason::PacketTooLarge, out);
             }
         } else {
             self.messages.retain(message);
-            self.start_or_queue(key, message, &publication, (qos, true, ids, None), out);
+            self.start_or_queue(key, message, &publication, (qos, retain, ids, None), out);
         }
         self.flush_templates(out);
     }

@@ -10,7 +10,7 @@ use crate::outbox::Outbox;
 use crate::sessions::{SubIds, Subscriber};
 use crate::topics::{FilterId, GroupId, Matching};
 use alloc::vec::Vec;
-use mqtt_proto::QoS;
+use mqtt_proto::{QoS, planted};
 use serde::{Deserialize, Serialize};
 
 /// Members of a shared group that are looked at for the price of a delivery.
@@ -101,6 +101,12 @@ impl Engine {
         matching: &mut Matching,
         recipients: &mut Vec<Recipient>,
     ) {
+        let all = matching.filters.iter().filter_map(|filter| self.index.filter(*filter));
+        if planted!("no-local-merged")
+            && all.flat_map(|entry| &entry.plain).any(|subscriber| !wants(subscriber, publication))
+        {
+            matching.filters.clear();
+        }
         for filter in &matching.filters {
             // One that is gone meanwhile has no subscribers.
             let Some(entry) = self.index.filter(*filter) else { continue };
@@ -166,6 +172,7 @@ impl Engine {
         looked_at += online.map_or(count, |at| (at + count - start) % count);
         self.budget = self.budget.saturating_sub(u32::try_from(looked_at / GLANCES).unwrap_or(u32::MAX));
         let chosen = online.or_else(|| order.next())?;
+        let chosen = if planted!("first-member-always") { 0 } else { chosen };
         group.next = u32::try_from(chosen + 1).unwrap_or(0);
         group.sticky = u32::try_from(chosen).unwrap_or(0);
         group.members.get(chosen).map(|member| Recipient { group: Some(id), ..Recipient::new(member) })

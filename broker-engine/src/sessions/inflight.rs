@@ -201,6 +201,12 @@ impl Inflight {
         self.sent.iter().is_sorted_by_key(|sent| distance(oldest, sent.id.get()))
     }
 
+    /// Only where a bug is planted.
+    pub(crate) fn reverse(&mut self) {
+        self.sent.make_contiguous().reverse();
+        self.lapped = true;
+    }
+
     /// Takes everything, when the session ends.
     pub(crate) fn take_all(&mut self) -> VecDeque<Sent> {
         core::mem::take(self).sent

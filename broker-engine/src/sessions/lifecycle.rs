@@ -10,7 +10,7 @@ use crate::outbox::Outbox;
 use crate::storage::StoreOp;
 use crate::timers::TimerKey;
 use alloc::string::ToString;
-use mqtt_proto::{Connect, ReasonCode};
+use mqtt_proto::{Connect, ReasonCode, planted};
 
 /// Why a session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,15 @@ impl Engine {
             if self.sessions.contains(key) {
                 if !connect.clean_start {
                     // The client is back in time: a delayed will is not sent [MQTT-3.1.3-9].
-                    return (key, true);
+                    if planted!("resend-order")
+                        && let Some(session) = self.sessions.get_mut(key)
+                    {
+                        session.inflight.reverse();
+                    }
+                    if planted!("resumed-without-routes") {
+                        self.forget_routes(key);
+                    }
+                    return (key, !planted!("session-present-0"));
                 }
                 self.end_session(key, Ending::CleanStart, out);
             }
@@ -71,6 +79,8 @@ impl Engine {
         }
         let expiry = session.expiry;
         let delay = session.will.as_ref().map(|will| will.delay.min(expiry));
+        let is_late = planted!("will-lost-with-session") && delay == Some(expiry);
+        let delay = if is_late { None } else { delay };
         self.count_session(key);
         if delay == Some(0) {
             self.send_will(key, out);
@@ -89,7 +99,9 @@ impl Engine {
 
     /// Forgets a session and everything in it. A will that was still waiting is sent now [MQTT-3.1.2-8].
     pub(crate) fn end_session(&mut self, key: SlotKey, ending: Ending, out: &mut Outbox) {
-        if self.sessions.get(key).is_some_and(|session| session.conn.is_none()) {
+        if self.sessions.get(key).is_some_and(|session| session.conn.is_none())
+            && !planted!("will-lost-with-session")
+        {
             self.send_will(key, out);
         }
         let Some(mut session) = self.sessions.remove(key) else { return };
@@ -110,6 +122,14 @@ impl Engine {
         }
         if self.config.interest.contains(Interest::CLIENTS) {
             out.notes.push(Note::SessionEnded { client_id: session.client_id.into_string() });
+        }
+    }
+
+    /// Only where a bug is planted.
+    fn forget_routes(&mut self, key: SlotKey) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        for Subscription { at, filter } in core::mem::take(&mut session.subscriptions) {
+            self.remove_entry(at, &filter);
         }
     }
 }

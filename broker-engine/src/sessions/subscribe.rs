@@ -15,7 +15,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::{string::ToString, vec::Vec};
 use mqtt_proto::{
     AckProperties, Packet, QoS, ReasonCode, ReasonCodes, RetainHandling, SubAck, Subscribe, SubscribeOptions,
-    TopicFilter, UnsubAck, Unsubscribe,
+    TopicFilter, UnsubAck, Unsubscribe, planted,
 };
 
 impl Engine {
@@ -165,7 +165,9 @@ impl Engine {
             Ok(at) => {
                 let entry = session.subscriptions.get(at).map(|known| known.at);
                 if let Some(entry) = entry.and_then(|entry| self.index.entry_mut(entry)) {
-                    *entry = subscriber;
+                    if !planted!("options-not-replaced") {
+                        *entry = subscriber;
+                    }
                 }
                 true
             }
@@ -284,7 +286,7 @@ const fn granted_qos(reason: ReasonCode) -> QoS {
 fn retained_scan(full: &str, options: SubscribeOptions, id: u32, existed: bool) -> Option<RetainedScan> {
     let wanted = match options.retain_handling {
         RetainHandling::SendAlways => true,
-        RetainHandling::SendIfNew => !existed,
+        RetainHandling::SendIfNew => !existed || planted!("retain-handling-ignored"),
         RetainHandling::DoNotSend => false,
     };
     let parsed = TopicFilter::parse(full).ok()?;

@@ -6,7 +6,7 @@ use crate::delivery::Publication;
 use crate::engine::Engine;
 use crate::outbox::Outbox;
 use alloc::{boxed::Box, vec::Vec};
-use mqtt_proto::QoS;
+use mqtt_proto::{QoS, planted};
 use serde::{Deserialize, Serialize};
 
 /// A will as owned values.
@@ -61,7 +61,9 @@ impl Engine {
     pub(crate) fn send_will(&mut self, key: SlotKey, out: &mut Outbox) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         session.will_at = None;
+        let twice = planted!("will-sent-twice").then(|| session.will.clone()).flatten();
         let Some(will) = session.will.take() else { return };
+        session.will = twice;
         self.count_session(key);
         self.counters.wills_sent += 1;
         let publication = Publication {

@@ -204,7 +204,7 @@ impl Trie {
             let level = rest.split_once('/').map_or(rest, |(level, _)| level);
             let next = from + u32::try_from(level.len()).unwrap_or(u32::MAX) + 1;
             // A leading wildcard does not reach topics that begin with $ [MQTT-4.7.2-1].
-            if from > 0 || !topic.starts_with('$') {
+            if from > 0 || !topic.starts_with('$') || mqtt_proto::planted!("wildcard-reaches-dollar") {
                 found.extend(node.hash);
                 walk.0.extend(node.plus.map(|plus| (plus, next)));
             }

@@ -11,7 +11,8 @@ pub(super) fn within(
 ) -> Result<(), Violation> {
     let view = engine.view();
     let above = |what: &str, there: u64, most: u64| {
-        (there > most).then(|| Violation::new("INV-63", now, format!("{there} {what}, at most {most} may be")))
+        (there > most)
+            .then(|| Violation::new("INV-63", now, format!("{there} {what}, at most {most} may be")))
     };
     counts.look("INV-63");
     let broker = above("sessions", view.sessions() as u64, u64::from(config.max_sessions))

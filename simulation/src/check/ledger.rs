@@ -62,6 +62,10 @@ struct Known {
     /// Counted drops by topic.
     drops: BTreeMap<String, u32>,
     outgoing: BTreeMap<u16, Outgoing>,
+    /// The message that was sent last, and its order.
+    newest: Option<(u32, u64)>,
+    /// The connection on which something was sent again, and the order of what was last.
+    resent: (usize, u64),
     /// What the latest input acknowledged.
     just_acknowledged: Vec<(u16, Outgoing)>,
     /// What was acknowledged in an input in the midst of which the engine closed: nobody knows whether it counts.
@@ -85,6 +89,8 @@ pub(super) struct Outgoing {
     pub(super) link: usize,
     /// PUBREC came.
     pub(super) released: bool,
+    /// Grows with each first transmission.
+    pub(super) order: u64,
 }
 
 /// A first transmission.
@@ -97,6 +103,14 @@ pub(super) struct Route<'a> {
     pub(super) retain: bool,
     pub(super) payload: &'a [u8],
     pub(super) expiry: Option<u32>,
+}
+
+impl Known {
+    /// Something is sent again: in the order in which it was sent first.
+    fn sent_behind(&mut self, link: usize, order: u64) -> Result<(), ()> {
+        let (latest_on, latest) = std::mem::replace(&mut self.resent, (link, order));
+        if latest_on == link && latest > order { Err(()) } else { Ok(()) }
+    }
 }
 
 impl Ledger {
@@ -395,6 +409,13 @@ impl Ledger {
     }
 
     pub(super) fn in_flight(&mut self, client_id: &str, id: u16, outgoing: Outgoing) -> Result<(), String> {
+        // Copies of one message, for several subscriptions, are sent at once: their order says nothing.
+        let next = self.step();
+        let known = self.session(client_id);
+        let same = known.newest.filter(|(number, _)| *number == outgoing.number);
+        let order = same.map_or(next, |(_, order)| order);
+        known.newest = Some((outgoing.number, order));
+        let outgoing = Outgoing { order, ..outgoing };
         self.session(client_id).uncertain.remove(&id);
         match self.session(client_id).outgoing.insert(id, outgoing) {
             Some(before) => Err(format!("#{id} is in use by message {}", before.number)),
@@ -417,21 +438,25 @@ impl Ledger {
             return Err(format!("#{id} is sent again on the same connection"));
         }
         before.link = outgoing.link;
-        Ok(())
+        let order = before.order;
+        known.sent_behind(outgoing.link, order).map_err(|()| format!("#{id} is sent again out of order"))
     }
 
-    /// The engine sends PUBREL: is there something to release?
+    /// The engine sends PUBREL: is there something to release, and is it its turn?
     pub(super) fn released(&mut self, client_id: &str, id: u16, link: usize, marks: &mut Marks) -> bool {
         let known = self.session(client_id);
         if let Some(uncertain) = known.uncertain.remove(&id) {
             known.outgoing.entry(id).or_insert(Outgoing { released: true, ..uncertain });
         }
         let Some(outgoing) = known.outgoing.get_mut(&id) else { return false };
-        if outgoing.link != link {
-            marks.hit("PUBREL sent again");
-        }
+        let again = outgoing.link != link;
         outgoing.link = link;
-        outgoing.released
+        let (order, released) = (outgoing.order, outgoing.released);
+        if again {
+            marks.hit("PUBREL sent again");
+            return released && known.sent_behind(link, order).is_ok();
+        }
+        released
     }
 
     pub(super) fn acknowledged(&mut self, client_id: &str, id: u16, qos: QoS, reason: ReasonCode) {

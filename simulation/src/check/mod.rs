@@ -77,7 +77,10 @@ pub const INVARIANTS: [(&str, &str); 44] = [
     ("INV-23", "a session ends when its expiry interval has passed, not earlier and not later"),
     ("INV-24", "a session that is bound to its user goes to nobody else"),
     ("INV-26", "a will is sent exactly once if it is due, and never after DISCONNECT"),
-    ("INV-27", "silence ends a connection after one and a half keep-alive periods, not earlier and not later"),
+    (
+        "INV-27",
+        "silence ends a connection after one and a half keep-alive periods, not earlier and not later",
+    ),
     ("INV-28", "who sends no CONNECT in time is closed"),
     ("INV-30", "a topic's retained message is the last one that has a payload"),
     ("INV-31", "a new subscription gets the retained messages that Retain Handling says, with RETAIN 1"),
@@ -268,7 +271,7 @@ impl Checks {
             self.ledger.noted(note, &mut self.marks);
         }
         if let (Some(oracle), Some(turn)) = (&mut self.oracle, turn) {
-            oracle.turn(now, turn, notes, links).map_err(wrong)?;
+            oracle.turn(now, turn, notes, links, &mut self.counts).map_err(wrong)?;
             if oracle.is_decided() {
                 oracle.agrees(now, notes, engine, &mut self.counts).map_err(wrong)?;
             } else {

@@ -302,7 +302,10 @@ impl Wire {
             ReasonCode::MalformedPacket | ReasonCode::ProtocolError | ReasonCode::TopicAliasInvalid
         );
         if accusation && self.online && !self.hostile {
-            return Err(("INV-53", format!("client {} did nothing wrong, and hears {reason:?}", self.client)));
+            return Err((
+                "INV-53",
+                format!("client {} did nothing wrong, and hears {reason:?}", self.client),
+            ));
         }
         Ok(())
     }
@@ -505,7 +508,7 @@ impl Wire {
         let Some(id) = publish.packet_id.map(mqtt_proto::PacketId::get) else {
             return if number == UNNUMBERED { Ok(()) } else { ledger.sent(&route, counts, marks) };
         };
-        let outgoing = Outgoing { number, qos: publish.qos, link, released: false };
+        let outgoing = Outgoing { number, qos: publish.qos, link, released: false, order: 0 };
         if publish.dup {
             marks.hit("a packet sent again");
             counts.look("INV-12");

@@ -75,7 +75,8 @@ impl Broker {
     pub(super) fn advance(&mut self, now: u64) {
         loop {
             let due = |session: &Session| session.will_at.into_iter().chain(session.ends_at).min();
-            let next = self.sessions.iter().filter_map(|(id, session)| Some((due(session)?, id.clone()))).min();
+            let next =
+                self.sessions.iter().filter_map(|(id, session)| Some((due(session)?, id.clone()))).min();
             let Some((at, client_id)) = next.filter(|(at, _)| *at <= now) else { break };
             let is_will = self.sessions[&client_id].will_at == Some(at);
             if is_will { self.send_will(at, &client_id) } else { self.end(at, &client_id) }
@@ -140,7 +141,8 @@ impl Broker {
         self.touched.insert(client_id.to_owned());
         // What it had of shared subscriptions goes to another member, or to nobody [4.8.2].
         self.shared.retain(|copy| {
-            let is_at_least_once = copy.members.get(client_id).is_some_and(|(qos, _)| *qos == QoS::AtLeastOnce);
+            let is_at_least_once =
+                copy.members.get(client_id).is_some_and(|(qos, _)| *qos == QoS::AtLeastOnce);
             copy.to.as_deref() != Some(client_id) || is_at_least_once
         });
         for place in 0..self.shared.len() {

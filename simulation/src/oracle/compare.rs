@@ -1,8 +1,8 @@
 //! What the engine may do and what it must: every PUBLISH is one that is owed, in its order, and at the end nothing is
 //! owed any more.
 
-use super::topics::{is_shared, matches, plain};
 use super::session::{Copy, Session, SharedCopy, take_shared};
+use super::topics::{is_shared, matches, plain};
 use super::{Oracle, State};
 use crate::check::Counts;
 use broker_engine::{DeadlineReason, DropReason, Engine, Note, SharedStrategy};
@@ -88,7 +88,7 @@ impl Oracle {
             match note {
                 Note::MessageDropped { client_id, topic, reason } => {
                     counts.look("INV-92");
-                    self.lost(now, client_id, topic, *reason)?;
+                    self.lost(now, client_id, topic, *reason, counts)?;
                 }
                 Note::SessionEnded { client_id } => ended.push(client_id),
                 _ => {}
@@ -118,7 +118,8 @@ impl Oracle {
             return Err(("INV-20", format!("{kept} sessions are there, there should be {due}")));
         }
         for client_id in &broker.touched {
-            let (Some(session), Some(seen)) = (broker.sessions.get(client_id), view.session(client_id)) else {
+            let (Some(session), Some(seen)) = (broker.sessions.get(client_id), view.session(client_id))
+            else {
                 continue;
             };
             let filters: Vec<&str> = session.subscriptions.keys().map(String::as_str).collect();
@@ -139,7 +140,14 @@ impl Oracle {
     }
 
     /// The engine gave a message up for a session. Of QoS 0 it is known which, of others how many.
-    fn lost(&mut self, now: u64, client_id: &str, topic: &str, reason: DropReason) -> Result<(), Wrong> {
+    fn lost(
+        &mut self,
+        now: u64,
+        client_id: &str,
+        topic: &str,
+        reason: DropReason,
+        counts: &mut Counts,
+    ) -> Result<(), Wrong> {
         let most = self
             .broker
             .sessions
@@ -166,15 +174,18 @@ impl Oracle {
             self.drops_at_once.push((client_id.to_owned(), topic.to_owned()));
             return Ok(());
         }
-        let messages = sessions
-            .iter()
-            .flat_map(|session| &session.owed)
-            .map(|copy| &copy.message)
-            .chain(broker.shared.iter().filter(|copy| copy.members.contains_key(client_id)).map(|copy| &copy.message));
+        let messages = sessions.iter().flat_map(|session| &session.owed).map(|copy| &copy.message).chain(
+            broker
+                .shared
+                .iter()
+                .filter(|copy| copy.members.contains_key(client_id))
+                .map(|copy| &copy.message),
+        );
         let mut about = messages.filter(|message| message.topic == topic).peekable();
         if about.peek().is_none() {
             return Ok(());
         }
+        counts.look("INV-09");
         let wrong = match reason {
             DropReason::Expired => {
                 about.all(|message| message.expires_at.is_none_or(|at| at > now)).then_some("INV-10")
@@ -198,7 +209,8 @@ impl Oracle {
     /// A PUBLISH leaves for the first time.
     pub(crate) fn given(&mut self, now: u64, given: &Given<'_>, counts: &mut Counts) -> Result<(), Wrong> {
         let broker = &mut self.broker;
-        let ended = broker.ended.iter_mut().filter(|(id, _)| id == given.client_id).map(|(_, session)| session);
+        let ended =
+            broker.ended.iter_mut().filter(|(id, _)| id == given.client_id).map(|(_, session)| session);
         let current = broker.sessions.get_mut(given.client_id);
         let mut sessions: Vec<&mut Session> = current.into_iter().chain(ended).collect();
         for session in &mut sessions {
@@ -206,12 +218,14 @@ impl Oracle {
             counts.look(if given.retain { "INV-31" } else { "INV-06" });
             let excuses = session.drops.get(given.topic).copied().unwrap_or_default() as usize;
             // What was published just now goes out before what was kept, and one that came twice may have two lives.
-            let fitting = session.owed.iter().enumerate().filter(|(_, copy)| given.is(copy)).map(|(at, copy)| {
-                let before = overtaken(&session.owed, at);
-                let lives_on = given.lives_on(now, copy.message.told_until).is_ok();
-                let rank = (before.len() > excuses, !lives_on, copy.optional, copy.for_filter.is_some(), at);
-                (rank, before)
-            });
+            let fitting =
+                session.owed.iter().enumerate().filter(|(_, copy)| given.is(copy)).map(|(at, copy)| {
+                    let before = overtaken(&session.owed, at);
+                    let lives_on = given.lives_on(now, copy.message.told_until).is_ok();
+                    let rank =
+                        (before.len() > excuses, !lives_on, copy.optional, copy.for_filter.is_some(), at);
+                    (rank, before)
+                });
             let Some(((overtakes, .., place), before)) = fitting.min() else { continue };
             let copy = session.owed[place].clone();
             if overtakes {
@@ -267,13 +281,11 @@ impl Oracle {
             .iter()
             .flat_map(|session| &session.owed)
             .find(|copy| given.is_message(&copy.message.topic, &copy.message.payload));
-        let again =
-            sessions.iter().any(|session| session.given.contains(&(given.topic.into(), given.payload.into())));
+        let again = sessions
+            .iter()
+            .any(|session| session.given.contains(&(given.topic.into(), given.payload.into())));
         let is_subscribed = sessions.iter().any(|session| {
-            session
-                .subscriptions
-                .keys()
-                .any(|filter| !is_shared(filter) && matches(filter, given.topic))
+            session.subscriptions.keys().any(|filter| !is_shared(filter) && matches(filter, given.topic))
         });
         let name = match nearly {
             Some(copy) if copy.qos != given.qos => "INV-05",

@@ -4,6 +4,7 @@ use super::Oracle;
 use super::broker::{Hello, told_until};
 use super::compare::Wrong;
 use super::session::{Message, Will};
+use crate::check::Counts;
 use mqtt_proto::{Connect, Packet, Publish, QoS, ReasonCode, Version};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -94,7 +95,10 @@ impl Oracle {
                 let filters: Vec<_> =
                     subscribe.filters.iter().map(|(filter, options)| (filter.to_owned(), options)).collect();
                 // [MQTT-3.8.3-4]
-                if filters.iter().any(|(filter, options)| options.no_local && super::topics::is_shared(filter)) {
+                if filters
+                    .iter()
+                    .any(|(filter, options)| options.no_local && super::topics::is_shared(filter))
+                {
                     return self.close(now, link, true);
                 }
                 self.broker.subscribe(&client_id, &filters);
@@ -172,11 +176,18 @@ impl Oracle {
     }
 
     /// CONNECT is answered with yes: there is a session now, and what the client sent meanwhile counts.
-    pub(super) fn accepted(&mut self, now: u64, link: usize, present: bool) -> Result<(), Wrong> {
+    pub(super) fn accepted(
+        &mut self,
+        now: u64,
+        link: usize,
+        present: bool,
+        counts: &mut Counts,
+    ) -> Result<(), Wrong> {
         let State::Waiting(hello) = std::mem::take(&mut self.connections[link].state) else {
             return Err(("INV-51", format!("connection {link} is accepted, and did not ask")));
         };
         if let Some(session) = self.broker.sessions.get(&hello.client_id) {
+            counts.look("INV-24");
             if self.broker.config.bind_session_to_user && session.username != hello.username {
                 let (owner, other) = (&session.username, &hello.username);
                 return Err(("INV-24", format!("the session of {owner:?} goes to {other:?}")));

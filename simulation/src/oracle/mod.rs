@@ -19,7 +19,7 @@ pub(crate) mod topics;
 
 pub(crate) use compare::Given;
 
-use crate::check::AT_ONCE;
+use crate::check::{AT_ONCE, Counts};
 use broker::Broker;
 use broker_engine::{Config, ConnId, Note};
 use connection::{Connection, State};
@@ -96,6 +96,7 @@ impl Oracle {
         turn: &Turn,
         notes: &[Note],
         links: &BTreeMap<ConnId, usize>,
+        counts: &mut Counts,
     ) -> Result<(), compare::Wrong> {
         self.broker.begin();
         self.exceeded.clear();
@@ -125,10 +126,10 @@ impl Oracle {
             if let Note::Connected { conn, session_present, .. } = note
                 && let Some(link) = links.get(conn)
             {
-                self.accepted(now, *link, *session_present)?;
+                self.accepted(now, *link, *session_present, counts)?;
             }
         }
-        self.receive_maximum_kept(&gone)?;
+        self.receive_maximum_kept(&gone, counts)?;
         for (link, reason) in gone {
             if let State::Waiting(hello) = &self.connections[link].state {
                 self.refused.push(hello.client_id.clone());
@@ -145,7 +146,12 @@ impl Oracle {
     }
 
     /// Who sends more than Receive Maximum is told so, and nobody else is [MQTT-3.3.4-9].
-    fn receive_maximum_kept(&self, gone: &[(usize, ReasonCode)]) -> Result<(), compare::Wrong> {
+    fn receive_maximum_kept(
+        &self,
+        gone: &[(usize, ReasonCode)],
+        counts: &mut Counts,
+    ) -> Result<(), compare::Wrong> {
+        counts.look("INV-16");
         let told = |reason: &ReasonCode| *reason == ReasonCode::ReceiveMaximumExceeded;
         let accused: Vec<usize> =
             gone.iter().filter(|(_, reason)| told(reason)).map(|(link, _)| *link).collect();

@@ -212,6 +212,8 @@ impl Small {
         }
         if stream.chance(200) {
             config.max_session_expiry = u32::try_from(stream.by_magnitude(1, 600)).unwrap_or(1);
+        } else if stream.chance(200) {
+            config.max_session_expiry = u32::MAX;
         }
         if stream.chance(100) {
             config.max_sessions = u32::try_from(stream.between(1, 6)).unwrap_or(1);
@@ -271,7 +273,7 @@ impl Small {
             version,
             clean: stream.chance(350),
             expiry: *stream.pick(&[0, 1, 10, 100, 1000, u32::MAX]),
-            keep_alive: *stream.pick(&[0, 0, 1, 5, 60]),
+            keep_alive: *stream.pick(&[0, 0, 1, 5, 60, 43_700]),
             receive_maximum: stream
                 .chance(400)
                 .then(|| u16::try_from(stream.by_magnitude(1, 30)).unwrap_or(1)),

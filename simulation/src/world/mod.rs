@@ -25,6 +25,7 @@ use siphasher::sip::SipHasher13;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::hash::Hasher;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Time for everything that is owed to arrive once the world has healed.
 const LIVENESS: u64 = 400 * 1_000_000;
@@ -36,6 +37,10 @@ pub struct Options {
     pub hash_key: [u64; 2],
     /// Write down what happens.
     pub trace: bool,
+    /// Bytes that come at once are given to the engine in pieces of so many; 0 for as they come.
+    pub piece: usize,
+    /// Call the engine more often than it asks for.
+    pub restless: bool,
     /// Stop before this input, counted from 1.
     pub stop_at: Option<u64>,
     /// Something that is wrong on purpose: this alone changes what happens.
@@ -115,6 +120,8 @@ pub(crate) struct World<'s> {
     now: u64,
     due: BinaryHeap<Reverse<Due>>,
     number: u64,
+    /// When the engine was called last.
+    called_at: u64,
     /// When the engine's next tick is in `due`.
     tick: Option<u64>,
     links: Vec<Link>,
@@ -139,7 +146,9 @@ pub(crate) struct World<'s> {
 /// Plays a scenario to its end.
 pub fn play(scenario: &Scenario, options: Options) -> Outcome {
     let mut world = World::new(scenario, options);
-    let violation = world.run().err();
+    let run = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let panicked = |_| Err(Violation::new("INV-53", world.now, "a panic, see above"));
+    let violation = run.unwrap_or_else(panicked).err();
     Outcome {
         violation,
         events: world.events,
@@ -166,6 +175,7 @@ impl<'s> World<'s> {
             now: 1_000_000,
             due: BinaryHeap::new(),
             number: 0,
+            called_at: 1_000_000,
             tick: None,
             links: Vec::new(),
             by_conn: BTreeMap::new(),

@@ -5,7 +5,8 @@ use super::{Event, World};
 use crate::check::Violation;
 use crate::oracle::Turn;
 use broker_engine::{
-    Answer, CallId, Command, ConnId, Engine, Flow, HashKey, Input, Outbox, StoreOp, StoreSeq, StoredDelivery, Wire,
+    Answer, CallId, Command, ConnId, Engine, Flow, HashKey, Input, Outbox, StoreOp, StoreSeq, StoredDelivery,
+    Time, Wire,
 };
 use mqtt_proto::ReasonCode;
 use std::hash::Hasher;
@@ -38,8 +39,7 @@ impl World<'_> {
         self.trace.input(self.events, self.now, &input);
         let turn = self.checks.has_oracle().then(|| self.turn(&input));
         let mut out = std::mem::take(&mut self.out);
-        let now = self.time();
-        self.engine.handle(now, input, &mut out);
+        self.call(input, &mut out);
         if let Some(change) = self.options.mutation.notes {
             change(&mut out.notes);
         }
@@ -57,13 +57,33 @@ impl World<'_> {
         Ok(())
     }
 
+    /// One input, in one call or in several that must come to the same.
+    fn call(&mut self, input: Input<'_>, out: &mut Outbox) {
+        let now = self.time();
+        if self.options.restless {
+            let between = Time::from_micros(self.called_at + (self.now - self.called_at) / 2);
+            self.engine.handle(between, Input::Tick, out);
+        }
+        self.called_at = self.now;
+        match input {
+            Input::Received { conn, data } if self.options.piece > 0 => {
+                for data in data.chunks(self.options.piece) {
+                    self.engine.handle(now, Input::Received { conn, data }, out);
+                }
+            }
+            input => self.engine.handle(now, input, out),
+        }
+    }
+
     /// An input, as the oracle sees it.
     fn turn(&self, input: &Input<'_>) -> Turn {
         match input {
             Input::Received { conn, data } => {
                 self.by_conn.get(conn).map_or(Turn::Other, |link| Turn::Bytes(*link, data.to_vec()))
             }
-            Input::Closed { conn, .. } => self.by_conn.get(conn).map_or(Turn::Other, |link| Turn::Gone(*link)),
+            Input::Closed { conn, .. } => {
+                self.by_conn.get(conn).map_or(Turn::Other, |link| Turn::Gone(*link))
+            }
             Input::Command(Command::Disconnect { client_id, end_session, .. }) => {
                 Turn::Kick { client_id: client_id.clone(), end_session: *end_session }
             }

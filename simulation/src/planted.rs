@@ -1,0 +1,109 @@
+//! The canary and the planted bugs: how soon does a swarm find what is there on purpose, and how short a scenario is
+//! left of it? Bugs are planted in a build of their own, with `--cfg planted`; see `mqtt_proto::planted!`.
+
+use crate::scenario::{Profile, generate};
+use crate::shrink::shrink;
+use crate::swarm::{self, Plan};
+use crate::world::{Mutation, Options, canary};
+use std::time::{Duration, Instant};
+
+/// The bug that is in no build and has to be found by every campaign.
+pub const CANARY: &str = "canary";
+
+/// Planted bugs: name, what is wrong, and where it was seen.
+pub const BUGS: &[(&str, &str, &str)] = &[
+    ("alias-of-nothing", "an alias is given out with a packet that is not sent", "mochi"),
+    ("any-user-resumes", "a session goes to another user", "mochi #398"),
+    ("count-drifts", "a takeover is not counted out", "Moquette #583"),
+    ("empty-is-retained", "an empty retained message is kept instead of removing", "class"),
+    ("expiry-grows", "what is told of a message's life grows", "HiveMQ CE #784"),
+    ("first-member-always", "a shared group's first member gets everything", "class"),
+    ("for-ever-ends", "an expiry of 0xFFFFFFFF is a number", "class"),
+    ("identifier-swapped", "acknowledgements are written in the wrong byte order", "class"),
+    ("keep-alive-wraps", "one and a half times the keep-alive in 16 bits", "mochi"),
+    ("lost-wake-up", "a client that was paused is never read again", "Moquette #587"),
+    ("maximum-packet-size-ignored", "packets are larger than the client takes", "class"),
+    ("no-connect-deadline", "who never sends CONNECT stays", "class"),
+    ("no-local-merged", "No Local of one filter silences the others", "mochi"),
+    ("no-subscribers-untold", "a publisher hears Success where nobody subscribed", "class"),
+    ("one-id-space", "both directions share packet identifiers", "mochi #545"),
+    ("options-not-replaced", "subscribing again keeps the old options", "class"),
+    ("publish-after-pubrec", "PUBLISH is sent again after PUBREC", "AIS2Lab"),
+    ("pubrel-not-resent", "an owed PUBREL is forgotten", "rmqtt #456"),
+    ("qos-as-published", "the granted QoS is ignored", "class"),
+    ("qos0-overtakes", "QoS 0 overtakes what waited for an absent client", "class"),
+    ("qos2-forgotten", "QoS 2 messages are new again after a reconnect", "mosquitto"),
+    ("quota-kept", "the quota of an earlier connection goes on", "class"),
+    ("quota-leak", "a rejected PUBREC frees no quota", "NATS #8359"),
+    ("receive-maximum-ignored", "Receive Maximum is announced and not enforced", "mosquitto, FlashMQ"),
+    ("refused-takes-over", "a refused CONNECT ends the live connection", "class"),
+    ("repeat-disconnects", "a repeated QoS 2 PUBLISH ends the connection", "mosquitto #3602"),
+    ("repeat-routed", "a repeated QoS 2 PUBLISH is delivered again", "mosquitto"),
+    ("resend-order", "what is sent again comes in another order", "EMQX, mochi"),
+    ("resend-without-dup", "what is sent again has DUP 0", "AIS2Lab"),
+    ("resumed-without-routes", "a resumed session has no subscriptions", "rmqtt #477"),
+    ("retain-flag-lost-offline", "Retain As Published is lost in the queue", "vernemq #2551"),
+    ("retain-handling-ignored", "Retain Handling 1 sends always", "class"),
+    ("retained-without-flag", "retained messages come with RETAIN 0", "class"),
+    ("session-present-0", "Session Present is 0 for a session that goes on", "class"),
+    ("shared-not-handed-on", "a shared message is lost when its member ends", "mosquitto #2662"),
+    ("shared-qos2-handed-on", "QoS 2 in flight goes to another member", "spec"),
+    ("silent-loss", "a message is dropped without a word", "class"),
+    ("timer-leak", "timers outlive their objects", "rmqtt #495"),
+    ("too-large-stalls", "a message that is too large stays at the queue's head", "rmqtt #513"),
+    ("wildcard-reaches-dollar", "`+` and `#` match `$SYS`", "aedes #135"),
+    ("will-lost-on-0x04", "DISCONNECT 0x04 cancels the will", "AIS2Lab"),
+    ("will-lost-on-reset", "a reset cancels the will", "AIS2Lab"),
+    ("will-lost-with-session", "a delayed will is lost when the session ends first", "EMQX #18585"),
+    ("will-sent-twice", "a will is sent again", "mosquitto"),
+];
+
+/// How a bug was found.
+#[derive(Debug)]
+pub struct Found {
+    /// Seeds until then.
+    pub seeds: u64,
+    /// The statement that it broke.
+    pub invariant: &'static str,
+    /// Operations of the shortest scenario.
+    pub operations: usize,
+    /// Time until then, without shrinking.
+    pub took: Duration,
+}
+
+/// Looks for a bug: the canary, or one that is planted in this build.
+pub fn hunt(bug: &str, from: u64, seeds: u64, threads: usize, shrinking: u64) -> Option<Found> {
+    let mut options = Options::default();
+    if bug == CANARY {
+        options.mutation = Mutation { packet: Some(canary), ..Mutation::default() };
+    } else {
+        plant(bug);
+    }
+    let start = Instant::now();
+    let plan = Plan { from, seeds, again: 10, threads, first: true, options };
+    let summary = swarm::run(plan, |_| {});
+    let took = start.elapsed();
+    let failure = summary.failures.first()?;
+    let scenario = generate(failure.seed, Profile::Small);
+    let shrunk = shrink(&scenario, failure.violation.invariant, options, shrinking).scenario;
+    plant("");
+    Some(Found {
+        seeds: failure.seed - from + 1,
+        invariant: failure.violation.invariant,
+        operations: shrunk.operations.len(),
+        took,
+    })
+}
+
+/// Are bugs planted in this build?
+pub const fn is_planted() -> bool {
+    cfg!(planted)
+}
+
+#[cfg(planted)]
+fn plant(bug: &str) {
+    mqtt_proto::plant(bug);
+}
+
+#[cfg(not(planted))]
+fn plant(_bug: &str) {}
