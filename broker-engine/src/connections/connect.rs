@@ -409,7 +409,10 @@ impl Engine {
 
     /// Session expiry in seconds as a deadline, `None` for ever.
     pub(crate) fn expiry_deadline(&self, expiry: u32) -> Option<crate::time::Time> {
-        (expiry != FOR_EVER || planted!("for-ever-ends")).then(|| self.now.after_secs(expiry))
+        if planted!("for-ever-ends") {
+            return Some(self.now.after_secs(expiry.wrapping_add(1)));
+        }
+        (expiry != FOR_EVER).then(|| self.now.after_secs(expiry))
     }
 }
 

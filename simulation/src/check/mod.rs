@@ -156,6 +156,9 @@ struct Books<'a> {
 /// Most clients of a world in which everything is looked at after every call.
 const MANY: usize = 50;
 
+/// Calls at one moment after which an engine is said never to come to rest.
+const TIRELESS: u32 = 2_000_000;
+
 /// Least work for each call with which everything that a packet does is done in its own call.
 pub(crate) const AT_ONCE: u32 = 1000;
 
@@ -286,7 +289,7 @@ impl Checks {
         // No livelock: time goes on.
         self.idle = if self.idle.0 == now { (now, self.idle.1 + 1) } else { (now, 0) };
         self.counts.look("LIV-5");
-        if self.idle.1 > 50_000_000 {
+        if self.idle.1 > TIRELESS {
             return Err(Violation::new("LIV-5", now, "the engine never comes to rest"));
         }
         Ok(())

@@ -145,16 +145,25 @@ impl Broker {
                 copy.members.get(client_id).is_some_and(|(qos, _)| *qos == QoS::AtLeastOnce);
             copy.to.as_deref() != Some(client_id) || is_at_least_once
         });
-        for place in 0..self.shared.len() {
-            let copy = &self.shared[place];
-            if copy.to.as_deref().is_some_and(|to| to != client_id) || !copy.members.contains_key(client_id) {
+        for mut copy in std::mem::take(&mut self.shared) {
+            let is_given = copy.to.as_deref().is_some_and(|to| to != client_id);
+            let Some((qos, retain)) = copy.members.get(client_id).copied().filter(|_| !is_given) else {
+                self.shared.push(copy);
                 continue;
-            }
+            };
+            let message = copy.message.clone();
+            session.last_words.push(Copy { message, qos, retain, for_filter: None, optional: true });
+            copy.optional |= copy.to.take().is_some();
+            copy.handed_on = true;
+            copy.members.retain(|id, _| self.sessions.contains_key(id));
             let members = self.members(&copy.group, &copy.message, client_id);
-            let copy = &mut self.shared[place];
-            (copy.to, copy.optional) = (None, true);
+            // Where nobody is left, who has it is known to the engine alone; QoS 0 may be dropped again.
+            copy.optional |= members.is_empty();
             copy.members.extend(members);
+            copy.optional |= copy.members.values().any(|(qos, _)| *qos == QoS::AtMostOnce);
+            self.shared.push(copy);
         }
+        self.shared.retain(|copy| !copy.members.is_empty());
         self.ended.push((client_id.to_owned(), session));
     }
 
@@ -241,6 +250,7 @@ impl Broker {
                 is_only_way,
                 here,
                 to: None,
+                handed_on: false,
                 optional: false,
             });
         }

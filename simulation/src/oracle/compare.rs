@@ -48,7 +48,7 @@ impl Given<'_> {
         let member = copy.members.get(self.client_id);
         // One that was handed on has the options that its member had at that time.
         let as_subscribed = |member: &(QoS, bool)| {
-            *member == (self.qos, self.retain) || copy.optional && self.qos <= copy.message.qos
+            *member == (self.qos, self.retain) || copy.handed_on && self.qos <= copy.message.qos
         };
         self.is_message(&copy.message.topic, &copy.message.payload) && member.is_some_and(as_subscribed)
     }
@@ -309,7 +309,7 @@ impl Oracle {
         if self.broker.unseen_turns.contains(&key) {
             return Ok(());
         }
-        if copy.optional {
+        if copy.handed_on {
             // It was for another member, who is gone.
             self.turns.insert(key, None);
             return Ok(());
@@ -394,7 +394,10 @@ impl Oracle {
             let is_it = |copy: &SharedCopy| {
                 may_be(copy) && newest.as_ref().is_none_or(|newest| Arc::ptr_eq(newest, &copy.message))
             };
-            if take_shared(&mut broker.shared, &client_id, is_it).is_none() {
+            let was_its = |copy: &Copy| copy.message.topic == topic && copy.qos == QoS::AtMostOnce;
+            let mut ended = broker.ended.iter().filter(|(id, _)| *id == client_id);
+            let is_over = ended.any(|(_, session)| session.last_words.iter().any(was_its));
+            if take_shared(&mut broker.shared, &client_id, is_it).is_none() && !is_over {
                 let detail = format!("QoS 0 to {topic} for {client_id} is dropped, and was not owed");
                 return Err(("INV-92", detail));
             }
@@ -442,7 +445,11 @@ impl Oracle {
             }
         }
         for copy in std::mem::take(&mut self.broker.shared) {
-            let here = copy.members.keys().all(|id| is_online.contains(id));
+            // Who still has a session is connected, and somebody is.
+            let sessions = &self.broker.sessions;
+            let mut members = copy.members.keys().filter(|id| sessions.contains_key(*id)).peekable();
+            let is_over = copy.message.expires_at.is_some_and(|at| at <= now);
+            let here = !is_over && members.peek().is_some() && members.all(|id| is_online.contains(id));
             if !here || copy.to.is_some() || copy.optional || !copy.is_only_way {
                 continue;
             }

@@ -124,7 +124,9 @@ pub(super) struct SharedCopy {
     pub(super) here: Option<Vec<(String, usize)>>,
     /// Who got it. At QoS 1 it is another member's when that one's session ends unacknowledged [4.8.2].
     pub(super) to: Option<String>,
-    /// It was some member's before, whose session ended.
+    /// It may be a member's by now who got it when another one's session ended, with the options of that moment.
+    pub(super) handed_on: bool,
+    /// It was some member's before, whose session ended; perhaps that one had acknowledged it.
     pub(super) optional: bool,
 }
 
