@@ -164,10 +164,10 @@ impl Engine {
         let existed = match place {
             Ok(at) => {
                 let entry = session.subscriptions.get(at).map(|known| known.at);
-                if let Some(entry) = entry.and_then(|entry| self.index.entry_mut(entry)) {
-                    if !planted!("options-not-replaced") {
-                        *entry = subscriber;
-                    }
+                if let Some(entry) = entry.and_then(|entry| self.index.entry_mut(entry))
+                    && !planted!("options-not-replaced")
+                {
+                    *entry = subscriber;
                 }
                 true
             }
