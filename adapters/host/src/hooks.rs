@@ -1,17 +1,22 @@
 //! Who answers the engine's questions. Answers are given in the same turn.
 
 use broker_engine::mqtt_proto::ReasonCode;
-use broker_engine::{Answer, Note, Question};
+use broker_engine::{Answer, Interest, Note, Question};
 use std::net::SocketAddr;
 
 /// Decides who may connect and subscribe, and hears what happened. It runs on the broker's thread: while it
 /// thinks, nobody is served.
 pub trait Authenticator: Send {
+    /// What it wants to be asked and told beyond authentication, taken down when the broker starts. Default nothing.
+    fn interest(&self) -> Interest {
+        Interest::NONE
+    }
+
     /// Answers a question of the engine.
     fn answer(&mut self, question: &Question) -> Answer;
 
-    /// Hears of something that happened, and with which client's address where that is known; see
-    /// [`broker_engine::Interest`].
+    /// Hears of something that happened, and with which client's address where that is known. It may hear of more
+    /// than it asked for.
     fn note(&mut self, note: &Note, peer: Option<SocketAddr>) {
         let _ = (note, peer);
     }

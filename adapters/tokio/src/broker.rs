@@ -4,7 +4,7 @@ use crate::drops;
 use crate::files;
 use crate::handle::{BrokerHandle, Order, Stats};
 use crate::listener;
-use crate::notes::{self, Logged};
+use crate::notes::Logged;
 use crate::turn::Shared;
 use broker_engine::{Command, Engine, HashKey, ListenerId, Seed};
 use metronome_host::config::ListenerConfig;
@@ -145,8 +145,8 @@ impl Builder {
         let (open_files, most) = files::raise_limit();
         let (seed, hash_key) = random().map_err(StartError::System)?;
         let mut limits = config.limits;
-        limits.interest = limits.interest | notes::interest();
         let authenticator = Logged(self.authenticator.unwrap_or_else(|| Box::new(DenyAll)));
+        limits.interest = limits.interest | authenticator.interest();
         let linger = config.linger;
         let (orders, inbox) = mpsc::channel(ORDERS);
         let (stop, stopping) = watch::channel(None);

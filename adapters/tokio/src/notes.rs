@@ -8,17 +8,15 @@ use std::net::SocketAddr;
 /// Logs what happens, and leaves decisions to another.
 pub(crate) struct Logged(pub(crate) Box<dyn Authenticator>);
 
-/// What the log wants to hear of. A line for each dropped message would be a flood, so it has to be asked for;
-/// `drops` counts them for everybody else.
-pub(crate) fn interest() -> Interest {
-    if tracing::enabled!(tracing::Level::DEBUG) {
-        Interest::CLIENTS | Interest::DROPS
-    } else {
-        Interest::CLIENTS
-    }
-}
-
 impl Authenticator for Logged {
+    /// A line for each dropped message would be a flood, so it has to be asked for; `drops` counts them for everybody
+    /// else.
+    fn interest(&self) -> Interest {
+        let drops = tracing::enabled!(tracing::Level::DEBUG);
+        let log = if drops { Interest::CLIENTS | Interest::DROPS } else { Interest::CLIENTS };
+        log | self.0.interest()
+    }
+
     fn answer(&mut self, question: &Question) -> Answer {
         self.0.answer(question)
     }

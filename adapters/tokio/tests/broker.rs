@@ -4,7 +4,8 @@ mod common;
 
 use common::{Client, connect, packet, publish};
 use metronome_tokio::host::config::Linger;
-use metronome_tokio::host::engine::{Answer, CommandPublish, Config, Question, mqtt_proto::QoS};
+use metronome_tokio::host::engine::mqtt_proto::{QoS, ReasonCode};
+use metronome_tokio::host::engine::{Answer, CommandPublish, Config, Interest, Question};
 use metronome_tokio::{AllowAll, Authenticator, Broker, BrokerConfig, BrokerHandle, DenyAll, PublishError};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -305,6 +306,37 @@ fn a_handle_works_inside_somebody_elses_runtime() {
 }
 
 /// Has a bug.
+/// Grants QoS 1, and nothing for `secret`.
+struct Reluctant;
+
+impl Authenticator for Reluctant {
+    fn interest(&self) -> Interest {
+        Interest::SUBSCRIBE
+    }
+
+    fn answer(&mut self, question: &Question) -> Answer {
+        let Question::Subscribe { client_id, filters } = question else { return Answer::Allow };
+        assert_eq!(client_id, "c");
+        let verdict = |filter: &str| match filter {
+            "secret" => ReasonCode::UnspecifiedError,
+            _ => ReasonCode::GrantedQoS1,
+        };
+        Answer::Filters(filters.iter().map(|(filter, _)| verdict(filter)).collect())
+    }
+}
+
+/// [MQTT-3.9.3-2]: one code for each filter, in their order.
+#[test]
+fn an_authenticator_that_says_so_is_asked_about_each_filter() {
+    let (_broker, address) = start_with(BrokerConfig::default(), Reluctant);
+    for (version, properties) in [(4, &[][..]), (5, &[0])] {
+        let mut client = Client::connect(address, version, "c");
+        let filters = b"\0\x06secret\x02\0\x04open\x02";
+        client.send(&packet(0x82, &[&[0, 1], properties, filters].concat()));
+        assert_eq!(client.packet(), packet(0x90, &[&[0, 1], properties, &[0x80, 1]].concat()));
+    }
+}
+
 struct Panics;
 
 impl Authenticator for Panics {
