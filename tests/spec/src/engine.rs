@@ -1,12 +1,14 @@
-//! The pure engine as a transport: time is virtual, and everybody may connect.
+//! The pure engine as a transport: time is virtual.
 
 use crate::Version;
+use crate::authentication::Authentication;
 use crate::render::decode;
 use crate::run::{Patience, Transport};
+use crate::trace::Case;
 use broker_engine::{
-    Answer, CloseCause, Config, ConnId, ConnIds, Engine, HashKey, Input, ListenerId, MemoryStore, Outbox,
-    Seed, Time,
+    CloseCause, Config, ConnId, ConnIds, Engine, HashKey, Input, ListenerId, MemoryStore, Outbox, Seed, Time,
 };
+use metronome_tokio::Authenticator;
 use std::collections::BTreeMap;
 
 /// An engine and what it sent to each connection.
@@ -17,7 +19,8 @@ pub struct EngineTransport {
     ids: ConnIds,
     now: Time,
     sent: BTreeMap<ConnId, Sent>,
-    answers: bool,
+    /// `None` never answers.
+    authentication: Option<Authentication>,
 }
 
 #[derive(Debug, Default)]
@@ -27,7 +30,7 @@ struct Sent {
 }
 
 impl EngineTransport {
-    /// A broker with these limits, as lines of TOML.
+    /// A broker with these limits, as lines of TOML, where everybody may connect.
     ///
     /// # Panics
     /// The limits are not understood.
@@ -39,13 +42,18 @@ impl EngineTransport {
             ids: ConnIds::new(),
             now: Time::from_secs(1),
             sent: BTreeMap::new(),
-            answers: true,
+            authentication: Some(Authentication::AllowAll),
         }
+    }
+
+    /// The broker that a case asks for.
+    pub fn of(case: &Case) -> Self {
+        Self { authentication: Some(case.authentication), ..Self::new(&case.limits) }
     }
 
     /// A broker where nobody ever says who may connect.
     pub fn that_never_answers() -> Self {
-        Self { answers: false, ..Self::new(&[]) }
+        Self { authentication: None, ..Self::new(&[]) }
     }
 
     /// What came to a connection, and how it ended, as one line without what is meant for people.
@@ -79,9 +87,11 @@ impl EngineTransport {
             }
             let (calls, stores) = (std::mem::take(&mut out.calls), std::mem::take(&mut out.stores));
             out.clear();
-            for call in calls.into_iter().filter(|_| self.answers) {
-                let input = Input::Reply { call: call.id, answer: Answer::Allow };
-                self.engine.handle(self.now, input, &mut out);
+            for call in calls {
+                if let Some(authentication) = &mut self.authentication {
+                    let answer = authentication.answer(&call.question);
+                    self.engine.handle(self.now, Input::Reply { call: call.id, answer }, &mut out);
+                }
             }
             for (seq, op) in stores {
                 if let Some(deliveries) = self.store.apply(self.now, op) {

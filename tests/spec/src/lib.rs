@@ -4,7 +4,8 @@
 //! * [`wire`], [`render`] — words to bytes and back, a codec that shares nothing with the broker's
 //! * [`run`] — runs a case over a transport
 //! * [`engine`] — the transport that is the pure engine, with virtual time
-//! * [`socket`] — the transport that is the binary behind real sockets
+//! * [`socket`] — the transport that is the broker behind real sockets
+//! * [`authentication`] — who answers the broker's questions in a case
 //! * [`ledger`] — every statement and the cases that show it, guarded from both sides
 //! * [`parity`] — every behaviour of the two model brokers, and what becomes of it
 //! * [`gotchas`] — what brokers get wrong, and the tests that show that it is right here
@@ -12,6 +13,7 @@
 //! * [`report`] — `docs/conformance.md`, made from all of it
 #![forbid(unsafe_code)]
 
+pub mod authentication;
 pub mod engine;
 pub mod gotchas;
 pub mod ledger;

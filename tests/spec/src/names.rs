@@ -5,7 +5,8 @@
 //!   such file, in `broker-engine/src/sessions.rs`
 //! * `broker-engine::topics::cache::the_oldest_entry_gives_way`: a function in `broker-engine/src/topics/cache.rs`
 
-use std::collections::BTreeSet;
+use crate::authentication::Authentication;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -17,20 +18,29 @@ pub fn root() -> PathBuf {
 /// All tests that can be named.
 #[derive(Debug)]
 pub struct Tests {
-    cases: BTreeSet<String>,
+    cases: BTreeMap<String, Authentication>,
 }
 
 impl Tests {
     /// The cases there are. Tests in Rust are looked for when they are asked about.
     pub fn all() -> Self {
-        Self { cases: crate::cases().into_iter().map(|case| case.name).collect() }
+        Self { cases: crate::cases().into_iter().map(|case| (case.name, case.authentication)).collect() }
+    }
+
+    /// What a test is run against, unless it is both the engine and the binary behind real sockets.
+    pub fn against<'a>(&self, name: &'a str) -> Option<&'a str> {
+        match self.cases.get(name) {
+            Some(Authentication::AllowAll) => None,
+            Some(Authentication::InSteps) => Some("engine and library"),
+            None => name.split("::").next(),
+        }
     }
 
     /// The file of a test, from the root of the project; `None` if there is no such test.
     pub fn file(&self, name: &str) -> Option<String> {
         if is_case(name) {
             let (file, _) = name.split_once("::")?;
-            return self.cases.contains(name).then(|| format!("tests/spec/traces/{file}.trace"));
+            return self.cases.contains_key(name).then(|| format!("tests/spec/traces/{file}.trace"));
         }
         let (path, function) = name.rsplit_once("::")?;
         let (package, path) = path.split_once("::")?;

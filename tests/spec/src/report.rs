@@ -77,12 +77,13 @@ fn by_section(ledger: &Ledger) -> Vec<(String, Vec<(&String, &Statement)>)> {
     sections
 }
 
-/// The names of tests, each with a link to its file.
+/// The names of tests, each with a link to its file and what it is run against.
 fn links(names: &[String], tests: &Tests) -> String {
     let link = |name: &String| {
         let file = tests.file(name).unwrap_or_else(|| panic!("no test {name}"));
         let short = name.rsplit("::").next().unwrap_or(name);
-        format!("[{short}](../{file})")
+        let against = tests.against(name).map(|what| format!(" ({what})")).unwrap_or_default();
+        format!("[{short}](../{file}){against}")
     };
     names.iter().map(link).collect::<Vec<_>>().join("<br>")
 }
@@ -102,10 +103,12 @@ pub fn report() -> String {
     let ledgers: Vec<(&str, Ledger)> = DOCUMENTS.iter().map(|document| (*document, read(document))).collect();
     let mut text = String::from(
         "# Conformance\n\n\
-         Every normative statement of the standard, how it stands, and the tests that show it. The tests drive the\n\
-         engine through bytes, and the same ones run over real sockets against the binary. This page is written by\n\
-         `cargo run -p metronome-spec` from the ledgers in [tests/spec](../tests/spec), which are guarded from both\n\
-         sides: no statement may be missing, no test that is named, and none that names a statement.\n\n\
+         Every normative statement of the standard, how it stands, and the tests that show it. A test without a mark\n\
+         drives the engine through bytes, and runs over real sockets against the binary as well. Enhanced\n\
+         authentication, which the binary does not have, runs against the engine and over real sockets against the\n\
+         library that the binary is made of. Other tests are of one crate alone, which is named. This page is\n\
+         written by `cargo run -p metronome-spec` from the ledgers in [tests/spec](../tests/spec), which are guarded\n\
+         from both sides: no statement may be missing, no test that is named, and none that names a statement.\n\n\
          Deviations from the standard: none. What the standard leaves open is decided in\n\
          [ARCHITECTURE.md](../ARCHITECTURE.md).\n\n\
          | document | chapter | statements | tested | not applicable | waiting |\n|---|---|---|---|---|---|\n",

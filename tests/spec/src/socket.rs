@@ -1,6 +1,10 @@
-//! The binary behind real sockets as a transport. `METRONOME_BINARY` names it.
+//! The broker behind real sockets as a transport: the binary that `METRONOME_BINARY` names, or the library that it is
+//! made of, where the binary cannot be told what a case asks for.
 
+use crate::authentication::Authentication;
 use crate::run::{Patience, Transport};
+use crate::trace::Case;
+use metronome_tokio::{Broker, BrokerConfig, BrokerHandle};
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -15,27 +19,54 @@ const LONG: Duration = Duration::from_secs(5);
 /// How long to look out for what should not come.
 const SHORT: Duration = Duration::from_millis(80);
 
-/// A broker process of its own, and its address.
+/// A broker of its own, and its address.
 #[derive(Debug)]
 pub struct SocketTransport {
-    broker: Child,
+    broker: Running,
     address: SocketAddr,
+}
+
+#[derive(Debug)]
+enum Running {
+    Process(Process),
+    Library(BrokerHandle),
+}
+
+/// The binary, and the file with its limits.
+#[derive(Debug)]
+struct Process {
+    child: Child,
     config: PathBuf,
 }
 
 impl SocketTransport {
-    /// Starts a broker with these limits, as lines of TOML.
+    /// Starts the broker that a case asks for.
     ///
     /// # Panics
     /// There is no binary, or it does not start.
-    pub fn new(limits: &[String]) -> Self {
+    pub fn of(case: &Case) -> Self {
+        let config = format!("[limits]\n{}\n", case.limits.join("\n"));
+        match case.authentication {
+            Authentication::AllowAll => Self::process(&config),
+            Authentication::InSteps => Self::library(&config, case.authentication),
+        }
+    }
+
+    fn library(config: &str, authentication: Authentication) -> Self {
+        let config = BrokerConfig::from_toml(config).expect("limits of the broker");
+        let builder = Broker::builder().config(config).listen("127.0.0.1:0").authenticator(authentication);
+        let broker = builder.start().expect("the broker starts");
+        Self { address: broker.local_addrs()[0], broker: Running::Library(broker) }
+    }
+
+    fn process(text: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let binary = std::env::var_os("METRONOME_BINARY").expect("METRONOME_BINARY names the broker to test");
         let config =
             std::env::temp_dir().join(format!("metronome-spec-{}-{number}.toml", std::process::id()));
-        fs::write(&config, format!("[limits]\n{}\n", limits.join("\n"))).expect("a file for its limits");
-        let mut broker = Command::new(binary)
+        fs::write(&config, text).expect("a file for its limits");
+        let mut child = Command::new(binary)
             .args(["--listen", "127.0.0.1:0", "--log-level", "error", "--config"])
             .arg(&config)
             .stdin(Stdio::null())
@@ -43,19 +74,20 @@ impl SocketTransport {
             .spawn()
             .expect("the broker starts");
         let mut first = String::new();
-        let output = broker.stdout.take().expect("its output");
+        let output = child.stdout.take().expect("its output");
         BufReader::new(output).read_line(&mut first).expect("its first line");
         let address =
             first.trim_end().strip_prefix("listening on mqtt://").and_then(|text| text.parse().ok());
-        Self { broker, address: address.expect("its address"), config }
+        let process = Process { child, config };
+        Self { broker: Running::Process(process), address: address.expect("its address") }
     }
 }
 
-impl Drop for SocketTransport {
+impl Drop for Process {
     fn drop(&mut self) {
         // It may have ended already, which `finish` has told.
-        let _ended = self.broker.kill();
-        let _reaped = self.broker.wait();
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
         let _removed = fs::remove_file(&self.config);
     }
 }
@@ -99,9 +131,13 @@ impl Transport for SocketTransport {
     }
 
     fn finish(&mut self) -> Result<(), String> {
-        match self.broker.try_wait() {
-            Ok(None) => Ok(()),
-            ended => Err(format!("the broker ended: {ended:?}")),
+        match &mut self.broker {
+            Running::Process(process) => match process.child.try_wait() {
+                Ok(None) => Ok(()),
+                ended => Err(format!("the broker ended: {ended:?}")),
+            },
+            Running::Library(broker) if broker.stats().is_some() => Ok(()),
+            Running::Library(_) => Err("the broker's thread ended".into()),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! holds MQTT-3.1.0-2 (3.1.1) MQTT-3.1.0-2       statements it shows; without a version they are of MQTT 5.0
 //! in 3.1 3.1.1 5.0                              versions that it is run in; all of them if not said
 //! with receive_maximum = 2                      a limit of the broker; a line of TOML
+//! authentication in-steps                       the broker knows an authentication method; see [`Authentication`]
 //! a > CONNECT a clean                           client `a` sends; its first packet opens its connection
 //! a > SUBSCRIBE #1 t ; PINGREQ                  both in one write
 //! a < CONNACK 00 ...                            it gets that packet; `...` lets it have further words
@@ -21,6 +22,7 @@
 //! `reason-string` is never compared: its words are for people.
 
 use crate::Version;
+use crate::authentication::Authentication;
 use std::collections::BTreeSet;
 
 /// One case of a file.
@@ -34,6 +36,8 @@ pub struct Case {
     pub versions: Vec<Version>,
     /// Lines of TOML for the broker's limits.
     pub limits: Vec<String>,
+    /// How clients come in.
+    pub authentication: Authentication,
     /// What happens.
     pub steps: Vec<Step>,
 }
@@ -91,6 +95,7 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Case>, String> {
                 holds: Vec::new(),
                 versions: Version::ALL.to_vec(),
                 limits: Vec::new(),
+                authentication: Authentication::AllowAll,
                 steps: Vec::new(),
             });
             continue;
@@ -110,6 +115,9 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Case>, String> {
                 Version::list(versions).ok_or_else(|| wrong("versions are 3.1, 3.1.1, 5.0 or 3"))?;
         } else if let Some(limit) = line.strip_prefix("with ") {
             case.limits.push(limit.to_owned());
+        } else if let Some(name) = line.strip_prefix("authentication ") {
+            case.authentication =
+                Authentication::named(name).ok_or_else(|| wrong("no such authentication"))?;
         } else {
             let step = step(number, line).ok_or_else(|| wrong("not understood"))?;
             case.steps.push(step);

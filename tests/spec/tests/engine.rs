@@ -8,7 +8,7 @@ fn main() {
         case.versions.clone().into_iter().map(move |version| {
             let case = case.clone();
             Trial::test(format!("{}::{version}", case.name), move || {
-                run(&case, version, &mut EngineTransport::new(&case.limits)).map_err(Into::into)
+                run(&case, version, &mut EngineTransport::of(&case)).map_err(Into::into)
             })
         })
     });

@@ -1,4 +1,5 @@
-//! The same cases over real sockets, against the binary that `METRONOME_BINARY` names.
+//! The same cases over real sockets, against the binary that `METRONOME_BINARY` names, or, where a case asks for an
+//! authentication that the binary does not have, against the library.
 
 use libtest_mimic::{Arguments, Trial};
 use metronome_spec::{cases, run::run, socket::SocketTransport};
@@ -13,7 +14,7 @@ fn main() {
         case.versions.clone().into_iter().map(move |version| {
             let case = case.clone();
             Trial::test(format!("{}::{version}", case.name), move || {
-                run(&case, version, &mut SocketTransport::new(&case.limits)).map_err(Into::into)
+                run(&case, version, &mut SocketTransport::of(&case)).map_err(Into::into)
             })
         })
     });
