@@ -4,8 +4,7 @@ mod common;
 
 use common::{Client, connect, packet, publish};
 use metronome_tokio::host::config::Linger;
-use metronome_tokio::host::engine::mqtt_proto::{QoS, ReasonCode};
-use metronome_tokio::host::engine::{Answer, CommandPublish, Config, Interest, Question};
+use metronome_tokio::host::engine::{Answer, CommandPublish, Config, Question, mqtt_proto::QoS};
 use metronome_tokio::{AllowAll, Authenticator, Broker, BrokerConfig, BrokerHandle, DenyAll, PublishError};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -273,6 +272,23 @@ fn the_embedding_program_can_publish_ask_and_stop() {
 }
 
 #[test]
+fn a_retained_message_of_the_embedding_program_is_kept_until_an_empty_one() {
+    let (broker, address) = start();
+    for (payload, kept) in [(&b"first"[..], 1), (b"second", 1), (b"", 0)] {
+        broker.publish(CommandPublish { retain: true, ..command("t", payload) }).unwrap();
+        let mut reader = Client::connect(address, 4, "reader");
+        reader.subscribe("#", 0);
+        if kept == 1 {
+            // RETAIN is set: it was there before the subscription.
+            assert_eq!(reader.packet(), packet(0x31, &[b"\0\x01t", payload].concat()));
+        }
+        reader.send(&[0xc0, 0]);
+        assert_eq!(reader.packet(), [0xd0, 0]);
+        assert_eq!(broker.stats().unwrap().retained, kept);
+    }
+}
+
+#[test]
 fn shutdown_does_not_wait_beyond_its_deadline() {
     let linger = Linger { time_ms: 60_000, ..Linger::default() };
     let (broker, address) = start_with(BrokerConfig { linger, ..BrokerConfig::default() }, AllowAll);
@@ -306,37 +322,6 @@ fn a_handle_works_inside_somebody_elses_runtime() {
 }
 
 /// Has a bug.
-/// Grants QoS 1, and nothing for `secret`.
-struct Reluctant;
-
-impl Authenticator for Reluctant {
-    fn interest(&self) -> Interest {
-        Interest::SUBSCRIBE
-    }
-
-    fn answer(&mut self, question: &Question) -> Answer {
-        let Question::Subscribe { client_id, filters } = question else { return Answer::Allow };
-        assert_eq!(client_id, "c");
-        let verdict = |filter: &str| match filter {
-            "secret" => ReasonCode::UnspecifiedError,
-            _ => ReasonCode::GrantedQoS1,
-        };
-        Answer::Filters(filters.iter().map(|(filter, _)| verdict(filter)).collect())
-    }
-}
-
-/// [MQTT-3.9.3-2]: one code for each filter, in their order.
-#[test]
-fn an_authenticator_that_says_so_is_asked_about_each_filter() {
-    let (_broker, address) = start_with(BrokerConfig::default(), Reluctant);
-    for (version, properties) in [(4, &[][..]), (5, &[0])] {
-        let mut client = Client::connect(address, version, "c");
-        let filters = b"\0\x06secret\x02\0\x04open\x02";
-        client.send(&packet(0x82, &[&[0, 1], properties, filters].concat()));
-        assert_eq!(client.packet(), packet(0x90, &[&[0, 1], properties, &[0x80, 1]].concat()));
-    }
-}
-
 struct Panics;
 
 impl Authenticator for Panics {
