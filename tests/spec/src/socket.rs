@@ -29,7 +29,7 @@ pub struct SocketTransport {
 #[derive(Debug)]
 enum Running {
     Process(Process),
-    Library(BrokerHandle),
+    Library(Box<BrokerHandle>),
 }
 
 /// The binary, and the file with its limits.
@@ -56,7 +56,7 @@ impl SocketTransport {
         let config = BrokerConfig::from_toml(config).expect("limits of the broker");
         let builder = Broker::builder().config(config).listen("127.0.0.1:0").authenticator(authentication);
         let broker = builder.start().expect("the broker starts");
-        Self { address: broker.local_addrs()[0], broker: Running::Library(broker) }
+        Self { address: broker.local_addrs()[0], broker: Running::Library(Box::new(broker)) }
     }
 
     fn process(text: &str) -> Self {
