@@ -8,12 +8,14 @@
 //! | A-02, A-07, A-08, A-13, A-15, A-16 | here |
 
 mod common;
+mod counting;
 
 use broker_engine::{
     Answer, CloseCause, Command, Config, ConnId, ConnIds, DropReason, Engine, HashKey, Input, ListenerId,
     Outbox, Seed, Time,
 };
 use common::{World, clean, encoded, lasting, message};
+use counting::live;
 use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 use mqtt_proto::{
     Connect, Limits, Packet, ReasonCode, TopicName, UserProperties, Version, Will, WillProperties,
@@ -132,9 +134,8 @@ fn no_short_packet_does_harm_after_connect() {
     }
 }
 
-/// cut off at every offset, as a stream and as a packet with a right Remaining Length.
-#[test]
-fn a_connect_that_ends_anywhere_leaves_nothing() {
+/// A CONNECT with everything that one can have.
+fn whole_connect() -> Vec<u8> {
     let pairs = [("name", "value"), ("name", "")];
     let mut connect = Connect {
         username: Some("user"),
@@ -143,28 +144,52 @@ fn a_connect_that_ends_anywhere_leaves_nothing() {
         ..lasting(Version::V5, "client")
     };
     connect.properties.user_properties = UserProperties::Pairs(&pairs);
-    let whole = encoded(&Packet::Connect(connect), Version::V5);
+    encoded(&Packet::Connect(connect), Version::V5)
+}
+
+/// cut off at every offset, as a stream and as a packet with a right Remaining Length.
+#[test]
+fn a_connect_that_ends_anywhere_leaves_nothing() {
+    let whole = whole_connect();
     let mut world = world();
-    for _ in 0..5 {
-        for end in 0..whole.len() {
+    for end in 0..whole.len() {
+        let conn = world.open(Version::V5);
+        world.bytes(conn, &whole[..end]);
+        world.expect(conn, &[]);
+        assert!(world.engine.view().input_bytes() <= 2 * whole.len(), "only what came is kept");
+        world.cut(conn);
+        if let Some(body) = end.checked_sub(2) {
             let conn = world.open(Version::V5);
-            world.bytes(conn, &whole[..end]);
-            world.expect(conn, &[]);
-            assert!(world.engine.view().input_bytes() <= 2 * whole.len(), "only what came is kept");
-            world.cut(conn);
-            if let Some(body) = end.checked_sub(2) {
-                let conn = world.open(Version::V5);
-                world.bytes(conn, &[&[0x10, u8::try_from(body).unwrap()], &whole[2..end]].concat());
-                let said = world.take(conn);
-                // Before its version is read nobody knows how to answer.
-                let known = body > 6;
-                let wanted: &[&str] =
-                    if known { &["CONNACK Malformed Packet", "closed"] } else { &["closed"] };
-                assert_eq!(said, wanted, "{body} bytes of body");
-            }
-            assert_eq!(world.held(), [0; 6]);
+            world.bytes(conn, &[&[0x10, u8::try_from(body).unwrap()], &whole[2..end]].concat());
+            let said = world.take(conn);
+            // Before its version is read nobody knows how to answer.
+            let known = body > 6;
+            let wanted: &[&str] = if known { &["CONNACK Malformed Packet", "closed"] } else { &["closed"] };
+            assert_eq!(said, wanted, "{body} bytes of body");
         }
+        assert_eq!(world.held(), [0; 6]);
     }
+}
+
+/// a hundred thousand of them, after which not a byte more is allocated than after the first few.
+#[test]
+fn a_connect_that_ends_anywhere_leaves_nothing_however_often() {
+    let whole = whole_connect();
+    let mut packets = Vec::new();
+    for end in 2..whole.len() {
+        let body = u8::try_from(end - 2).unwrap();
+        packets.extend([whole[..end].to_vec(), [&[0x10, body], &whole[2..end]].concat()]);
+    }
+    let mut storm = Storm::new();
+    let round =
+        |storm: &mut Storm| packets.iter().map(|packet| storm.once(packet, Version::V5)).sum::<usize>();
+    let answers = round(&mut storm);
+    let before = live();
+    for _ in 0..100_000_usize.div_ceil(packets.len()) {
+        assert_eq!(round(&mut storm), answers);
+    }
+    assert_eq!(live(), before, "bytes in use");
+    assert_eq!(storm.engine.view().verify(), Ok(()));
 }
 
 ///

@@ -56,7 +56,8 @@ fn watcher(world: &mut World) -> ConnId {
     watcher
 }
 
-/// [MQTT-4.12.0-2], [MQTT-4.12.0-5], [MQTT-3.15.2-1]: as many steps as it takes, each under the client's method.
+/// [MQTT-4.12.0-2], [MQTT-4.12.0-5], [MQTT-3.15.2-1], [U-4.12-auth-before-connack],
+/// [U-3.2.2.3.17-authentication-method-in-connack]: as many steps as it takes, each under the client's method.
 #[test]
 fn an_exchange_asks_with_0x18_and_ends_with_connack() {
     let mut world = world();
@@ -183,7 +184,7 @@ fn a_client_authenticates_again() {
     }
 }
 
-/// [MQTT-4.12.1-1], [MQTT-4.12.0-3]: the method is that of CONNECT, 0x19 begins, and 0x18 answers.
+/// [MQTT-4.12.1-1], [MQTT-4.12.0-3], [MQTT-3.15.2-1]: the method is that of CONNECT, 0x19 begins, and 0x18 answers.
 #[test]
 fn authenticating_again_keeps_to_method_and_turn() {
     for (reason, method) in [
@@ -253,7 +254,8 @@ fn failing_to_authenticate_again_ends_the_connection() {
     world.expect(conn, &["DISCONNECT Not authorized", "closed"]);
 }
 
-/// What is wrong with AUTH as a packet, in the middle of an exchange and when authenticating again.
+/// [U-3.15.2.1-auth-short-form], [U-3.15.2.2.2-authentication-method-missing], [U-3.15.*-twice],
+/// [U-3.15.2.2.5-auth-user-property-repeats]: what is wrong with AUTH as a packet, in the middle of an exchange and when authenticating again.
 #[test]
 fn auth_has_its_rules_as_a_packet() {
     let auth = |properties: &[u8]| {
@@ -291,7 +293,7 @@ fn auth_has_its_rules_as_a_packet() {
     world.expect(conn, &["CONNACK Success method=m"]);
 }
 
-/// [MQTT-3.15.2-2], [MQTT-3.15.2-3]: 14 bytes are AUTH with its method and data alone.
+/// [MQTT-3.1.2-24]: 14 bytes are AUTH with its method and data alone.
 #[test]
 fn auth_has_nothing_that_makes_it_too_large() {
     for (room, wanted) in [(14, &["AUTH Continue authentication method=m data=two"][..]), (13, &[])] {

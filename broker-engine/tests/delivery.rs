@@ -98,7 +98,8 @@ fn receive_maximum_of_the_broker_holds() {
     );
 }
 
-/// A QoS 1 message counts until its PUBACK has left, and what an earlier connection left open does not.
+/// [U-4.9-inbound-quota-is-per-connection]: a QoS 1 message counts until its PUBACK has left, and what an earlier
+/// connection left open does not.
 #[test]
 fn receive_maximum_counts_what_is_open_on_this_connection() {
     let config = Config { receive_maximum: 2, durability: Durability::Durable, ..Config::default() };
@@ -119,7 +120,7 @@ fn receive_maximum_counts_what_is_open_on_this_connection() {
     world.expect(publisher, &["DISCONNECT Receive Maximum exceeded", "closed"]);
 }
 
-/// [MQTT-4.4.0-1], [MQTT-4.6.0-1]: original identifiers and order, DUP, PUBREL for what is past PUBREC.
+/// [MQTT-4.4.0-1], [MQTT-4.6.0-5]: original identifiers and order, DUP, PUBREL for what is past PUBREC.
 #[test]
 fn resume_sends_again_in_order() {
     for version in VERSIONS {
@@ -146,7 +147,7 @@ fn resume_sends_again_in_order() {
     }
 }
 
-/// [MQTT-4.6.0-1]: by the order of sending, not by identifiers, which begin again at 1.
+/// [MQTT-4.6.0-5], [3.1.1: MQTT-4.6.0-1]: by the order of sending, not by identifiers, which begin again at 1.
 #[test]
 fn resume_keeps_the_order_when_identifiers_begin_again() {
     let mut world = world();
@@ -174,7 +175,7 @@ fn resume_keeps_the_order_when_identifiers_begin_again() {
     );
 }
 
-/// Quota belongs to the connection: what is sent again uses the new client's Receive Maximum.
+/// [U-4.9-quota-is-per-connection]: what is sent again uses the new client's Receive Maximum.
 #[test]
 fn resume_keeps_to_the_new_receive_maximum() {
     let mut world = world();
@@ -210,7 +211,7 @@ fn identifiers_of_both_directions_are_separate() {
     assert_eq!(world.engine.view().session("c").unwrap().inflight(), 0);
 }
 
-/// [MQTT-2.2.1-4]: all identifiers are used, and the one that is still in flight is left out of the next round.
+/// [MQTT-2.2.1-4], [3.1.1: MQTT-2.3.1-4]: all identifiers are used, and the one that is still in flight is left out of the next round.
 #[test]
 fn identifiers_in_flight_are_left_out_when_they_wrap() {
     let mut world = world();

@@ -114,7 +114,7 @@ fn packets_that_waited_are_heard_before_the_connection_ends() {
 /// What makes a CONNECT one that is refused.
 type Fault = fn(&mut Connect<'static>);
 
-/// A CONNECT that is refused changes nothing [MQTT-3.2.2-6], also not for whoever has the session and waits.
+/// A CONNECT that is refused changes nothing, also not for whoever has the session and waits.
 #[test]
 fn who_is_refused_cuts_nobody_short() {
     let too_small = |connect: &mut Connect<'static>| connect.properties.maximum_packet_size = Some(10);

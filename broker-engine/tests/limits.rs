@@ -42,9 +42,6 @@ const CHOICES: [&str; 14] = [
     "durability",
 ];
 
-/// Limits that only show inside, each with the unit test that shows it.
-const INSIDE: [(&str, &str); 1] = [("match_cache_entries", "topics/cache.rs: the_oldest_entry_gives_way")];
-
 const fn limit(key: &'static str, value: u64, try_amount: fn(Config, u64) -> String) -> Limit {
     Limit { key, value, of: "", try_amount }
 }
@@ -112,6 +109,7 @@ fn limits() -> Vec<Limit> {
             subscribe(&mut world, conn, &names(count - 1));
             said(&mut world, conn)
         }),
+        limit("match_cache_entries", 3, topics_remembered),
         limit("max_connections", 3, |config, count| {
             let mut world = World::new(config);
             (1..count).for_each(|number| _ = world.client(Version::V5, &number.to_string()));
@@ -432,6 +430,21 @@ fn memory_kept() -> u64 {
     with_one_kept(config, 100).0.engine.view().memory_used()
 }
 
+/// How many matches stay in the account of memory when so many topics were published to.
+fn topics_remembered(config: Config, topics: u64) -> String {
+    let mut world = World::new(Config { memory_max: Some(u64::MAX), ..config });
+    let conn = world.client(Version::V5, "c");
+    world.subscribe(conn, "+", AtMostOnce);
+    let before = world.engine.view().memory_used();
+    let kept = names(topics).into_iter().map(|topic| {
+        world.publish(conn, topic, "", AtMostOnce, 0);
+        world.engine.view().memory_used() - before
+    });
+    let kept: Vec<u64> = kept.collect();
+    let [one, .., all] = kept[..] else { panic!("two topics at least") };
+    format!("{} remembered", all / one)
+}
+
 /// Whether its publisher is slowed down behind it, and what another message is answered.
 fn under_memory_pressure(config: Config, payload: u64) -> String {
     let (mut world, publisher) = with_one_kept(config, payload);
@@ -476,7 +489,6 @@ fn no_limit_is_without_a_test() {
     };
     let keys: toml::Table = toml::from_str(&toml::to_string(&all).unwrap()).unwrap();
     let keys: BTreeSet<&str> = keys.keys().map(String::as_str).collect();
-    let tried: BTreeSet<&str> =
-        limits().iter().map(|limit| limit.key).chain(CHOICES).chain(INSIDE.map(|(key, _)| key)).collect();
+    let tried: BTreeSet<&str> = limits().iter().map(|limit| limit.key).chain(CHOICES).collect();
     assert_eq!(keys, tried, "settings of the configuration (left), limits tried here and choices (right)");
 }

@@ -116,6 +116,7 @@ fn raw_first_packets() {
     }
 }
 
+/// [MQTT-3.1.4-2], [3.1.1: MQTT-3.1.4-5]
 #[test]
 fn a_refused_connect_changes_nothing() {
     let mut world = world();
@@ -140,6 +141,7 @@ fn a_refused_connect_changes_nothing() {
     world.expect(holder, &["PUBLISH q0 will gone"]);
 }
 
+/// [3.1.1: MQTT-3.2.0-1]
 #[test]
 fn packets_behind_connect_wait_for_the_answer() {
     let mut world = world();
@@ -563,7 +565,7 @@ fn reads_resume_when_every_reason_to_pause_has_passed() {
     assert_eq!(world.take(client).len(), 9001);
 }
 
-/// [MQTT-3.1.3-7]
+/// [MQTT-3.1.3-7], [MQTT-3.2.2-16]
 #[test]
 fn an_assigned_identifier_is_as_good_as_a_chosen_one() {
     let mut world = World::new(Config::default());

@@ -60,7 +60,7 @@ impl Engine {
         After::Parked
     }
 
-    /// Whether a CONNECT may be considered at all. Nothing is changed by a refusal [MQTT-3.2.2-6].
+    /// Whether a CONNECT may be considered at all. Nothing is changed by a refusal.
     fn judge_connect(&self, connect: &Connect<'_>) -> Result<(), (ReasonCode, &'static str)> {
         let config = &self.config;
         let length = connect.client_id.chars().count();

@@ -10,7 +10,7 @@ use mqtt_proto::planted;
 use mqtt_proto::{Packet, QoS, ReasonCode};
 
 impl Engine {
-    /// First what was in flight on an earlier connection, in its order, then the queue [MQTT-4.4.0-1, 4.6.0-1].
+    /// First what was in flight on an earlier connection, in its order, then the queue [MQTT-4.4.0-1, 4.6.0-5].
     pub(crate) fn drain(&mut self, id: ConnId, out: &mut Outbox) {
         let Some(key) = self.conn(id).and_then(crate::connections::Connection::session) else { return };
         while self.has_more(id, key) {

@@ -290,7 +290,7 @@ impl Broker {
         }
     }
 
-    /// SUBSCRIBE: each filter by itself [MQTT-3.8.4-3, -4].
+    /// SUBSCRIBE: each filter by itself [MQTT-3.8.4-3], [MQTT-3.8.4-4].
     pub(super) fn subscribe(&mut self, client_id: &str, filters: &[(String, SubscribeOptions)]) {
         let maximum = self.config.maximum_qos;
         let retained = self.retained.clone();
@@ -327,7 +327,7 @@ impl Broker {
     }
 }
 
-/// Retain Handling [MQTT-3.3.1-9, -10, -11].
+/// Retain Handling [MQTT-3.3.1-9], [MQTT-3.3.1-10], [MQTT-3.3.1-11].
 fn wants_retained(options: SubscribeOptions, existed: bool) -> bool {
     match options.retain_handling {
         RetainHandling::SendAlways => true,

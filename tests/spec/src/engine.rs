@@ -6,7 +6,8 @@ use crate::render::decode;
 use crate::run::{Patience, Transport};
 use crate::trace::Case;
 use broker_engine::{
-    CloseCause, Config, ConnId, ConnIds, Engine, HashKey, Input, ListenerId, MemoryStore, Outbox, Seed, Time,
+    Answer, CallId, CloseCause, Command, Config, ConnId, ConnIds, Engine, HashKey, Input, ListenerId,
+    MemoryStore, Outbox, Seed, Time, View,
 };
 use metronome_tokio::Authenticator;
 use std::collections::BTreeMap;
@@ -19,8 +20,9 @@ pub struct EngineTransport {
     ids: ConnIds,
     now: Time,
     sent: BTreeMap<ConnId, Sent>,
-    /// `None` never answers.
+    /// With `None` what is asked waits for [`EngineTransport::reply`].
     authentication: Option<Authentication>,
+    questions: Vec<CallId>,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +45,7 @@ impl EngineTransport {
             now: Time::from_secs(1),
             sent: BTreeMap::new(),
             authentication: Some(Authentication::AllowAll),
+            questions: Vec::new(),
         }
     }
 
@@ -51,9 +54,35 @@ impl EngineTransport {
         Self { authentication: Some(case.authentication), ..Self::new(&case.limits) }
     }
 
-    /// A broker where nobody ever says who may connect.
-    pub fn that_never_answers() -> Self {
-        Self { authentication: None, ..Self::new(&[]) }
+    /// The same, with questions that wait until they are answered.
+    #[must_use]
+    pub fn that_holds_questions(self) -> Self {
+        Self { authentication: None, ..self }
+    }
+
+    /// The same, at a later hour of its clock.
+    #[must_use]
+    pub fn at(self, now: Time) -> Self {
+        Self { now, ..self }
+    }
+
+    /// Answers all questions that wait.
+    pub fn reply(&mut self, answer: &Answer) {
+        for call in std::mem::take(&mut self.questions) {
+            self.handle(Input::Reply { call, answer: answer.clone() });
+        }
+        self.tick_until(self.now);
+    }
+
+    /// An operator's command.
+    pub fn command(&mut self, command: Command) {
+        self.handle(Input::Command(command));
+        self.tick_until(self.now);
+    }
+
+    /// What the engine says of itself.
+    pub fn view(&self) -> View<'_> {
+        self.engine.view()
     }
 
     /// What came to a connection, and how it ended, as one line without what is meant for people.
@@ -91,6 +120,8 @@ impl EngineTransport {
                 if let Some(authentication) = &mut self.authentication {
                     let answer = authentication.answer(&call.question);
                     self.engine.handle(self.now, Input::Reply { call: call.id, answer }, &mut out);
+                } else {
+                    self.questions.push(call.id);
                 }
             }
             for (seq, op) in stores {
@@ -123,10 +154,9 @@ impl Transport for EngineTransport {
         conn
     }
 
+    /// Also on a connection that is closed: a host may still have bytes of it in its hands.
     fn send(&mut self, conn: &mut ConnId, bytes: &[u8]) {
-        if !self.sent[conn].closed {
-            self.handle(Input::Received { conn: *conn, data: bytes });
-        }
+        self.handle(Input::Received { conn: *conn, data: bytes });
         self.tick_until(self.now);
     }
 

@@ -11,7 +11,9 @@
 //! ```
 
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 
 /// The statements of one document, by number.
 pub type Ledger = BTreeMap<String, Statement>;
@@ -29,7 +31,7 @@ pub struct Statement {
     /// Names of the tests that show it: cases of trace files, or `crate::file::test` in Rust.
     #[serde(default)]
     pub tests: Vec<String>,
-    /// Why it does not apply, or what it waits for.
+    /// Why it does not apply, what it waits for, or why it is not kept.
     #[serde(default)]
     pub reason: Option<String>,
 }
@@ -44,6 +46,8 @@ pub enum Status {
     NotApplicable,
     /// Will be shown once something is there that the reason names.
     Waits,
+    /// Is not kept, for the reason given; its tests show what happens instead.
+    Deviates,
 }
 
 /// A ledger by the name of its document.
@@ -51,9 +55,23 @@ pub enum Status {
 /// # Panics
 /// The file is not there or not understood.
 pub fn read(document: &str) -> Ledger {
-    let name =
-        if document == "unnumbered" { "unnumbered.toml".to_owned() } else { format!("mqtt-{document}.toml") };
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(&name);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    toml::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"))
+    let name = format!("{}.toml", file(document));
+    toml::from_str(&text(&name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// What a document's ledger must have: one identifier a line.
+///
+/// # Panics
+/// The file is not there.
+pub fn ids(document: &str) -> BTreeSet<String> {
+    text(&format!("ids/{}.txt", file(document))).lines().map(str::to_owned).collect()
+}
+
+fn file(document: &str) -> String {
+    if document == "unnumbered" { document.to_owned() } else { format!("mqtt-{document}") }
+}
+
+fn text(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

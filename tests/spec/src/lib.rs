@@ -4,24 +4,30 @@
 //! * [`wire`], [`render`] — words to bytes and back, a codec that shares nothing with the broker's
 //! * [`run`] — runs a case over a transport
 //! * [`engine`] — the transport that is the pure engine, with virtual time
+//! * [`probe`] — one connection in a given state, and what it gets: for tables
 //! * [`socket`] — the transport that is the broker behind real sockets
 //! * [`authentication`] — who answers the broker's questions in a case
 //! * [`ledger`] — every statement and the cases that show it, guarded from both sides
 //! * [`parity`] — every behaviour of the two model brokers, and what becomes of it
 //! * [`gotchas`] — what brokers get wrong, and the tests that show that it is right here
 //! * [`names`] — names of tests in all of these, and where they are
+//! * [`rust`] — the tests in Rust, found as the compiler finds them
+//! * [`citations`] — statements that comments cite
 //! * [`report`] — `docs/conformance.md`, made from all of it
 #![forbid(unsafe_code)]
 
 pub mod authentication;
+pub mod citations;
 pub mod engine;
 pub mod gotchas;
 pub mod ledger;
 pub mod names;
 pub mod parity;
+pub mod probe;
 pub mod render;
 pub mod report;
 pub mod run;
+pub mod rust;
 pub mod socket;
 pub mod trace;
 pub mod wire;

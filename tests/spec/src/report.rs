@@ -3,7 +3,7 @@
 
 use crate::gotchas;
 use crate::ledger::{Ledger, Statement, Status, read};
-use crate::names::{Tests, root};
+use crate::names::{Place, Tests, root};
 use crate::parity::{self, State};
 use crate::trace::DOCUMENTS;
 use std::collections::BTreeMap;
@@ -22,6 +22,7 @@ struct Totals {
     tested: usize,
     not_applicable: usize,
     waits: usize,
+    deviates: usize,
 }
 
 impl Totals {
@@ -33,13 +34,15 @@ impl Totals {
                 Status::Tested => totals.tested += 1,
                 Status::NotApplicable => totals.not_applicable += 1,
                 Status::Waits => totals.waits += 1,
+                Status::Deviates => totals.deviates += 1,
             }
         }
         totals
     }
 
     fn row(self) -> String {
-        format!("{} | {} | {} | {} |", self.all, self.tested, self.not_applicable, self.waits)
+        let Self { all, tested, not_applicable, waits, deviates } = self;
+        format!("{all} | {tested} | {not_applicable} | {waits} | {deviates} |")
     }
 }
 
@@ -77,13 +80,13 @@ fn by_section(ledger: &Ledger) -> Vec<(String, Vec<(&String, &Statement)>)> {
     sections
 }
 
-/// The names of tests, each with a link to its file and what it is run against.
+/// The names of tests, each with a link to where it is and what it is run against.
 fn links(names: &[String], tests: &Tests) -> String {
     let link = |name: &String| {
-        let file = tests.file(name).unwrap_or_else(|| panic!("no test {name}"));
+        let Place { file, line } = tests.place(name).unwrap_or_else(|| panic!("no test {name}"));
         let short = name.rsplit("::").next().unwrap_or(name);
         let against = tests.against(name).map(|what| format!(" ({what})")).unwrap_or_default();
-        format!("[{short}](../{file}){against}")
+        format!("[{short}](../{file}#L{line}){against}")
     };
     names.iter().map(link).collect::<Vec<_>>().join("<br>")
 }
@@ -94,14 +97,25 @@ fn how_it_stands(statement: &Statement, tests: &Tests) -> String {
         Status::Tested => links(&statement.tests, tests),
         Status::NotApplicable => format!("not applicable: {reason}"),
         Status::Waits => format!("waits for {reason}"),
+        Status::Deviates => format!("deviates: {reason}<br>{}", links(&statement.tests, tests)),
     }
+}
+
+/// The statements that are not kept, or that there are none.
+fn deviations(ledgers: &[(&str, Ledger)]) -> String {
+    let all = ledgers.iter().flat_map(|(document, ledger)| {
+        let deviating = ledger.iter().filter(|(_, statement)| statement.status == Status::Deviates);
+        deviating.map(|(id, _)| format!("{id} ({})", title(document)))
+    });
+    let all: Vec<String> = all.collect();
+    if all.is_empty() { "none".into() } else { all.join(", ") }
 }
 
 /// The whole report.
 pub fn report() -> String {
     let tests = Tests::all();
     let ledgers: Vec<(&str, Ledger)> = DOCUMENTS.iter().map(|document| (*document, read(document))).collect();
-    let mut text = String::from(
+    let mut text = format!(
         "# Conformance\n\n\
          Every normative statement of the standard, how it stands, and the tests that show it. A test without a mark\n\
          drives the engine through bytes, and runs over real sockets against the binary as well. Enhanced\n\
@@ -109,9 +123,11 @@ pub fn report() -> String {
          library that the binary is made of. Other tests are of one crate alone, which is named. This page is\n\
          written by `cargo run -p metronome-spec` from the ledgers in [tests/spec](../tests/spec), which are guarded\n\
          from both sides: no statement may be missing, no test that is named, and none that names a statement.\n\n\
-         Deviations from the standard: none. What the standard leaves open is decided in\n\
+         Deviations from the standard: {}. What the standard leaves open is decided in\n\
          [ARCHITECTURE.md](../ARCHITECTURE.md).\n\n\
-         | document | chapter | statements | tested | not applicable | waiting |\n|---|---|---|---|---|---|\n",
+         | document | chapter | statements | tested | not applicable | waiting | deviating |\n\
+         |---|---|---|---|---|---|---|\n",
+        deviations(&ledgers),
     );
     for (document, ledger) in &ledgers {
         let mut chapters: BTreeMap<Vec<(u32, String)>, Vec<&Statement>> = BTreeMap::new();
@@ -143,7 +159,7 @@ pub fn report() -> String {
              not made here.\n\n\
              | | right is | shown by |\n|---|---|---|\n";
     for (number, gotcha) in gotchas::read() {
-        writeln!(text, "| {number} | {} | {} |", gotcha.says, links(&gotcha.tests, &tests)).unwrap();
+        writeln!(text, "| {number} | {} | {} |", gotcha.says, links(&gotcha.tests, tests)).unwrap();
     }
     for (document, ledger) in &ledgers {
         writeln!(text, "\n## {}", title(document)).unwrap();
@@ -151,7 +167,7 @@ pub fn report() -> String {
             writeln!(text, "\n### {section}\n\n| statement | binds | says | shown by |\n|---|---|---|---|")
                 .unwrap();
             for (id, statement) in statements {
-                let stands = how_it_stands(statement, &tests);
+                let stands = how_it_stands(statement, tests);
                 writeln!(text, "| {id} | {} | {} | {stands} |", statement.binds, statement.says).unwrap();
             }
         }
@@ -161,8 +177,9 @@ pub fn report() -> String {
 
 /// What the README says of it.
 pub fn short() -> String {
-    let mut text =
-        String::from("| | statements | tested | not applicable | waiting |\n|---|---|---|---|---|\n");
+    let mut text = String::from(
+        "| | statements | tested | not applicable | waiting | deviating |\n|---|---|---|---|---|---|\n",
+    );
     for document in DOCUMENTS {
         let totals = Totals::of(read(document).values());
         writeln!(text, "| {} | {}", title(document), totals.row()).unwrap();
@@ -182,4 +199,21 @@ pub fn files() -> [(PathBuf, String); 2] {
     let (_, after) = rest.split_once(end).unwrap_or_else(|| panic!("README.md has no {end}"));
     let readme_text = format!("{before}{begin}\n{}{end}{after}", short());
     [(root().join("docs/conformance.md"), report()), (readme, readme_text)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deviations_are_those_of_the_ledgers() {
+        let ledger = |status: &str| {
+            let text =
+                format!("[a]\nbinds = \"server\"\nsays = \"so\"\nstatus = \"{status}\"\nreason = \"why\"");
+            [("5.0", toml::from_str::<Ledger>(&text).unwrap())]
+        };
+        assert_eq!(deviations(&ledger("not-applicable")), "none");
+        assert_eq!(deviations(&ledger("deviates")), "a (MQTT 5.0)");
+        assert_eq!(Totals::of(ledger("deviates")[0].1.values()).row(), "1 | 0 | 0 | 0 | 1 |");
+    }
 }

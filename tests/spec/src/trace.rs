@@ -30,6 +30,8 @@ use std::collections::BTreeSet;
 pub struct Case {
     /// File without ending, `::`, name.
     pub name: String,
+    /// Line number in the file.
+    pub line: usize,
     /// Statements that it shows, as (document, number).
     pub holds: Vec<(String, String)>,
     /// Versions that it is run in.
@@ -92,6 +94,7 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Case>, String> {
             }
             cases.push(Case {
                 name: format!("{file}::{name}"),
+                line: number,
                 holds: Vec::new(),
                 versions: Version::ALL.to_vec(),
                 limits: Vec::new(),

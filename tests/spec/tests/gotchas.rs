@@ -12,7 +12,7 @@ fn every_gotcha_has_its_tests() {
     for (number, gotcha) in gotchas {
         assert!(!gotcha.says.is_empty(), "{number} says nothing");
         assert!(!gotcha.tests.is_empty(), "{number} is shown by nothing");
-        let missing = gotcha.tests.iter().find(|test| tests.file(test).is_none());
+        let missing = gotcha.tests.iter().find(|test| tests.place(test).is_none());
         assert!(missing.is_none(), "{number} names {missing:?}, which is no test");
         let once: BTreeSet<&String> = gotcha.tests.iter().collect();
         assert_eq!(once.len(), gotcha.tests.len(), "{number} names a test twice");

@@ -59,7 +59,7 @@ fn every_row_says_how_it_stands() {
         let wrong = |what: &str| panic!("{name}: {what}");
         let deviates = matches!(row.mark, Some(Mark::Deviation | Mark::Both));
         let quirk = matches!(row.mark, Some(Mark::Quirk | Mark::Both));
-        let missing = row.tests.iter().find(|test| tests.file(test).is_none());
+        let missing = row.tests.iter().find(|test| tests.place(test).is_none());
         match row.state {
             _ if row.says.is_empty() => wrong("says nothing"),
             _ if missing.is_some() => wrong(&format!("names {missing:?}, which is no test")),
