@@ -22,9 +22,6 @@ pub(super) fn within(
         view.each_session().find_map(|session| {
             above("messages queued", session.queued() as u64, u64::from(config.max_queued_messages))
                 .or_else(|| above("bytes queued", session.queued_bytes(), u64::from(config.max_queued_bytes)))
-                .or_else(|| {
-                    above("in flight", session.inflight() as u64, u64::from(config.max_inflight.max(1)))
-                })
                 .or_else(|| above("PUBRELs awaited", session.received() as u64, u64::from(u16::MAX)))
         })
     };

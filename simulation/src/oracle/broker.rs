@@ -152,8 +152,14 @@ impl Broker {
                 continue;
             };
             let message = copy.message.clone();
-            session.last_words.push(Copy { message, qos, retain, for_filter: None, optional: true });
-            copy.optional |= copy.to.take().is_some();
+            session.last_words.push(Copy {
+                message: message.clone(),
+                qos,
+                retain,
+                for_filter: None,
+                optional: true,
+            });
+            copy.optional |= copy.to.take().is_some() || session.drops.contains_key(&message.topic);
             copy.handed_on = true;
             copy.members.retain(|id, _| self.sessions.contains_key(id));
             let members = self.members(&copy.group, &copy.message, client_id);

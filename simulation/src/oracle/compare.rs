@@ -226,15 +226,17 @@ impl Oracle {
                         (before.len() > excuses, !lives_on, copy.optional, copy.for_filter.is_some(), at);
                     (rank, before)
                 });
-            let Some(((overtakes, .., place), before)) = fitting.min() else { continue };
+            let Some(((overtakes, is_another, .., place), before)) = fitting.min() else { continue };
             let copy = session.owed[place].clone();
-            if overtakes {
+            if overtakes || is_another {
                 // Or it is what came by a shared group.
                 if take_shared(&mut broker.shared, given.client_id, |copy| given.is_shared(copy)).is_some() {
                     return Ok(());
                 }
-                let earlier = &session.owed[before[0]];
-                return Err(("INV-11", format!("{} overtakes {earlier:?}", given.shown())));
+                if let Some(earlier) = before.first().filter(|_| overtakes) {
+                    let earlier = &session.owed[*earlier];
+                    return Err(("INV-11", format!("{} overtakes {earlier:?}", given.shown())));
+                }
             }
             // For which of several filters a retained message came cannot be seen.
             let is_alike = |other: &&mut Copy| given.is(other) && other.for_filter.is_some();
@@ -388,6 +390,11 @@ impl Oracle {
                 let qos = copy.members.get(&client_id).map(|(qos, _)| *qos);
                 copy.message.topic == topic && qos == Some(QoS::AtMostOnce)
             };
+            // Of several that were handed on at once it cannot be seen which.
+            if broker.shared.iter().any(|copy| copy.handed_on && may_be(copy)) {
+                broker.shared.iter_mut().filter(|copy| may_be(copy)).for_each(|copy| copy.optional = true);
+                continue;
+            }
             // The newest one: at QoS 0 it is decided at once.
             let newest = broker.shared.iter().rfind(|copy| copy.to.is_none() && may_be(copy));
             let newest = newest.map(|copy| copy.message.clone());
