@@ -181,7 +181,7 @@ fn tell(outcome: &Outcome, trace: bool) -> bool {
             println!("FAILED after {events} events: {violation}");
             let says =
                 INVARIANTS.iter().find(|(name, _)| *name == violation.invariant).map(|(_, says)| *says);
-            println!("  {}: {}", violation.invariant, says.unwrap_or("two runs of one seed differ"));
+            println!("  {}: {}", violation.invariant, says.unwrap_or("see the message"));
         }
     }
     outcome.violation.is_none()

@@ -4,7 +4,7 @@ use broker_engine::{DropReason, Note, SharedStrategy};
 use mqtt_proto::ReasonCode;
 use simulation::check::INVARIANTS;
 use simulation::scenario::{Profile, generate};
-use simulation::world::{Mutation, Options, canary, play};
+use simulation::world::{Mutation, Options, PacketChange, canary, play};
 use std::time::Duration;
 
 /// Seeds in which a statement has to be broken first by its mutation.
@@ -14,9 +14,7 @@ const SEEDS: u64 = 400;
 /// engine's own tests of damaged ones.
 const INSIDE: [&str; 6] = ["INV-26", "INV-66", "INV-73", "INV-90", "LIV-4", "LIV-5"];
 
-type Packets = fn(u64, &[u8]) -> Option<Vec<Vec<u8>>>;
-
-fn packets(change: Packets) -> Mutation {
+fn packets(change: PacketChange) -> Mutation {
     Mutation { packet: Some(change), ..Mutation::default() }
 }
 
@@ -62,13 +60,13 @@ fn reasons(notes: &mut [Note], with: DropReason) {
 }
 
 fn mutations() -> Vec<(&'static str, Mutation)> {
-    let twice: Packets = |_, p| (kind(p) == 3 && qos(p) == 0).then(|| vec![p.to_vec(), p.to_vec()]);
-    let twice_above_0: Packets =
+    let twice: PacketChange = |_, p| (kind(p) == 3 && qos(p) == 0).then(|| vec![p.to_vec(), p.to_vec()]);
+    let twice_above_0: PacketChange =
         |_, p| (qos(p) > 0).then(|| under_another_id(p).map(|other| vec![p.to_vec(), other]))?;
-    let too_large: Packets = |_, p| {
+    let too_large: PacketChange = |_, p| {
         let small = kind(p) == 3 && p[1] < 100;
         small.then(|| {
-            vec![[&[p[0], p[1] + 100 | 0x80, 1 - u8::from(p[1] < 28)], &p[2..], &[b'x'; 100]].concat()]
+            vec![[&[p[0], (p[1] + 100) | 0x80, 1 - u8::from(p[1] < 28)], &p[2..], &[b'x'; 100]].concat()]
         })
     };
     vec![

@@ -501,7 +501,8 @@ impl Wire {
                 payload: publish.payload,
                 qos: publish.qos,
                 retain: publish.retain,
-                expiry: (self.version == Version::V5).then_some(publish.properties.message_expiry_interval),
+                expiry: publish.properties.message_expiry_interval,
+                has_expiry: self.version == Version::V5,
             };
             oracle.given(now, &given, counts)?;
         }

@@ -31,7 +31,7 @@ pub(super) struct Broker {
     pub(super) retained: BTreeMap<String, Arc<Message>>,
     pub(super) shared: Vec<SharedCopy>,
     /// Shared groups, with their members' connections, in which it could not be seen whose turn it was.
-    pub(super) unseen_turns: BTreeSet<(String, Vec<(String, usize)>)>,
+    pub(super) unseen_turns: BTreeSet<super::Members>,
     /// Wills that were published.
     pub(super) wills: u64,
     /// Sessions that ended in this call, and what they had.

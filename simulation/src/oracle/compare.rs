@@ -5,10 +5,9 @@ use super::session::{Copy, Session, SharedCopy, take_shared};
 use super::topics::{is_shared, matches, plain};
 use super::{Oracle, State};
 use crate::check::Counts;
-use broker_engine::{DeadlineReason, DropReason, Engine, Note, SharedStrategy};
+use broker_engine::{DeadlineReason, Engine, Note, SharedStrategy};
 use mqtt_proto::{QoS, ReasonCode, Version};
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 /// Name of a statement, and what was seen.
 pub(crate) type Wrong = (&'static str, String);
@@ -20,8 +19,10 @@ pub(crate) struct Given<'a> {
     pub(crate) payload: &'a [u8],
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
-    /// Message Expiry Interval, where the version has it.
-    pub(crate) expiry: Option<Option<u32>>,
+    /// Message Expiry Interval.
+    pub(crate) expiry: Option<u32>,
+    /// Does the receiver's version have that?
+    pub(crate) has_expiry: bool,
 }
 
 /// Earlier copies of the same stream.
@@ -30,9 +31,6 @@ fn overtaken(owed: &VecDeque<Copy>, place: usize) -> Vec<usize> {
     let is_before = |(_, copy): &(usize, &Copy)| !copy.optional && copy.is_before(&owed[place]);
     earlier.filter(is_before).map(|(at, _)| at).collect()
 }
-
-/// Bytes of a PUBLISH beside topic and payload at most.
-const HEAD: usize = 24;
 
 impl Given<'_> {
     fn is(&self, copy: &Copy) -> bool {
@@ -56,12 +54,72 @@ impl Given<'_> {
     /// What is left of its life is told, the last second counted as one [MQTT-3.3.2-6].
     fn lives_on(&self, now: u64, told_until: Option<u64>) -> Result<(), Wrong> {
         let left = told_until.map(|at| at.saturating_sub(now).div_ceil(1_000_000));
-        match self.expiry {
-            // One without payload cannot be told from others.
-            Some(told) if told.map(u64::from) != left && !self.payload.is_empty() => {
-                Err(("INV-10", format!("{} has {left:?} s left, and says {told:?}", self.shown())))
+        // One without payload cannot be told from others.
+        if !self.has_expiry || self.payload.is_empty() || self.expiry.map(u64::from) == left {
+            return Ok(());
+        }
+        Err(("INV-10", format!("{} has {left:?} s left, and says {:?}", self.shown(), self.expiry)))
+    }
+
+    /// Takes what this is out of what a session is owed, or what it is by a shared group where that fits better.
+    fn take_owed(
+        &self,
+        session: &mut Session,
+        shared: &mut Vec<SharedCopy>,
+        now: u64,
+    ) -> Result<Option<Copy>, Wrong> {
+        let excuses = session.drops.get(self.topic).copied().unwrap_or_default() as usize;
+        // What was published just now goes out before what was kept, and one that came twice may have two lives.
+        let fitting = session.owed.iter().enumerate().filter(|(_, copy)| self.is(copy)).map(|(at, copy)| {
+            let before = overtaken(&session.owed, at);
+            let lives_on = self.lives_on(now, copy.message.told_until).is_ok();
+            let rank = (before.len() > excuses, !lives_on, copy.optional, copy.for_filter.is_some(), at);
+            (rank, before)
+        });
+        let Some(((overtakes, is_another, .., place), before)) = fitting.min() else { return Ok(None) };
+        if overtakes || is_another {
+            if let Some(SharedCopy { message, .. }) =
+                take_shared(shared, self.client_id, |copy| self.is_shared(copy))
+            {
+                let (qos, retain) = (self.qos, self.retain);
+                return Ok(Some(Copy { message, qos, retain, for_filter: None, optional: true }));
             }
-            _ => Ok(()),
+            if let Some(earlier) = before.first().filter(|_| overtakes) {
+                let earlier = &session.owed[*earlier];
+                return Err(("INV-11", format!("{} overtakes {earlier:?}", self.shown())));
+            }
+        }
+        let copy = session.owed[place].clone();
+        // For which of several filters a retained message came cannot be seen.
+        let is_alike = |other: &&mut Copy| self.is(other) && other.for_filter.is_some();
+        if copy.for_filter.is_some() && session.owed.iter_mut().filter(is_alike).count() > 1 {
+            session.owed.iter_mut().filter(is_alike).for_each(|other| other.optional = true);
+        } else {
+            session.owed.remove(place);
+        }
+        for at in before.into_iter().rev() {
+            session.excuse(self.topic);
+            session.owed.remove(at);
+        }
+        Ok(Some(copy))
+    }
+
+    /// What something that is not owed breaks.
+    fn why_not(&self, sessions: &[&mut Session]) -> &'static str {
+        let mut owed = sessions.iter().flat_map(|session| &session.owed);
+        let nearly = owed.find(|copy| self.is_message(&copy.message.topic, &copy.message.payload));
+        let message = (self.topic.to_owned(), self.payload.to_owned());
+        let again = sessions.iter().any(|session| session.given.contains(&message));
+        let mut filters = sessions.iter().flat_map(|session| session.subscriptions.keys());
+        let is_subscribed = filters.any(|filter| !is_shared(filter) && matches(filter, self.topic));
+        match nearly {
+            Some(copy) if copy.qos != self.qos => "INV-05",
+            Some(_) => "INV-06",
+            None if self.retain => "INV-31",
+            None if again && self.qos == QoS::AtMostOnce => "INV-03",
+            None if again && is_subscribed => "INV-08",
+            None if again => "INV-34",
+            None => "INV-33",
         }
     }
 
@@ -139,73 +197,6 @@ impl Oracle {
         Ok(())
     }
 
-    /// The engine gave a message up for a session. Of QoS 0 it is known which, of others how many.
-    fn lost(
-        &mut self,
-        now: u64,
-        client_id: &str,
-        topic: &str,
-        reason: DropReason,
-        counts: &mut Counts,
-    ) -> Result<(), Wrong> {
-        let most = self
-            .broker
-            .sessions
-            .get(client_id)
-            .and_then(|session| self.connections.get(session.link?)?.hello())
-            .map(|hello| hello.maximum_packet_size as usize);
-        let broker = &mut self.broker;
-        let ended = broker.ended.iter_mut().filter(|(id, _)| id == client_id).map(|(_, session)| session);
-        let sessions: Vec<&mut Session> =
-            broker.sessions.get_mut(client_id).into_iter().chain(ended).collect();
-        if sessions.is_empty() {
-            return Err(("INV-92", format!("a loss for {client_id}, who has no session")));
-        }
-        for ((_, members), turns) in &mut self.turns {
-            if members.iter().any(|(id, _)| id == client_id) {
-                *turns = None;
-            }
-        }
-        // A message in flight that the next connection of its client does not take.
-        if topic.is_empty() {
-            return Ok(());
-        }
-        if matches!(reason, DropReason::Qos0Offline | DropReason::Qos0SlowReader) {
-            self.drops_at_once.push((client_id.to_owned(), topic.to_owned()));
-            return Ok(());
-        }
-        let messages = sessions.iter().flat_map(|session| &session.owed).map(|copy| &copy.message).chain(
-            broker
-                .shared
-                .iter()
-                .filter(|copy| copy.members.contains_key(client_id))
-                .map(|copy| &copy.message),
-        );
-        let mut about = messages.filter(|message| message.topic == topic).peekable();
-        if about.peek().is_none() {
-            return Ok(());
-        }
-        counts.look("INV-09");
-        let wrong = match reason {
-            DropReason::Expired => {
-                about.all(|message| message.expires_at.is_none_or(|at| at > now)).then_some("INV-10")
-            }
-            DropReason::PacketTooLarge => about
-                .all(|message| {
-                    most.is_some_and(|most| message.topic.len() + message.payload.len() + HEAD <= most)
-                })
-                .then_some("INV-09"),
-            _ => None,
-        };
-        if let Some(name) = wrong {
-            return Err((name, format!("{reason:?} for {client_id} to {topic}, and it is none of these")));
-        }
-        for session in sessions {
-            *session.drops.entry(topic.to_owned()).or_default() += 1;
-        }
-        Ok(())
-    }
-
     /// A PUBLISH leaves for the first time.
     pub(crate) fn given(&mut self, now: u64, given: &Given<'_>, counts: &mut Counts) -> Result<(), Wrong> {
         let broker = &mut self.broker;
@@ -216,42 +207,11 @@ impl Oracle {
         for session in &mut sessions {
             counts.look("INV-33");
             counts.look(if given.retain { "INV-31" } else { "INV-06" });
-            let excuses = session.drops.get(given.topic).copied().unwrap_or_default() as usize;
-            // What was published just now goes out before what was kept, and one that came twice may have two lives.
-            let fitting =
-                session.owed.iter().enumerate().filter(|(_, copy)| given.is(copy)).map(|(at, copy)| {
-                    let before = overtaken(&session.owed, at);
-                    let lives_on = given.lives_on(now, copy.message.told_until).is_ok();
-                    let rank =
-                        (before.len() > excuses, !lives_on, copy.optional, copy.for_filter.is_some(), at);
-                    (rank, before)
-                });
-            let Some(((overtakes, is_another, .., place), before)) = fitting.min() else { continue };
-            let copy = session.owed[place].clone();
-            if overtakes || is_another {
-                // Or it is what came by a shared group.
-                if take_shared(&mut broker.shared, given.client_id, |copy| given.is_shared(copy)).is_some() {
-                    return Ok(());
-                }
-                if let Some(earlier) = before.first().filter(|_| overtakes) {
-                    let earlier = &session.owed[*earlier];
-                    return Err(("INV-11", format!("{} overtakes {earlier:?}", given.shown())));
-                }
+            if let Some(copy) = given.take_owed(session, &mut broker.shared, now)? {
+                session.given.insert((given.topic.to_owned(), given.payload.to_owned()));
+                counts.look("INV-10");
+                return given.lives_on(now, copy.message.told_until);
             }
-            // For which of several filters a retained message came cannot be seen.
-            let is_alike = |other: &&mut Copy| given.is(other) && other.for_filter.is_some();
-            if copy.for_filter.is_some() && session.owed.iter_mut().filter(is_alike).count() > 1 {
-                session.owed.iter_mut().filter(is_alike).for_each(|other| other.optional = true);
-            } else {
-                session.owed.remove(place);
-            }
-            for at in before.into_iter().rev() {
-                session.excuse(given.topic);
-                session.owed.remove(at);
-            }
-            session.given.insert((given.topic.to_owned(), given.payload.to_owned()));
-            counts.look("INV-10");
-            return given.lives_on(now, copy.message.told_until);
         }
         if let Some(copy) = take_shared(&mut broker.shared, given.client_id, |copy| given.is_shared(copy)) {
             counts.look("INV-34");
@@ -278,27 +238,7 @@ impl Oracle {
         if sessions.iter().any(ways) || broker.shared.iter().any(is_unclear) {
             return Ok(());
         }
-        // Not owed: why not?
-        let nearly = sessions
-            .iter()
-            .flat_map(|session| &session.owed)
-            .find(|copy| given.is_message(&copy.message.topic, &copy.message.payload));
-        let again = sessions
-            .iter()
-            .any(|session| session.given.contains(&(given.topic.into(), given.payload.into())));
-        let is_subscribed = sessions.iter().any(|session| {
-            session.subscriptions.keys().any(|filter| !is_shared(filter) && matches(filter, given.topic))
-        });
-        let name = match nearly {
-            Some(copy) if copy.qos != given.qos => "INV-05",
-            Some(_) => "INV-06",
-            None if given.retain => "INV-31",
-            None if again && given.qos == QoS::AtMostOnce => "INV-03",
-            None if again && is_subscribed => "INV-08",
-            None if again => "INV-34",
-            None => "INV-33",
-        };
-        Err((name, format!("{} is not owed", given.shown())))
+        Err((given.why_not(&sessions), format!("{} is not owed", given.shown())))
     }
 
     /// Members of a shared group that stay connected take turns, where that is the rule.
@@ -358,58 +298,6 @@ impl Oracle {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Everything of a call has been sent: a QoS 0 message went out, was dropped, or waits for a client that is away.
-    pub(crate) fn carried_out(&mut self, counts: &mut Counts) -> Result<(), Wrong> {
-        let broker = &mut self.broker;
-        let waits = broker.config.queue_qos0_offline;
-        let ended = broker.ended.iter_mut().map(|(id, session)| (&*id, session));
-        let touched = broker.sessions.iter_mut().filter(|(id, _)| broker.touched.contains(*id));
-        let mut dropped = std::mem::take(&mut self.drops_at_once);
-        for (client_id, session) in ended.chain(touched) {
-            counts.look("INV-03");
-            for place in (0..session.owed.len()).rev() {
-                let copy = &session.owed[place];
-                if copy.qos > QoS::AtMostOnce || copy.for_filter.is_some() || copy.optional {
-                    continue;
-                }
-                let topic = copy.message.topic.clone();
-                let told = dropped.iter().position(|(id, about)| (id, about) == (client_id, &topic));
-                let excused = told.map(|told| dropped.swap_remove(told)).is_some();
-                if excused || !waits && session.excuse(&topic) {
-                    session.owed.remove(place);
-                } else if !waits && session.link.is_some() {
-                    let detail = format!("QoS 0 to {topic} for {client_id} is neither sent nor dropped");
-                    return Err(("INV-03", detail));
-                }
-            }
-        }
-        for (client_id, topic) in dropped {
-            let may_be = |copy: &SharedCopy| {
-                let qos = copy.members.get(&client_id).map(|(qos, _)| *qos);
-                copy.message.topic == topic && qos == Some(QoS::AtMostOnce)
-            };
-            // Of several that were handed on at once it cannot be seen which.
-            if broker.shared.iter().any(|copy| copy.handed_on && may_be(copy)) {
-                broker.shared.iter_mut().filter(|copy| may_be(copy)).for_each(|copy| copy.optional = true);
-                continue;
-            }
-            // The newest one: at QoS 0 it is decided at once.
-            let newest = broker.shared.iter().rfind(|copy| copy.to.is_none() && may_be(copy));
-            let newest = newest.map(|copy| copy.message.clone());
-            let is_it = |copy: &SharedCopy| {
-                may_be(copy) && newest.as_ref().is_none_or(|newest| Arc::ptr_eq(newest, &copy.message))
-            };
-            let was_its = |copy: &Copy| copy.message.topic == topic && copy.qos == QoS::AtMostOnce;
-            let mut ended = broker.ended.iter().filter(|(id, _)| *id == client_id);
-            let is_over = ended.any(|(_, session)| session.last_words.iter().any(was_its));
-            if take_shared(&mut broker.shared, &client_id, is_it).is_none() && !is_over {
-                let detail = format!("QoS 0 to {topic} for {client_id} is dropped, and was not owed");
-                return Err(("INV-92", detail));
-            }
-        }
-        Ok(())
     }
 
     /// Retained messages of a client that has nothing else under way are all sent.

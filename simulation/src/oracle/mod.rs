@@ -7,6 +7,7 @@
 //! * `broker` — what CONNECT, SUBSCRIBE, PUBLISH, the end of a connection and time do with them
 //! * `connection` — from bytes to these
 //! * `compare` — what the engine may do and what it must
+//! * `losses` — what it gives up, and says so
 //!
 //! What the standard leaves open stays open: the order between topics, the member of a shared group, when exactly a
 //! retained message is sent. What a broker may refuse or give up is taken from what the engine tells of itself.
@@ -14,6 +15,7 @@
 mod broker;
 mod compare;
 mod connection;
+mod losses;
 mod session;
 pub(crate) mod topics;
 
@@ -25,6 +27,9 @@ use broker_engine::{Config, ConnId, Note};
 use connection::{Connection, State};
 use mqtt_proto::{Limits, ReasonCode};
 use std::collections::BTreeMap;
+
+/// A shared group, and the connections of all its members.
+type Members = (String, Vec<(String, usize)>);
 
 /// An input of the engine, as far as it matters here.
 #[derive(Debug)]
@@ -47,7 +52,7 @@ pub(crate) struct Oracle {
     limits: Limits,
     /// Messages that each member of a shared group got, by the group and the connections of all its members; nothing
     /// once one was lost.
-    turns: BTreeMap<(String, Vec<(String, usize)>), Option<BTreeMap<String, u32>>>,
+    turns: BTreeMap<Members, Option<BTreeMap<String, u32>>>,
     /// Connections that sent more than Receive Maximum in this call, and CONNECTs that were refused in it.
     exceeded: Vec<usize>,
     refused: Vec<String>,

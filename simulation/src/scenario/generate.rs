@@ -210,11 +210,11 @@ impl Small {
         if stream.chance(300) {
             config.receive_maximum = u16::try_from(stream.by_magnitude(1, 20)).unwrap_or(1);
         }
-        if stream.chance(200) {
-            config.max_session_expiry = u32::try_from(stream.by_magnitude(1, 600)).unwrap_or(1);
-        } else if stream.chance(200) {
-            config.max_session_expiry = u32::MAX;
-        }
+        config.max_session_expiry = match stream.below(10) {
+            0 | 1 => u32::try_from(stream.by_magnitude(1, 600)).unwrap_or(1),
+            2 | 3 => u32::MAX,
+            _ => config.max_session_expiry,
+        };
         if stream.chance(100) {
             config.max_sessions = u32::try_from(stream.between(1, 6)).unwrap_or(1);
         }

@@ -10,13 +10,16 @@ mod mutation;
 mod network;
 mod outside;
 
-pub use mutation::{Mutation, canary};
+pub use mutation::{Mutation, PacketChange, canary};
 
 use crate::check::{Checks, Violation};
 use crate::random::Stream;
 use crate::scenario::Scenario;
 use crate::trace::Trace;
-use broker_engine::{Config, ConnIds, Engine, HashKey, Input, Interest, MemoryStore, Outbox, Seed, Time};
+use broker_engine::{
+    Answer, Config, ConnIds, Engine, HashKey, Input, Interest, MemoryStore, Outbox, Question, Seed, Time,
+    View,
+};
 pub(crate) use client::payload_of;
 use client::{Local, Player, Wake};
 use network::Link;
@@ -30,7 +33,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Time for everything that is owed to arrive once the world has healed.
 const LIVENESS: u64 = 400 * 1_000_000;
 
-/// What does not belong to the scenario: none of it may change what happens.
+/// What does not belong to the scenario. Only the last three may change what happens.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     /// Protects the engine's tables.
@@ -43,8 +46,12 @@ pub struct Options {
     pub restless: bool,
     /// Stop before this input, counted from 1.
     pub stop_at: Option<u64>,
-    /// Something that is wrong on purpose: this alone changes what happens.
+    /// Something that is wrong on purpose, which changes what happens.
     pub mutation: Mutation,
+    /// Answers the engine's questions instead of the scenario, which still says when.
+    pub hook: Option<fn(&Question) -> Answer>,
+    /// One more statement, looked at after every call: what does not hold.
+    pub statement: Option<fn(&View<'_>) -> Result<(), String>>,
 }
 
 /// How a run ended.
@@ -210,15 +217,22 @@ impl<'s> World<'s> {
         self.run_until(heal_at + 1)?;
         // Everything that is owed arrives.
         self.run_until(heal_at + LIVENESS)?;
+        if self.has_stopped() {
+            return Ok(());
+        }
         self.checks.everything_arrived(self.now, &self.engine)?;
         // Everybody leaves for good, and nothing is left.
         self.everybody_leaves()?;
         self.checks.nothing_is_left(self.now, &self.engine)
     }
 
+    fn has_stopped(&self) -> bool {
+        self.options.stop_at.is_some_and(|stop| self.events + 1 >= stop)
+    }
+
     fn run_until(&mut self, end: u64) -> Result<(), Violation> {
         while let Some(Reverse(due)) = self.due.peek() {
-            if due.at >= end || self.options.stop_at.is_some_and(|stop| self.events + 1 >= stop) {
+            if due.at >= end || self.has_stopped() {
                 break;
             }
             let Some(Reverse(due)) = self.due.pop() else { break };

@@ -2,11 +2,14 @@
 
 use broker_engine::{Config, Note};
 
+/// From a packet of the engine and its number to what is sent instead, if anything else is.
+pub type PacketChange = fn(u64, &[u8]) -> Option<Vec<Vec<u8>>>;
+
 /// What is wrong. Nothing by default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Mutation {
-    /// A packet of the engine, counted from 1, is lost, repeated or changed: what is sent instead of it.
-    pub packet: Option<fn(u64, &[u8]) -> Option<Vec<Vec<u8>>>>,
+    /// A packet of the engine, counted from 1, is lost, repeated or changed.
+    pub packet: Option<PacketChange>,
     /// What the engine tells of itself is changed.
     pub notes: Option<fn(&mut Vec<Note>)>,
     /// The checkers believe in another configuration.

@@ -5,8 +5,8 @@ use super::{Event, World};
 use crate::check::Violation;
 use crate::oracle::Turn;
 use broker_engine::{
-    Answer, CallId, Command, ConnId, Engine, Flow, HashKey, Input, Outbox, StoreOp, StoreSeq, StoredDelivery,
-    Time, Wire,
+    Answer, CallId, Command, ConnId, Engine, Flow, HashKey, Input, Outbox, Question, StoreOp, StoreSeq,
+    StoredDelivery, Time, Wire,
 };
 use mqtt_proto::ReasonCode;
 use std::hash::Hasher;
@@ -53,6 +53,9 @@ impl World<'_> {
         self.out = out;
         result?;
         self.checks.carried_out(self.now, &self.engine)?;
+        if let Some(statement) = self.options.statement {
+            statement(&self.engine.view()).map_err(|detail| Violation::new("OWN", self.now, detail))?;
+        }
         self.arm_tick();
         Ok(())
     }
@@ -156,7 +159,7 @@ impl World<'_> {
             }
         }
         for call in std::mem::take(&mut out.calls) {
-            self.ask(call.id);
+            self.ask(call.id, &call.question);
         }
         for (seq, op) in std::mem::take(&mut out.stores) {
             self.keep(seq, op);
@@ -194,7 +197,7 @@ impl World<'_> {
         Ok(())
     }
 
-    fn ask(&mut self, call: CallId) {
+    fn ask(&mut self, call: CallId, question: &Question) {
         let outside = &self.scenario.outside;
         if !self.healed && self.outside.chance(outside.no_answer) {
             self.checks.marks.hit("a question that nobody answers");
@@ -202,6 +205,7 @@ impl World<'_> {
         }
         let deny = !self.healed && self.outside.chance(outside.deny);
         let answer = if deny { Answer::Deny(ReasonCode::NotAuthorized) } else { Answer::Allow };
+        let answer = self.options.hook.map_or(answer, |hook| hook(question));
         let slowest = if self.healed { outside.answer_max.min(1000) } else { outside.answer_max };
         let at = self.now + self.outside.between(0, slowest);
         self.schedule(at, Event::Outside(Done::Answer(call, answer)));

@@ -1,0 +1,133 @@
+//! What the engine gives up, and says so: every loss is of something that was owed.
+
+use super::Oracle;
+use super::compare::Wrong;
+use super::session::{Copy, Session, SharedCopy, take_shared};
+use crate::check::Counts;
+use broker_engine::DropReason;
+use mqtt_proto::QoS;
+use std::sync::Arc;
+
+/// Bytes of a PUBLISH beside topic and payload at most.
+const HEAD: usize = 24;
+
+impl Oracle {
+    /// The engine gave a message up for a session. Of QoS 0 it is known which, of others how many.
+    pub(super) fn lost(
+        &mut self,
+        now: u64,
+        client_id: &str,
+        topic: &str,
+        reason: DropReason,
+        counts: &mut Counts,
+    ) -> Result<(), Wrong> {
+        let most = self
+            .broker
+            .sessions
+            .get(client_id)
+            .and_then(|session| self.connections.get(session.link?)?.hello())
+            .map(|hello| hello.maximum_packet_size as usize);
+        let broker = &mut self.broker;
+        let ended = broker.ended.iter_mut().filter(|(id, _)| id == client_id).map(|(_, session)| session);
+        let sessions: Vec<&mut Session> =
+            broker.sessions.get_mut(client_id).into_iter().chain(ended).collect();
+        if sessions.is_empty() {
+            return Err(("INV-92", format!("a loss for {client_id}, who has no session")));
+        }
+        for ((_, members), turns) in &mut self.turns {
+            if members.iter().any(|(id, _)| id == client_id) {
+                *turns = None;
+            }
+        }
+        // A message in flight that the next connection of its client does not take.
+        if topic.is_empty() {
+            return Ok(());
+        }
+        if matches!(reason, DropReason::Qos0Offline | DropReason::Qos0SlowReader) {
+            self.drops_at_once.push((client_id.to_owned(), topic.to_owned()));
+            return Ok(());
+        }
+        let messages = sessions.iter().flat_map(|session| &session.owed).map(|copy| &copy.message).chain(
+            broker
+                .shared
+                .iter()
+                .filter(|copy| copy.members.contains_key(client_id))
+                .map(|copy| &copy.message),
+        );
+        let mut about = messages.filter(|message| message.topic == topic).peekable();
+        if about.peek().is_none() {
+            return Ok(());
+        }
+        counts.look("INV-09");
+        let wrong = match reason {
+            DropReason::Expired => {
+                about.all(|message| message.expires_at.is_none_or(|at| at > now)).then_some("INV-10")
+            }
+            DropReason::PacketTooLarge => about
+                .all(|message| {
+                    most.is_some_and(|most| message.topic.len() + message.payload.len() + HEAD <= most)
+                })
+                .then_some("INV-09"),
+            _ => None,
+        };
+        if let Some(name) = wrong {
+            return Err((name, format!("{reason:?} for {client_id} to {topic}, and it is none of these")));
+        }
+        for session in sessions {
+            *session.drops.entry(topic.to_owned()).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    /// Everything of a call has been sent: a QoS 0 message went out, was dropped, or waits for a client that is away.
+    pub(crate) fn carried_out(&mut self, counts: &mut Counts) -> Result<(), Wrong> {
+        let broker = &mut self.broker;
+        let waits = broker.config.queue_qos0_offline;
+        let ended = broker.ended.iter_mut().map(|(id, session)| (&*id, session));
+        let touched = broker.sessions.iter_mut().filter(|(id, _)| broker.touched.contains(*id));
+        let mut dropped = std::mem::take(&mut self.drops_at_once);
+        for (client_id, session) in ended.chain(touched) {
+            counts.look("INV-03");
+            for place in (0..session.owed.len()).rev() {
+                let copy = &session.owed[place];
+                if copy.qos > QoS::AtMostOnce || copy.for_filter.is_some() || copy.optional {
+                    continue;
+                }
+                let topic = copy.message.topic.clone();
+                let told = dropped.iter().position(|(id, about)| (id, about) == (client_id, &topic));
+                let excused = told.map(|told| dropped.swap_remove(told)).is_some();
+                if excused || !waits && session.excuse(&topic) {
+                    session.owed.remove(place);
+                } else if !waits && session.link.is_some() {
+                    let detail = format!("QoS 0 to {topic} for {client_id} is neither sent nor dropped");
+                    return Err(("INV-03", detail));
+                }
+            }
+        }
+        for (client_id, topic) in dropped {
+            let may_be = |copy: &SharedCopy| {
+                let qos = copy.members.get(&client_id).map(|(qos, _)| *qos);
+                copy.message.topic == topic && qos == Some(QoS::AtMostOnce)
+            };
+            // Of several that were handed on at once it cannot be seen which.
+            if broker.shared.iter().any(|copy| copy.handed_on && may_be(copy)) {
+                broker.shared.iter_mut().filter(|copy| may_be(copy)).for_each(|copy| copy.optional = true);
+                continue;
+            }
+            // The newest one: at QoS 0 it is decided at once.
+            let newest = broker.shared.iter().rfind(|copy| copy.to.is_none() && may_be(copy));
+            let newest = newest.map(|copy| copy.message.clone());
+            let is_it = |copy: &SharedCopy| {
+                may_be(copy) && newest.as_ref().is_none_or(|newest| Arc::ptr_eq(newest, &copy.message))
+            };
+            let was_its = |copy: &Copy| copy.message.topic == topic && copy.qos == QoS::AtMostOnce;
+            let mut ended = broker.ended.iter().filter(|(id, _)| *id == client_id);
+            let is_over = ended.any(|(_, session)| session.last_words.iter().any(was_its));
+            if take_shared(&mut broker.shared, &client_id, is_it).is_none() && !is_over {
+                let detail = format!("QoS 0 to {topic} for {client_id} is dropped, and was not owed");
+                return Err(("INV-92", detail));
+            }
+        }
+        Ok(())
+    }
+}
