@@ -20,7 +20,7 @@ fn may_connect(question: &Question) -> Answer {
 }
 
 /// What must be true after every call of the engine.
-fn nobody_banned_is_in(view: &View<'_>) -> Result<(), String> {
+fn nobody_banned_is_in(view: View<'_>) -> Result<(), String> {
     match view.session(BANNED) {
         Some(_) => Err(format!("{BANNED} has a session")),
         None => Ok(()),

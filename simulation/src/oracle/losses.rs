@@ -28,6 +28,8 @@ impl Oracle {
             .and_then(|session| self.connections.get(session.link?)?.hello())
             .map(|hello| hello.maximum_packet_size as usize);
         let broker = &mut self.broker;
+        // What was sent to it and expired meanwhile is not handed on to anybody.
+        let is_over = broker.ended.iter().any(|(id, _)| id == client_id);
         let ended = broker.ended.iter_mut().filter(|(id, _)| id == client_id).map(|(_, session)| session);
         let sessions: Vec<&mut Session> =
             broker.sessions.get_mut(client_id).into_iter().chain(ended).collect();
@@ -60,7 +62,7 @@ impl Oracle {
         }
         counts.look("INV-09");
         let wrong = match reason {
-            DropReason::Expired => {
+            DropReason::Expired if !is_over => {
                 about.all(|message| message.expires_at.is_none_or(|at| at > now)).then_some("INV-10")
             }
             DropReason::PacketTooLarge => about

@@ -51,8 +51,11 @@ pub struct Options {
     /// Answers the engine's questions instead of the scenario, which still says when.
     pub hook: Option<fn(&Question) -> Answer>,
     /// One more statement, looked at after every call: what does not hold.
-    pub statement: Option<fn(&View<'_>) -> Result<(), String>>,
+    pub statement: Option<Statement>,
 }
+
+/// Says what does not hold of an engine.
+pub type Statement = fn(View<'_>) -> Result<(), String>;
 
 /// How a run ended.
 #[derive(Debug)]

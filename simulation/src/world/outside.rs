@@ -54,7 +54,7 @@ impl World<'_> {
         result?;
         self.checks.carried_out(self.now, &self.engine)?;
         if let Some(statement) = self.options.statement {
-            statement(&self.engine.view()).map_err(|detail| Violation::new("OWN", self.now, detail))?;
+            statement(self.engine.view()).map_err(|detail| Violation::new("OWN", self.now, detail))?;
         }
         self.arm_tick();
         Ok(())
