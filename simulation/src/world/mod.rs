@@ -33,6 +33,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Time for everything that is owed to arrive once the world has healed.
 const LIVENESS: u64 = 400 * 1_000_000;
 
+/// Says what does not hold, seeing what the broker keeps.
+pub type Statement = fn(View<'_>) -> Result<(), String>;
+
 /// What does not belong to the scenario. Only the last three may change what happens.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
@@ -53,9 +56,6 @@ pub struct Options {
     /// One more statement, looked at after every call: what does not hold.
     pub statement: Option<Statement>,
 }
-
-/// Says what does not hold of an engine.
-pub type Statement = fn(View<'_>) -> Result<(), String>;
 
 /// How a run ended.
 #[derive(Debug)]
