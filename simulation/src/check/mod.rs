@@ -157,7 +157,7 @@ struct Books<'a> {
 const MANY: usize = 50;
 
 /// Calls at one moment after which an engine is said never to come to rest.
-const TIRELESS: u32 = 100_000;
+const TIRELESS: u32 = 10_000;
 
 /// Least work for each call with which everything that a packet does is done in its own call.
 pub(crate) const AT_ONCE: u32 = 1000;
