@@ -19,7 +19,7 @@ pub use marks::{MARKS, Marks};
 
 use crate::oracle::{Oracle, Turn};
 use crate::trace::Trace;
-use broker_engine::{Config, ConnId, Engine, Note};
+use broker_engine::{Config, ConnId, DeadlineReason, Engine, Note};
 use ledger::Ledger;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -156,8 +156,8 @@ struct Books<'a> {
 /// Most clients of a world in which everything is looked at after every call.
 const MANY: usize = 50;
 
-/// Calls at one moment after which an engine is said never to come to rest.
-const TIRELESS: u32 = 10_000;
+/// Work at one moment after which an engine is said never to come to rest.
+const TIRELESS: u64 = 1_000_000;
 
 /// Least work for each call with which everything that a packet does is done in its own call.
 pub(crate) const AT_ONCE: u32 = 1000;
@@ -174,8 +174,8 @@ pub struct Checks {
     /// The reference broker, where there are not too many clients for it.
     oracle: Option<Oracle>,
     wires: Wires,
-    /// Calls at one time without anything but work.
-    idle: (u64, u32),
+    /// Calls at one time with work left behind each.
+    working: (u64, u32),
     /// Worlds of this size and above are recounted now and then, smaller ones after every call.
     large: bool,
 }
@@ -191,7 +191,7 @@ impl Checks {
             ledger: Ledger::new(config),
             oracle: (!large).then(|| Oracle::new(config, late)).filter(Oracle::is_decided),
             wires: Wires::new(config),
-            idle: (0, 0),
+            working: (0, 0),
             large,
         }
     }
@@ -286,10 +286,12 @@ impl Checks {
             engine.view().verify().map_err(|what| Violation::new("INV-90", now, what))?;
             ceilings::within(now, &self.config, engine, &mut self.counts)?;
         }
-        // No livelock: time goes on.
-        self.idle = if self.idle.0 == now { (now, self.idle.1 + 1) } else { (now, 0) };
+        // No livelock: time goes on, or there is no work left.
+        let works = engine.next_deadline().is_some_and(|deadline| deadline.reason == DeadlineReason::Work);
+        let calls = if works && self.working.0 == now { self.working.1 + 1 } else { 0 };
+        self.working = (now, calls);
         self.counts.look("LIV-5");
-        if self.idle.1 > TIRELESS {
+        if u64::from(calls) * u64::from(self.config.work_per_call) > TIRELESS {
             return Err(Violation::new("LIV-5", now, "the engine never comes to rest"));
         }
         Ok(())
