@@ -1,7 +1,7 @@
 //! `simulation`: plays seeds and scenarios, finds the shortest that fails, measures.
 
 use clap::{Args, Parser, Subcommand};
-use simulation::check::{INVARIANTS, MARKS};
+use simulation::check::{FAULTS, INVARIANTS, MARKS};
 use simulation::planted;
 use simulation::recording;
 use simulation::scenario::{Profile, Scenario, generate};
@@ -226,7 +226,11 @@ fn run_swarm(plan: &Swarm) -> bool {
             println!("seed {seed} digest {digest:016x}");
         }
     }
-    println!("{} of {} marks seen", MARKS.len() - summary.marks.missing().len(), MARKS.len());
+    let seen =
+        |names: &mut dyn Iterator<Item = &str>| names.filter(|name| summary.marks.count(name) > 0).count();
+    println!("{} of {} marks seen", seen(&mut MARKS.into_iter()), MARKS.len());
+    let fired = seen(&mut FAULTS.iter().map(|(class, _)| *class));
+    println!("{fired} of {} classes of faults happened", FAULTS.len());
     for failure in &summary.failures {
         println!("FAILED: seed {} after {} events: {}", failure.seed, failure.events, failure.violation);
         println!("  cargo run --release -p simulation -- run {} --trace --save failed.json", failure.seed);

@@ -1,4 +1,5 @@
-//! Things that a campaign must have seen at least once: a world where they never happen shows nothing about them.
+//! Things that a campaign must have seen at least once, faults among them: a world where they never happen shows
+//! nothing about them.
 
 use std::collections::BTreeMap;
 
@@ -32,6 +33,16 @@ pub const MARKS: [&str; 26] = [
     "PUBREL sent again",
 ];
 
+/// Every class of fault that can happen here, by its place in the catalogue: network, time, clients.
+pub const FAULTS: [(&str, &str); 6] = [
+    ("N02", "what is sent at once arrives in pieces"),
+    ("N05", "a socket takes only a part"),
+    ("N06", "bytes are held up for long"),
+    ("N07", "a connection breaks and the broker is not told"),
+    ("N09", "a connection breaks at any byte"),
+    ("T04", "a timer is late"),
+];
+
 /// What was seen, and how often.
 #[derive(Clone, Debug, Default)]
 pub struct Marks(BTreeMap<&'static str, u64>);
@@ -42,6 +53,12 @@ impl Marks {
         *self.0.entry(mark).or_default() += 1;
     }
 
+    /// A fault of a class has happened.
+    pub(crate) fn fault(&mut self, class: &'static str) {
+        debug_assert!(FAULTS.iter().any(|(known, _)| *known == class), "{class} is in the list");
+        *self.0.entry(class).or_default() += 1;
+    }
+
     /// Adds those of another run.
     pub fn add(&mut self, other: &Self) {
         for (mark, count) in &other.0 {
@@ -49,13 +66,14 @@ impl Marks {
         }
     }
 
-    /// How often something was seen.
+    /// How often a mark was seen, or a fault happened.
     pub fn count(&self, mark: &str) -> u64 {
         self.0.get(mark).copied().unwrap_or_default()
     }
 
-    /// What was never seen.
+    /// What was never seen, faults by their class.
     pub fn missing(&self) -> Vec<&'static str> {
-        MARKS.into_iter().filter(|mark| self.count(mark) == 0).collect()
+        let faults = FAULTS.into_iter().map(|(class, _)| class);
+        MARKS.into_iter().chain(faults).filter(|mark| self.count(mark) == 0).collect()
     }
 }

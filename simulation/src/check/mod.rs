@@ -5,7 +5,7 @@
 //! * `deadlines` — what has to be done by a certain time
 //! * `ceilings` — the configuration's limits
 //! * `ledger` — messages and sessions: who has to get what, and who got it
-//! * `marks` — things that a campaign must have seen at least once
+//! * `marks` — things that a campaign must have seen at least once, and the faults that happened
 //!
 //! In worlds of up to 50 clients the reference broker in `oracle` looks as well.
 
@@ -15,7 +15,7 @@ mod ledger;
 mod marks;
 mod wire;
 
-pub use marks::{MARKS, Marks};
+pub use marks::{FAULTS, MARKS, Marks};
 
 use crate::oracle::{Oracle, Turn};
 use crate::trace::Trace;

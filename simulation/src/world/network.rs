@@ -124,6 +124,7 @@ impl World<'_> {
             self.links[link].told = unsent;
             let conn = self.links[link].conn;
             self.checks.marks.hit("a socket that is full");
+            self.checks.marks.fault("N05");
             let unsent = u32::try_from(unsent).unwrap_or(u32::MAX);
             self.next.push_back(Next::Backlog { conn, unsent });
         }
@@ -160,10 +161,12 @@ impl World<'_> {
             return;
         }
         self.checks.marks.hit("a connection that breaks");
+        self.checks.marks.fault("N09");
         let at = self.delay();
         self.schedule(at, Event::ClientLost { link });
         if self.network.chance(self.scenario.network.half_open) {
             self.checks.marks.hit("a connection that breaks and the broker is not told");
+            self.checks.marks.fault("N07");
         } else {
             let at = self.delay();
             self.schedule(at, Event::BrokerLost { link, by_peer: false });
@@ -253,6 +256,7 @@ impl World<'_> {
         if self.healed || !self.network.chance(network.split) {
             return vec![bytes.to_vec()];
         }
+        self.checks.marks.fault("N02");
         let mut pieces = Vec::new();
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -277,6 +281,7 @@ impl World<'_> {
         if !self.healed && self.network.chance(network.clog) {
             delay += self.network.between(0, network.clog_max);
             self.checks.marks.hit("bytes held up for long");
+            self.checks.marks.fault("N06");
         }
         self.now + delay
     }

@@ -232,7 +232,11 @@ impl World<'_> {
         let Some(deadline) = self.engine.next_deadline() else { return };
         let mut at = deadline.at.as_micros().max(self.now);
         if at > self.now && !self.healed {
-            at = at.saturating_add(self.outside.between(0, self.scenario.outside.late_max));
+            let late = self.outside.between(0, self.scenario.outside.late_max);
+            at = at.saturating_add(late);
+            if late > 0 {
+                self.checks.marks.fault("T04");
+            }
         }
         if self.tick.is_none_or(|armed| at < armed) {
             self.tick = Some(at);
