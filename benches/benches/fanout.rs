@@ -12,29 +12,14 @@ fn fanout(criterion: &mut Criterion) {
         for subscribers in [10, 1000, 10_000] {
             let mut bench = Bench::new(Config::default());
             let publisher = bench.connect(Version::V311, "p", false);
-            let members: Vec<_> = (0..subscribers)
-                .map(|number| {
-                    let conn = bench.connect(Version::V311, &format!("s{number}"), false);
-                    bench.subscribe(conn, Version::V311, "a/b/c", qos);
-                    conn
-                })
-                .collect();
+            let members = bench.subscribers(subscribers, qos);
             let packet = publish(Version::V311, "a/b/c", qos, &[b'x'; 64]);
-            group.throughput(Throughput::Elements(subscribers));
-            // Every client gets the same identifiers in the same order, as all have seen the same.
+            group.throughput(Throughput::Elements(subscribers as u64));
             let mut id: u16 = 0;
             group.bench_function(BenchmarkId::new(format!("QoS {}", qos as u8), subscribers), |bencher| {
                 bencher.iter(|| {
-                    bench.receive(publisher, &packet);
-                    let acknowledged = usize::from(qos == QoS::AtLeastOnce);
-                    assert_eq!(bench.settle(), members.len() + acknowledged);
-                    if qos == QoS::AtLeastOnce {
-                        id = id.checked_add(1).unwrap_or(1);
-                        let [high, low] = id.to_be_bytes();
-                        for conn in &members {
-                            bench.receive(*conn, &[0x40, 2, high, low]);
-                        }
-                    }
+                    id = id.checked_add(1).unwrap_or(1);
+                    bench.fan_out(qos, &packet, publisher, &members, id);
                 });
             });
             assert_eq!(bench.engine.view().inflight(), 0, "everything is acknowledged");

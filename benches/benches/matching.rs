@@ -1,36 +1,10 @@
 //! A PUBLISH of QoS 0 that one of many topic filters matches. Nine of ten filters are exact, the tenth has a wildcard.
 //! `hot` takes its topic names from 10,000, `cold` from all. And 10,000 SUBSCRIBEs of one client, of one filter each.
 
+use broker_engine::Config;
 use broker_engine::mqtt_proto::{QoS, Version};
-use broker_engine::{Config, ConnId};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use metronome_benches::{Bench, publish, subscribe};
-
-/// Subscriptions of one client.
-const EACH: usize = 1000;
-
-fn filter(number: usize) -> String {
-    let end = if number.is_multiple_of(10) { "+" } else { "temperature" };
-    format!("site/{}/device/{number}/{end}", number % 97)
-}
-
-fn topic(number: usize) -> String {
-    format!("site/{}/device/{number}/temperature", number % 97)
-}
-
-fn filled(filters: usize) -> (Bench, ConnId) {
-    let mut bench = Bench::new(Config::default());
-    let mut subscriber = None;
-    for number in 0..filters {
-        if number.is_multiple_of(EACH) {
-            subscriber = Some(bench.connect(Version::V311, &format!("s{number}"), false));
-        }
-        let conn = subscriber.expect("a subscriber");
-        bench.subscribe(conn, Version::V311, &filter(number), QoS::AtMostOnce);
-    }
-    let publisher = bench.connect(Version::V311, "p", false);
-    (bench, publisher)
-}
+use metronome_benches::{Bench, publish, subscribe, topic};
 
 fn matching(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("matching");
@@ -39,7 +13,7 @@ fn matching(criterion: &mut Criterion) {
         if test && filters > 1000 {
             continue;
         }
-        let (mut bench, publisher) = filled(filters);
+        let (mut bench, publisher) = Bench::with_filters(filters);
         for (name, names) in [("hot", filters.min(10_000)), ("cold", filters)] {
             let packets: Vec<Vec<u8>> = (0..names)
                 .map(|number| publish(Version::V311, &topic(number), QoS::AtMostOnce, b""))

@@ -54,16 +54,113 @@ impl Bench {
 
     /// A client, accepted.
     pub fn connect(&mut self, version: Version, client_id: &str, lasting: bool) -> ConnId {
+        self.connect_with(&connect(version, client_id, lasting))
+    }
+
+    /// A client that says hello with these bytes, accepted.
+    pub fn connect_with(&mut self, hello: &[u8]) -> ConnId {
         let conn = self.ids.allocate();
         self.handle(Input::Opened { conn, listener: ListenerId(0), peer: None });
-        self.receive(conn, &connect(version, client_id, lasting));
+        self.receive(conn, hello);
         conn
+    }
+
+    /// Time passes; nobody is told.
+    pub fn wait(&mut self, seconds: u64) {
+        self.now = Time::from_micros(self.now.as_micros() + seconds * 1_000_000);
+    }
+
+    /// PUBLISH from one client to one other at `a/b/c`, with every acknowledgement on both sides.
+    ///
+    /// # Panics
+    /// Nothing leaves, which no bench means.
+    pub fn exchange(&mut self, qos: QoS, packet: &[u8], publisher: ConnId, subscriber: ConnId) {
+        self.receive(publisher, packet);
+        assert!(!self.out.wire.is_empty());
+        match qos {
+            QoS::AtMostOnce => {}
+            QoS::AtLeastOnce => {
+                let [high, low] = self.packet_id(subscriber);
+                self.receive(subscriber, &[0x40, 2, high, low]);
+            }
+            QoS::ExactlyOnce => {
+                let [high, low] = self.packet_id(subscriber);
+                self.receive(subscriber, &[0x50, 2, high, low]);
+                self.receive(subscriber, &[0x70, 2, high, low]);
+                self.receive(publisher, &[0x62, 2, 0, 1]);
+            }
+        }
+    }
+
+    /// Packet identifier of the only PUBLISH in the outbox, which is for `conn`.
+    fn packet_id(&self, conn: ConnId) -> [u8; 2] {
+        let bytes = self.out.bytes_for(conn);
+        // Fixed header, topic length, topic "a/b/c".
+        [bytes[9], bytes[10]]
+    }
+
+    /// PUBLISH to many at `a/b/c`, until its last slice is in the outbox. At QoS 1 every subscriber acknowledges it under
+    /// `id`: all have seen the same, so all have the same identifiers.
+    ///
+    /// # Panics
+    /// It does not leave to each of them, which no bench means.
+    pub fn fan_out(&mut self, qos: QoS, packet: &[u8], publisher: ConnId, subscribers: &[ConnId], id: u16) {
+        self.receive(publisher, packet);
+        let acknowledged = usize::from(qos == QoS::AtLeastOnce);
+        assert_eq!(self.settle(), subscribers.len() + acknowledged);
+        if qos == QoS::AtLeastOnce {
+            let [high, low] = id.to_be_bytes();
+            for conn in subscribers {
+                self.receive(*conn, &[0x40, 2, high, low]);
+            }
+        }
+    }
+
+    /// Clients that subscribe to `a/b/c`.
+    pub fn subscribers(&mut self, count: usize, qos: QoS) -> Vec<ConnId> {
+        let version = Version::V311;
+        let numbers = 0..count;
+        let subscribed = numbers.map(|number| {
+            let conn = self.connect(version, &format!("s{number}"), false);
+            self.subscribe(conn, version, "a/b/c", qos);
+            conn
+        });
+        subscribed.collect()
+    }
+
+    /// Many topic filters, nine of ten exact, the tenth with a wildcard, of clients with a thousand each; and who publishes
+    /// to [`topic`].
+    ///
+    /// # Panics
+    /// Never.
+    pub fn with_filters(count: usize) -> (Self, ConnId) {
+        let mut bench = Self::new(Config::default());
+        let mut subscriber = None;
+        for number in 0..count {
+            if number.is_multiple_of(1000) {
+                subscriber = Some(bench.connect(Version::V311, &format!("s{number}"), false));
+            }
+            let conn = subscriber.expect("a subscriber");
+            bench.subscribe(conn, Version::V311, &filter(number), QoS::AtMostOnce);
+        }
+        let publisher = bench.connect(Version::V311, "p", false);
+        (bench, publisher)
     }
 
     /// One more subscription of a client.
     pub fn subscribe(&mut self, conn: ConnId, version: Version, filter: &str, qos: QoS) {
         self.receive(conn, &subscribe(version, filter, qos));
     }
+}
+
+fn filter(number: usize) -> String {
+    let end = if number.is_multiple_of(10) { "+" } else { "temperature" };
+    format!("site/{}/device/{number}/{end}", number % 97)
+}
+
+/// The topic name that the filter of this number matches, and no other of [`Bench::with_filters`].
+pub fn topic(number: usize) -> String {
+    format!("site/{}/device/{number}/temperature", number % 97)
 }
 
 /// Frames in an outbox, each copy of a fan-out counted.

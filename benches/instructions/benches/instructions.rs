@@ -1,0 +1,160 @@
+//! Instructions for what a broker does most, counted by callgrind, each held to what it took when it was last looked at
+//! and a twentieth more. Run by `benches/instructions/run`. Who makes one of them dearer has to say so here.
+
+// The benches' macros make public items without a word, and want what they hand over by value.
+#![allow(missing_docs, clippy::needless_pass_by_value)]
+
+use broker_engine::mqtt_proto::{Limits, Packet, QoS, Version};
+use broker_engine::{Config, ConnId, Input};
+use gungraun::prelude::*;
+use gungraun::{Callgrind, EventKind};
+use metronome_benches::{Bench, connect, publish, subscribe, topic};
+use std::hint::black_box;
+
+/// So many instructions, a twentieth more at most.
+fn of(instructions: u64) -> LibraryBenchmarkConfig {
+    let mut callgrind = Callgrind::default();
+    callgrind.hard_limits([(EventKind::Ir, instructions + instructions / 20)]);
+    LibraryBenchmarkConfig::default().tool(callgrind).clone()
+}
+
+const V311: Version = Version::V311;
+const V5: Version = Version::V5;
+const PAYLOAD: [u8; 64] = [b'x'; 64];
+
+#[library_benchmark(config = of(605_116))]
+#[bench::qos1_v5(publish(V5, "a/b/c", QoS::AtLeastOnce, &PAYLOAD))]
+fn decode_1000(packet: Vec<u8>) {
+    for _ in 0..1000 {
+        let _ = black_box(Packet::parse(black_box(&packet), V5, &Limits::default()));
+    }
+}
+
+fn pair(qos: QoS, version: Version) -> (Bench, QoS, Vec<u8>, ConnId, ConnId) {
+    let mut bench = Bench::new(Config::default());
+    let publisher = bench.connect(version, "p", false);
+    let subscriber = bench.connect(version, "s", false);
+    bench.subscribe(subscriber, version, "a/b/c", qos);
+    let packet = publish(version, "a/b/c", qos, &PAYLOAD);
+    // The first finds nothing where it looks, as no other does.
+    bench.exchange(qos, &packet, publisher, subscriber);
+    (bench, qos, packet, publisher, subscriber)
+}
+
+#[library_benchmark]
+#[bench::qos0(args = (pair(QoS::AtMostOnce, V311)), config = of(2_649_787))]
+#[bench::qos1(args = (pair(QoS::AtLeastOnce, V311)), config = of(5_554_787))]
+#[bench::qos2(args = (pair(QoS::ExactlyOnce, V311)), config = of(8_340_787))]
+#[bench::qos1_v5(args = (pair(QoS::AtLeastOnce, V5)), config = of(5_947_787))]
+fn one_to_one_1000(world: (Bench, QoS, Vec<u8>, ConnId, ConnId)) -> Bench {
+    let (mut bench, qos, packet, publisher, subscriber) = world;
+    for _ in 0..1000 {
+        bench.exchange(qos, &packet, publisher, subscriber);
+    }
+    bench
+}
+
+fn crowd(qos: QoS) -> (Bench, QoS, Vec<u8>, ConnId, Vec<ConnId>) {
+    let mut bench = Bench::new(Config::default());
+    let publisher = bench.connect(V311, "p", false);
+    let subscribers = bench.subscribers(1000, qos);
+    let packet = publish(V311, "a/b/c", qos, &PAYLOAD);
+    bench.fan_out(qos, &packet, publisher, &subscribers, 1);
+    (bench, qos, packet, publisher, subscribers)
+}
+
+#[library_benchmark]
+#[bench::qos0(args = (crowd(QoS::AtMostOnce)), config = of(304_313))]
+#[bench::qos1(args = (crowd(QoS::AtLeastOnce)), config = of(1_871_349))]
+fn fan_out_to_1000(world: (Bench, QoS, Vec<u8>, ConnId, Vec<ConnId>)) -> Bench {
+    let (mut bench, qos, packet, publisher, subscribers) = world;
+    bench.fan_out(qos, &packet, publisher, &subscribers, 2);
+    bench
+}
+
+fn filters(count: usize) -> (Bench, ConnId, Vec<Vec<u8>>) {
+    let (bench, publisher) = Bench::with_filters(count);
+    let packets = (0..1000).map(|number| publish(V311, &topic(number), QoS::AtMostOnce, b""));
+    (bench, publisher, packets.collect())
+}
+
+// Names that have not been seen before, so that nothing is remembered of them.
+#[library_benchmark(config = of(6_453_716))]
+#[bench::cold(filters(10_000))]
+fn match_1000_of_10000(world: (Bench, ConnId, Vec<Vec<u8>>)) -> Bench {
+    let (mut bench, publisher, packets) = world;
+    for packet in &packets {
+        bench.receive(publisher, packet);
+    }
+    bench
+}
+
+fn hellos() -> (Bench, Vec<Vec<u8>>) {
+    let hellos = (0..1000).map(|number| connect(V5, &format!("client-{number}"), true));
+    (Bench::new(Config::default()), hellos.collect())
+}
+
+#[library_benchmark(config = of(11_312_035))]
+#[bench::lasting(hellos())]
+fn connect_1000(world: (Bench, Vec<Vec<u8>>)) -> Bench {
+    let (mut bench, hellos) = world;
+    for hello in &hellos {
+        bench.connect_with(hello);
+    }
+    bench
+}
+
+fn retained() -> (Bench, ConnId, Vec<u8>) {
+    let mut bench = Bench::new(Config::default());
+    let publisher = bench.connect(V311, "p", false);
+    for number in 0..10_000 {
+        let mut packet = publish(V311, &topic(number), QoS::AtMostOnce, &PAYLOAD);
+        packet[0] |= 1;
+        bench.receive(publisher, &packet);
+    }
+    let subscriber = bench.connect(V311, "s", false);
+    // The hundred and some of one site.
+    (bench, subscriber, subscribe(V311, "site/7/device/+/temperature", QoS::AtMostOnce))
+}
+
+#[library_benchmark(config = of(576_625))]
+#[bench::of_10000(retained())]
+fn retained_to_a_wildcard(world: (Bench, ConnId, Vec<u8>)) -> Bench {
+    let (mut bench, subscriber, packet) = world;
+    bench.receive(subscriber, &packet);
+    assert!(bench.settle() > 100);
+    bench
+}
+
+fn idle() -> Bench {
+    let mut bench = Bench::new(Config::default());
+    for number in 0..10_000 {
+        bench.connect(V311, &format!("s{number}"), false);
+    }
+    bench
+}
+
+// Everybody has been silent for one and a half Keep Alive periods.
+#[library_benchmark(config = of(25_011_351))]
+#[bench::of_10000(idle())]
+fn keep_alives_run_out(mut bench: Bench) -> Bench {
+    bench.wait(90);
+    bench.handle(Input::Tick);
+    bench.settle();
+    assert_eq!(bench.engine.view().connections(), 0);
+    bench
+}
+
+library_benchmark_group!(
+    name = engine,
+    benchmarks = [
+        decode_1000,
+        one_to_one_1000,
+        fan_out_to_1000,
+        match_1000_of_10000,
+        connect_1000,
+        retained_to_a_wildcard,
+        keep_alives_run_out
+    ]
+);
+main!(library_benchmark_groups = engine);
