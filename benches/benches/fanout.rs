@@ -8,9 +8,13 @@ use metronome_benches::{Bench, publish};
 
 fn fanout(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("fanout");
+    let test = std::env::args().any(|argument| argument == "--test");
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
-        for subscribers in [10, 1000, 10_000] {
-            let mut bench = Bench::new(Config::default());
+        for subscribers in [10, 1000, 10_000, 1_000_000] {
+            if test && subscribers > 10_000 {
+                continue;
+            }
+            let mut bench = Bench::new(Config { max_sessions: u32::MAX, ..Config::default() });
             let publisher = bench.connect(Version::V311, "p", false);
             let members = bench.subscribers(subscribers, qos);
             let packet = publish(Version::V311, "a/b/c", qos, &[b'x'; 64]);

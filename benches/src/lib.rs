@@ -66,8 +66,8 @@ impl Bench {
     }
 
     /// Time passes; nobody is told.
-    pub fn wait(&mut self, seconds: u64) {
-        self.now = Time::from_micros(self.now.as_micros() + seconds * 1_000_000);
+    pub fn wait_micros(&mut self, micros: u64) {
+        self.now = Time::from_micros(self.now.as_micros() + micros);
     }
 
     /// PUBLISH from one client to one other at `a/b/c`, with every acknowledgement on both sides.
@@ -145,6 +145,22 @@ impl Bench {
         }
         let publisher = bench.connect(Version::V311, "p", false);
         (bench, publisher)
+    }
+
+    /// A retained message of 64 bytes for each [`topic`].
+    ///
+    /// # Panics
+    /// Not all are kept, which no bench means.
+    pub fn with_retained(count: usize) -> Self {
+        let mut bench = Self::new(Config::default());
+        let publisher = bench.connect(Version::V311, "p", false);
+        for number in 0..count {
+            let mut packet = publish(Version::V311, &topic(number), QoS::AtMostOnce, &[b'x'; 64]);
+            packet[0] |= 1;
+            bench.receive(publisher, &packet);
+        }
+        assert_eq!(bench.engine.view().retained(), count);
+        bench
     }
 
     /// One more subscription of a client.

@@ -105,13 +105,7 @@ fn connect_1000(world: (Bench, Vec<Vec<u8>>)) -> Bench {
 }
 
 fn retained() -> (Bench, ConnId, Vec<u8>) {
-    let mut bench = Bench::new(Config::default());
-    let publisher = bench.connect(V311, "p", false);
-    for number in 0..10_000 {
-        let mut packet = publish(V311, &topic(number), QoS::AtMostOnce, &PAYLOAD);
-        packet[0] |= 1;
-        bench.receive(publisher, &packet);
-    }
+    let mut bench = Bench::with_retained(10_000);
     let subscriber = bench.connect(V311, "s", false);
     // The hundred and some of one site.
     (bench, subscriber, subscribe(V311, "site/7/device/+/temperature", QoS::AtMostOnce))
@@ -138,7 +132,7 @@ fn idle() -> Bench {
 #[library_benchmark(config = of(25_011_351))]
 #[bench::of_10000(idle())]
 fn keep_alives_run_out(mut bench: Bench) -> Bench {
-    bench.wait(90);
+    bench.wait_micros(90_000_000);
     bench.handle(Input::Tick);
     bench.settle();
     assert_eq!(bench.engine.view().connections(), 0);

@@ -270,11 +270,13 @@ fn idle(address: SocketAddr, pid: u32, traffic: Traffic) -> Result<Value, Failur
     let with = memory()?;
     load.close_from(0);
     std::thread::sleep(Duration::from_secs(1));
+    let after = memory()?;
     Ok(json!({
         "bytes_per_connection": rounded(with.saturating_sub(before) as f64 / traffic.clients as f64),
         "resident_before": before,
         "resident_with": with,
-        "resident_after": memory()?,
+        "resident_after": after,
+        "after_to_before": rounded(after as f64 / before as f64),
     }))
 }
 
