@@ -150,6 +150,7 @@ fn mutations() -> Vec<(&'static str, Mutation)> {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "thousands of worlds; `tests/run` plays them in a release build")]
 fn every_checker_fires() {
     let mutations = mutations();
     for (name, _) in INVARIANTS {
