@@ -34,8 +34,11 @@ fn overtaken(owed: &VecDeque<Copy>, place: usize) -> Vec<usize> {
 
 impl Given<'_> {
     fn is(&self, copy: &Copy) -> bool {
+        // A retained message that was still on its way has the QoS that its subscription had when that began.
+        let is_under_way = copy.for_filter.is_some() && copy.optional && self.qos <= copy.message.qos;
         self.is_message(&copy.message.topic, &copy.message.payload)
-            && (self.qos, self.retain) == (copy.qos, copy.retain)
+            && self.retain == copy.retain
+            && (self.qos == copy.qos || is_under_way)
     }
 
     fn is_message(&self, topic: &str, payload: &[u8]) -> bool {
@@ -84,7 +87,8 @@ impl Given<'_> {
                 let (qos, retain) = (self.qos, self.retain);
                 return Ok(Some(Copy { message, qos, retain, for_filter: None, optional: true }));
             }
-            if let Some(earlier) = before.first().filter(|_| overtakes) {
+            let is_clear = overtakes && !session.has_two_ways(self.topic);
+            if let Some(earlier) = before.first().filter(|_| is_clear) {
                 let earlier = &session.owed[*earlier];
                 return Err(("INV-11", format!("{} overtakes {earlier:?}", self.shown())));
             }
@@ -200,17 +204,22 @@ impl Oracle {
     /// A PUBLISH leaves for the first time.
     pub(crate) fn given(&mut self, now: u64, given: &Given<'_>, counts: &mut Counts) -> Result<(), Wrong> {
         let broker = &mut self.broker;
+        // What a session that ends hands on may be older than anything that is remembered here.
+        let mut handing_on = broker.ended.iter().flat_map(|(_, session)| session.subscriptions.keys());
+        let is_handed_on = handing_on.any(|filter| is_shared(filter) && matches(plain(filter), given.topic));
         let ended =
             broker.ended.iter_mut().filter(|(id, _)| id == given.client_id).map(|(_, session)| session);
         let current = broker.sessions.get_mut(given.client_id);
         let mut sessions: Vec<&mut Session> = current.into_iter().chain(ended).collect();
+        let has_two_ways = sessions.iter().any(|session| session.has_two_ways(given.topic));
         for session in &mut sessions {
             counts.look("INV-33");
             counts.look(if given.retain { "INV-31" } else { "INV-06" });
             if let Some(copy) = given.take_owed(session, &mut broker.shared, now)? {
                 session.given.insert((given.topic.to_owned(), given.payload.to_owned()));
                 counts.look("INV-10");
-                return given.lives_on(now, copy.message.told_until);
+                let result = given.lives_on(now, copy.message.told_until);
+                return if has_two_ways { Ok(()) } else { result };
             }
         }
         if let Some(copy) = take_shared(&mut broker.shared, given.client_id, |copy| given.is_shared(copy)) {
@@ -226,16 +235,11 @@ impl Oracle {
                 return Ok(());
             }
         }
-        // Whoever has it by a shared group and in another way cannot be told which of them it was that came or was lost.
-        let ways = |session: &&mut Session| {
-            let filters = session.subscriptions.keys().filter(|filter| matches(plain(filter), given.topic));
-            filters.clone().count() > 1 && filters.clone().any(|filter| is_shared(filter))
-        };
         let is_unclear = |copy: &SharedCopy| {
             let is_it = given.is_message(&copy.message.topic, &copy.message.payload);
             is_it && !copy.is_only_way && copy.members.contains_key(given.client_id)
         };
-        if sessions.iter().any(ways) || broker.shared.iter().any(is_unclear) {
+        if has_two_ways || is_handed_on || broker.shared.iter().any(is_unclear) {
             return Ok(());
         }
         Err((given.why_not(&sessions), format!("{} is not owed", given.shown())))
@@ -332,7 +336,8 @@ impl Oracle {
             for copy in std::mem::take(&mut session.owed) {
                 let is_over = copy.message.expires_at.is_some_and(|at| at <= now);
                 let retained = copy.for_filter.is_some();
-                if copy.optional || retained && is_over || session.excuse(&copy.message.topic) {
+                let is_unclear = session.has_two_ways(&copy.message.topic);
+                if copy.optional || is_unclear || retained && is_over || session.excuse(&copy.message.topic) {
                     continue;
                 }
                 let name = if retained { "INV-31" } else { "INV-33" };

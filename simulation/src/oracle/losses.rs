@@ -125,7 +125,10 @@ impl Oracle {
             let was_its = |copy: &Copy| copy.message.topic == topic && copy.qos == QoS::AtMostOnce;
             let mut ended = broker.ended.iter().filter(|(id, _)| *id == client_id);
             let is_over = ended.any(|(_, session)| session.last_words.iter().any(was_its));
-            if take_shared(&mut broker.shared, &client_id, is_it).is_none() && !is_over {
+            let session = broker.sessions.get(&client_id);
+            let is_unclear = session.is_some_and(|session| session.has_two_ways(&topic));
+            let taken = take_shared(&mut broker.shared, &client_id, is_it).is_some();
+            if !taken && !is_over && !is_unclear {
                 let detail = format!("QoS 0 to {topic} for {client_id} is dropped, and was not owed");
                 return Err(("INV-92", detail));
             }

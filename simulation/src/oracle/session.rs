@@ -1,5 +1,6 @@
 //! What the reference broker keeps: sessions, messages, and the copies that sessions are owed.
 
+use super::topics::{is_shared, matches, plain};
 use mqtt_proto::{QoS, SubscribeOptions};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -90,6 +91,13 @@ impl Session {
             self.owed.drain(..).partition(|copy: &Copy| copy.for_filter.as_ref().is_some_and(stops));
         self.owed = rest;
         self.last_words.extend::<VecDeque<Copy>>(stopped);
+    }
+
+    /// Has it messages to a topic by a shared group, and in another way too? Then it cannot be seen which of them it was
+    /// that came or was lost.
+    pub(super) fn has_two_ways(&self, topic: &str) -> bool {
+        let filters = self.subscriptions.keys().filter(|filter| matches(plain(filter), topic));
+        filters.clone().count() > 1 && filters.clone().any(|filter| is_shared(filter))
     }
 
     /// A loss that the broker owned up to stands for one copy.
