@@ -221,6 +221,8 @@ fn run_swarm(plan: &Swarm) -> bool {
         let count = summary.equal.get(name).copied().unwrap_or_default();
         println!("{count} seeds played again with {what}, to the same last byte");
     }
+    let (decided, left_open) = (summary.counts.decided, summary.counts.left_open);
+    println!("{decided} decisions of the reference broker, {left_open} left open");
     if plan.digests {
         for (seed, digest) in &summary.digests {
             println!("seed {seed} digest {digest:016x}");

@@ -25,7 +25,7 @@ mod route;
 pub(crate) use encode::Aliases;
 pub(crate) use fanout::Fanouts;
 pub(crate) use message::{Expiry, MessageStore, Publication};
-pub(crate) use retained::{Retained, RetainedScan, RetainedScans};
+pub(crate) use retained::{Retained, RetainedScans};
 pub(crate) use route::{Recipient, Routed, Scratch};
 
 use crate::ids::ConnId;

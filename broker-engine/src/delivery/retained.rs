@@ -5,12 +5,11 @@ use crate::collections::SlotKey;
 use crate::engine::Engine;
 use crate::ids::{ConnId, MessageKey};
 use crate::outbox::Outbox;
-use crate::sessions::SubIds;
+use crate::sessions::{SubIds, Subscriber};
 use crate::storage::StoreOp;
 use crate::timers::TimerKey;
 use crate::topics::{RetainedKey, ScanStep};
-use alloc::collections::{BTreeMap, VecDeque};
-use alloc::{boxed::Box, string::ToString};
+use alloc::{boxed::Box, collections::BTreeMap, string::ToString};
 use mqtt_proto::{QoS, ReasonCode, planted};
 use serde::{Deserialize, Serialize};
 
@@ -20,21 +19,20 @@ pub(crate) struct Retained {
     pub(crate) message: MessageKey,
 }
 
-/// Retained messages on their way to a new subscription.
+/// Retained messages on their way to a new subscription, with the options that it has by the time they are sent.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct RetainedScan {
-    pub(crate) qos: QoS,
-    /// Subscription Identifier, 0 for none.
-    pub(crate) id: u32,
+struct RetainedScan {
+    /// How often all of them are still to be sent, this time included.
+    times: u32,
     /// The topic that was looked at last.
-    pub(crate) after: Option<RetainedKey>,
+    after: Option<RetainedKey>,
 }
 
-/// Retained messages for a client's new subscriptions that are not sent yet, by topic filter: one scan for each time
-/// that the latest SUBSCRIBE has it, so that repeating a SUBSCRIBE begins anew instead of adding another.
+/// Retained messages for a client's new subscriptions that are not sent yet, by topic filter. Each is sent as often as
+/// the latest SUBSCRIBE has the filter, so that repeating a SUBSCRIBE begins anew instead of adding to it.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct RetainedScans {
-    by_filter: BTreeMap<Box<str>, VecDeque<RetainedScan>>,
+    by_filter: BTreeMap<Box<str>, RetainedScan>,
     bytes: u64,
 }
 
@@ -44,26 +42,26 @@ impl RetainedScans {
     }
 
     /// Begins with them anew.
-    pub(crate) fn begin(&mut self, filter: &str, scans: VecDeque<RetainedScan>) {
+    pub(crate) fn begin(&mut self, filter: &str, times: u32) {
         self.remove(filter);
-        self.put(filter.into(), scans);
+        self.put(filter.into(), RetainedScan { times, after: None });
     }
 
     pub(crate) fn remove(&mut self, filter: &str) {
-        if let Some((filter, scans)) = self.by_filter.remove_entry(filter) {
-            self.bytes -= scans_kept(&filter, &scans);
+        if let Some((filter, scan)) = self.by_filter.remove_entry(filter) {
+            self.bytes -= scan_kept(&filter, &scan);
         }
     }
 
-    fn put(&mut self, filter: Box<str>, scans: VecDeque<RetainedScan>) {
-        self.bytes += scans_kept(&filter, &scans);
-        self.by_filter.insert(filter, scans);
+    fn put(&mut self, filter: Box<str>, scan: RetainedScan) {
+        self.bytes += scan_kept(&filter, &scan);
+        self.by_filter.insert(filter, scan);
     }
 
-    fn pop_first(&mut self) -> Option<(Box<str>, VecDeque<RetainedScan>)> {
-        let (filter, scans) = self.by_filter.pop_first()?;
-        self.bytes -= scans_kept(&filter, &scans);
-        Some((filter, scans))
+    fn pop_first(&mut self) -> Option<(Box<str>, RetainedScan)> {
+        let (filter, scan) = self.by_filter.pop_first()?;
+        self.bytes -= scan_kept(&filter, &scan);
+        Some((filter, scan))
     }
 
     /// Bytes that they keep.
@@ -73,14 +71,14 @@ impl RetainedScans {
 
     /// Are they what a recount says?
     pub(crate) fn adds_up(&self) -> bool {
-        self.by_filter.iter().map(|(filter, scans)| scans_kept(filter, scans)).sum::<u64>() == self.bytes
+        self.by_filter.iter().map(|(filter, scan)| scan_kept(filter, scan)).sum::<u64>() == self.bytes
     }
 }
 
-/// Bytes that a filter's scans keep. Only the first of them has begun.
-fn scans_kept(filter: &str, scans: &VecDeque<RetainedScan>) -> u64 {
-    let after = scans.front().and_then(|scan| scan.after.as_ref()).map_or(0, RetainedKey::len);
-    (filter.len() + after + 160 + scans.len() * 32) as u64
+/// Bytes that a filter's scan keeps.
+fn scan_kept(filter: &str, scan: &RetainedScan) -> u64 {
+    let after = scan.after.as_ref().map_or(0, RetainedKey::len);
+    (filter.len() + after + 160) as u64
 }
 
 /// What became of a scan in this call.
@@ -88,9 +86,9 @@ enum Page {
     /// Everything is sent.
     Done,
     /// It goes on in the next call.
-    Later(RetainedScan),
+    Later,
     /// It is taken up again once the host reports that the socket drained, or the client acknowledges.
-    Held(RetainedScan),
+    Held,
 }
 
 impl Engine {
@@ -155,24 +153,21 @@ impl Engine {
         loop {
             let Some(conn) = self.conn_mut(id) else { return };
             let Some(key) = conn.session() else { return };
-            let Some((filter, mut scans)) = conn.scans.pop_first() else { return };
-            let Some(scan) = scans.pop_front() else { continue };
-            let page = self.send_page(id, key, &filter, scan, out);
-            let later = matches!(page, Page::Later(_));
-            let done = matches!(page, Page::Done);
-            if let Page::Later(scan) | Page::Held(scan) = page {
-                scans.push_front(scan);
+            let Some((filter, mut scan)) = conn.scans.pop_first() else { return };
+            let Some(subscriber) = self.subscriber(key, &filter) else { continue };
+            let page = self.send_page(id, &subscriber, &filter, &mut scan, out);
+            if matches!(page, Page::Done) {
+                scan = RetainedScan { times: scan.times - 1, after: None };
             }
             if let Some(conn) = self.conn_mut(id)
-                && !scans.is_empty()
+                && scan.times > 0
             {
-                conn.scans.put(filter, scans);
+                conn.scans.put(filter, scan);
             }
-            if later {
-                self.scan_later(id);
-            }
-            if !done {
-                return;
+            match page {
+                Page::Done => {}
+                Page::Later => return self.scan_later(id),
+                Page::Held => return,
             }
         }
     }
@@ -180,31 +175,31 @@ impl Engine {
     fn send_page(
         &mut self,
         id: ConnId,
-        key: SlotKey,
+        subscriber: &Subscriber,
         filter: &str,
-        mut scan: RetainedScan,
+        scan: &mut RetainedScan,
         out: &mut Outbox,
     ) -> Page {
         loop {
             // What the client's window does not take waits here: its queue would have to let go of the rest.
-            let full = scan.qos > QoS::AtMostOnce && !self.has_window(id, key);
+            let full = subscriber.options.qos > QoS::AtMostOnce && !self.has_window(id, subscriber.session);
             if full || self.is_held(id) {
-                return Page::Held(scan);
+                return Page::Held;
             }
             if self.budget == 0 || !self.can_send(id) {
-                return Page::Later(scan);
+                return Page::Later;
             }
             let (message, topic) = match self.retained.scan(filter, scan.after.as_ref(), &mut self.budget) {
                 ScanStep::Found(topic, kept) => (kept.message, topic.clone()),
                 ScanStep::OutOfBudget(topic) => {
-                    scan.after = topic.or(scan.after);
-                    return Page::Later(scan);
+                    scan.after = topic.or(scan.after.take());
+                    return Page::Later;
                 }
                 ScanStep::Done => return Page::Done,
             };
             scan.after = Some(topic);
             if !self.is_expired(message) {
-                self.deliver_retained(id, key, &scan, message, out);
+                self.deliver_retained(id, subscriber, message, out);
             }
         }
     }
@@ -230,15 +225,15 @@ impl Engine {
     fn deliver_retained(
         &mut self,
         id: ConnId,
-        key: SlotKey,
-        scan: &RetainedScan,
+        subscriber: &Subscriber,
         message: MessageKey,
         out: &mut Outbox,
     ) {
         let Some(buffer) = self.messages.get(message).map(super::message::Message::buffer) else { return };
         let publication = buffer.publication();
-        let qos = publication.qos.min(scan.qos);
-        let ids = SubIds::new(scan.id);
+        let key = subscriber.session;
+        let qos = publication.qos.min(subscriber.options.qos);
+        let ids = SubIds::new(subscriber.id);
         self.counters.routed += 1;
         let retain = !planted!("retained-without-flag");
         if qos == QoS::AtMostOnce {

@@ -3,7 +3,6 @@
 use super::{Subscriber, Subscription};
 use crate::collections::SlotKey;
 use crate::connections::{About, After, Connection, SubscribeRequest};
-use crate::delivery::RetainedScan;
 use crate::engine::Engine;
 use crate::hooks::{Answer, Interest, Question};
 use crate::ids::ConnId;
@@ -11,8 +10,7 @@ use crate::memory::MemoryPressure;
 use crate::outbox::Outbox;
 use crate::storage::StoreOp;
 use crate::topics::EntryRef;
-use alloc::collections::{BTreeMap, VecDeque};
-use alloc::{string::ToString, vec::Vec};
+use alloc::{collections::BTreeMap, string::ToString, vec::Vec};
 use mqtt_proto::{
     AckProperties, Packet, QoS, ReasonCode, ReasonCodes, RetainHandling, SubAck, Subscribe, SubscribeOptions,
     TopicFilter, UnsubAck, Unsubscribe, planted,
@@ -112,7 +110,7 @@ impl Engine {
     fn subscribe(&mut self, id: ConnId, request: &SubscribeRequest, out: &mut Outbox) {
         let Some(key) = self.conn(id).and_then(Connection::session) else { return };
         let mut reasons = Vec::with_capacity(request.filters.len());
-        let mut scans: BTreeMap<&str, VecDeque<RetainedScan>> = BTreeMap::new();
+        let mut scans: BTreeMap<&str, u32> = BTreeMap::new();
         for (filter, options, reason) in &request.filters {
             let mut reason = *reason;
             if !reason.is_error() {
@@ -120,8 +118,8 @@ impl Engine {
                 let options = SubscribeOptions { qos, ..*options };
                 match self.put_subscription(key, filter, options, request.id) {
                     Ok(existed) => {
-                        if let Some(scan) = retained_scan(filter, options, request.id, existed) {
-                            scans.entry(filter).or_default().push_back(scan);
+                        if wants_retained(filter, options, existed) {
+                            *scans.entry(filter).or_default() += 1;
                         }
                     }
                     Err(full) => reason = full,
@@ -137,8 +135,8 @@ impl Engine {
         });
         self.send_gated(id, &packet, out);
         if let Some(conn) = self.conn_mut(id) {
-            for (filter, scans) in scans {
-                conn.scans.begin(filter, scans);
+            for (filter, times) in scans {
+                conn.scans.begin(filter, times);
             }
         }
         self.count_connection(id);
@@ -147,6 +145,14 @@ impl Engine {
         } else {
             self.scan_later(id);
         }
+    }
+
+    /// A session's subscription with this filter.
+    pub(crate) fn subscriber(&mut self, key: SlotKey, full: &str) -> Option<Subscriber> {
+        let session = self.sessions.get(key)?;
+        let at = session.subscriptions.binary_search_by(|known| (*known.filter).cmp(full)).ok()?;
+        let entry = session.subscriptions.get(at)?.at;
+        self.index.entry_mut(entry).copied()
     }
 
     /// Makes or replaces a subscription in place, so that no message falls between [MQTT-3.8.4-3]; says whether
@@ -282,13 +288,12 @@ const fn granted_qos(reason: ReasonCode) -> QoS {
     }
 }
 
-/// Retained messages for a subscription, as Retain Handling says; never for a shared one.
-fn retained_scan(full: &str, options: SubscribeOptions, id: u32, existed: bool) -> Option<RetainedScan> {
+/// Does a subscription get retained messages? Retain Handling says so; never for a shared one.
+fn wants_retained(full: &str, options: SubscribeOptions, existed: bool) -> bool {
     let wanted = match options.retain_handling {
         RetainHandling::SendAlways => true,
         RetainHandling::SendIfNew => !existed || planted!("retain-handling-ignored"),
         RetainHandling::DoNotSend => false,
     };
-    let parsed = TopicFilter::parse(full).ok()?;
-    (wanted && parsed.share().is_none()).then_some(RetainedScan { qos: options.qos, id, after: None })
+    wanted && TopicFilter::parse(full).is_ok_and(|filter| filter.share().is_none())
 }

@@ -489,9 +489,12 @@ impl Ledger {
         &self,
         now: u64,
         engine: &Engine,
+        half_open: &BTreeSet<usize>,
         counts: &mut Counts,
     ) -> Result<(), Violation> {
         for session in engine.view().each_session().filter(|session| session.connection().is_some()) {
+            let known = self.sessions.get(session.client_id());
+            let Some(known) = known.filter(|known| !half_open.contains(&known.link)) else { continue };
             counts.look("LIV-1");
             if session.queued() + session.inflight() > 0 {
                 let (queued, inflight) = (session.queued(), session.inflight());
@@ -501,7 +504,6 @@ impl Ledger {
                 );
                 return Err(Violation::new("LIV-1", now, detail));
             }
-            let Some(known) = self.sessions.get(session.client_id()) else { continue };
             let mut missing: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
             for number in known.owed.iter().filter(|number| !known.got.contains_key(number)) {
                 missing.entry(&self.messages[*number as usize].topic).or_default().push(*number);

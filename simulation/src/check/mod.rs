@@ -21,7 +21,7 @@ use crate::oracle::{Oracle, Turn};
 use crate::trace::Trace;
 use broker_engine::{Config, ConnId, DeadlineReason, Engine, Note};
 use ledger::Ledger;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use wire::Wires;
 
@@ -102,16 +102,23 @@ pub const INVARIANTS: [(&str, &str); 44] = [
     ("LIV-5", "the engine comes to rest"),
 ];
 
-/// How often each statement was looked at, by the number in its name; those about liveness are behind the others.
+/// How often each statement was looked at, and the reference broker knew what to expect.
 #[derive(Clone, Debug)]
-pub struct Counts([u64; 2 * LIVENESS]);
+pub struct Counts {
+    /// By the number in its name; those about liveness are behind the others.
+    looks: [u64; 2 * LIVENESS],
+    /// Messages that were sent, lost or missing, of which the reference broker could say whether they should be.
+    pub decided: u64,
+    /// Those of which it could not.
+    pub left_open: u64,
+}
 
 /// Where statements about liveness begin.
 const LIVENESS: usize = 100;
 
 impl Default for Counts {
     fn default() -> Self {
-        Self([0; 2 * LIVENESS])
+        Self { looks: [0; 2 * LIVENESS], decided: 0, left_open: 0 }
     }
 }
 
@@ -129,19 +136,26 @@ impl Counts {
     /// Looks at one.
     #[inline]
     pub(crate) fn look(&mut self, name: &'static str) {
-        self.0[place(name)] += 1;
+        self.looks[place(name)] += 1;
+    }
+
+    /// The reference broker knows what to expect, or leaves it open.
+    pub(crate) fn decide(&mut self, is_decided: bool) {
+        *(if is_decided { &mut self.decided } else { &mut self.left_open }) += 1;
     }
 
     /// By name.
     pub fn by_name(&self) -> BTreeMap<&'static str, u64> {
-        INVARIANTS.iter().map(|(name, _)| (*name, self.0[place(name)])).collect()
+        INVARIANTS.iter().map(|(name, _)| (*name, self.looks[place(name)])).collect()
     }
 
     /// Adds those of another run.
     pub fn add(&mut self, other: &Self) {
-        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+        for (mine, theirs) in self.looks.iter_mut().zip(other.looks) {
             *mine += theirs;
         }
+        self.decided += other.decided;
+        self.left_open += other.left_open;
     }
 }
 
@@ -311,11 +325,18 @@ impl Checks {
         self.wires.in_time(now, &self.config, &mut self.counts)
     }
 
-    /// All faults have ended long ago.
-    pub(crate) fn everything_arrived(&mut self, now: u64, engine: &Engine) -> Result<(), Violation> {
+    /// All faults have ended long ago. Only who is `half_open` is still waited for: without a keep-alive, and where
+    /// nobody may take the session over, nothing ends such a connection.
+    pub(crate) fn everything_arrived(
+        &mut self,
+        now: u64,
+        engine: &Engine,
+        half_open: &BTreeSet<usize>,
+    ) -> Result<(), Violation> {
         self.wires.all_answered(now, &mut self.counts)?;
-        self.ledger.all_delivered(now, engine, &mut self.counts)?;
-        let result = self.oracle.as_mut().map_or(Ok(()), |oracle| oracle.all_given(now));
+        self.ledger.all_delivered(now, engine, half_open, &mut self.counts)?;
+        let result =
+            self.oracle.as_mut().map_or(Ok(()), |oracle| oracle.all_given(now, half_open, &mut self.counts));
         result.map_err(|(name, detail)| Violation::new(name, now, detail))
     }
 

@@ -1,6 +1,7 @@
 //! What a broker does with sessions and messages, as the standard says it and as slowly as a person would.
 
-use super::session::{Copy, Message, Session, SharedCopy, Will};
+use super::session::{Copy, Message, Session, Will};
+use super::shared::SharedCopy;
 use super::topics::{is_shared, is_valid, matches, plain};
 use broker_engine::{Config, Overlap};
 use mqtt_proto::{QoS, RetainHandling, SubscribeOptions, Version};
@@ -62,6 +63,12 @@ impl Broker {
                 session.last_words.clear();
             }
         }
+    }
+
+    /// Who may be sent something in this call: a client's session that is there, and those that ended.
+    pub(super) fn sessions_of<'a>(&'a mut self, client_id: &'a str) -> impl Iterator<Item = &'a mut Session> {
+        let ended = self.ended.iter_mut().filter(move |(id, _)| id == client_id).map(|(_, session)| session);
+        self.sessions.get_mut(client_id).into_iter().chain(ended)
     }
 
     pub(super) fn session(&mut self, client_id: &str) -> Option<&mut Session> {
@@ -161,6 +168,7 @@ impl Broker {
             });
             copy.optional |= copy.to.take().is_some() || session.drops.contains_key(&message.topic);
             copy.handed_on = true;
+            copy.optional |= qos == QoS::AtMostOnce;
             copy.members.retain(|id, _| self.sessions.contains_key(id));
             let members = self.members(&copy.group, &copy.message, client_id);
             // Where nobody is left, who has it is known to the engine alone; QoS 0 may be dropped again.
@@ -239,21 +247,19 @@ impl Broker {
         for group in groups {
             matched = true;
             let members = self.members(&group, &message, "");
+            let here: Option<Vec<_>> =
+                members.keys().map(|id| Some((id.clone(), self.sessions[id].link?))).collect();
             let has_other = |id: &String| {
                 let mut filters = self.sessions[id].subscriptions.keys();
                 filters.any(|filter| *filter != group && matches(plain(filter), &message.topic))
             };
-            let is_only_way = !members.keys().any(has_other);
-            let here: Option<Vec<_>> =
-                members.keys().map(|id| Some((id.clone(), self.sessions[id].link?))).collect();
-            if let Some(here) = here.as_ref().filter(|_| !is_only_way) {
+            if let Some(here) = here.as_ref().filter(|_| members.keys().any(has_other)) {
                 self.unseen_turns.insert((group.clone(), here.clone()));
             }
             self.shared.push(SharedCopy {
                 message: message.clone(),
                 group,
                 members,
-                is_only_way,
                 here,
                 to: None,
                 handed_on: false,
@@ -311,6 +317,7 @@ impl Broker {
         for (filter, options) in filters.iter().filter(|(filter, _)| is_valid(filter)) {
             let options = SubscribeOptions { qos: options.qos.min(maximum), ..*options };
             let existed = session.subscriptions.insert(filter.clone(), options).is_some();
+            session.scan_with(filter, options.qos);
             if !wants_retained(options, existed) || is_shared(filter) {
                 continue;
             }

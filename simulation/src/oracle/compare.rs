@@ -1,13 +1,14 @@
 //! What the engine may do and what it must: every PUBLISH is one that is owed, in its order, and at the end nothing is
 //! owed any more.
 
-use super::session::{Copy, Session, SharedCopy, take_shared};
+use super::session::{Copy, Session};
+use super::shared::SharedCopy;
 use super::topics::{is_shared, matches, plain};
 use super::{Oracle, State};
 use crate::check::Counts;
 use broker_engine::{DeadlineReason, Engine, Note, SharedStrategy};
 use mqtt_proto::{QoS, ReasonCode, Version};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// Name of a statement, and what was seen.
 pub(crate) type Wrong = (&'static str, String);
@@ -32,13 +33,20 @@ fn overtaken(owed: &VecDeque<Copy>, place: usize) -> Vec<usize> {
     earlier.filter(is_before).map(|(at, _)| at).collect()
 }
 
+/// A copy that a session is owed.
+struct Found {
+    place: usize,
+    /// Earlier ones of its stream, which it overtakes unless they were lost.
+    before: Vec<usize>,
+    overtakes: bool,
+    /// It has another life left than what was sent.
+    is_another: bool,
+}
+
 impl Given<'_> {
     fn is(&self, copy: &Copy) -> bool {
-        // A retained message that was still on its way has the QoS that its subscription had when that began.
-        let is_under_way = copy.for_filter.is_some() && copy.optional && self.qos <= copy.message.qos;
         self.is_message(&copy.message.topic, &copy.message.payload)
-            && self.retain == copy.retain
-            && (self.qos == copy.qos || is_under_way)
+            && (self.qos, self.retain) == (copy.qos, copy.retain)
     }
 
     fn is_message(&self, topic: &str, payload: &[u8]) -> bool {
@@ -64,48 +72,40 @@ impl Given<'_> {
         Err(("INV-10", format!("{} has {left:?} s left, and says {:?}", self.shown(), self.expiry)))
     }
 
-    /// Takes what this is out of what a session is owed, or what it is by a shared group where that fits better.
-    fn take_owed(
-        &self,
-        session: &mut Session,
-        shared: &mut Vec<SharedCopy>,
-        now: u64,
-    ) -> Result<Option<Copy>, Wrong> {
+    /// What this may be of what a session is owed.
+    fn find(&self, session: &Session, now: u64) -> Option<Found> {
         let excuses = session.drops.get(self.topic).copied().unwrap_or_default() as usize;
         // What was published just now goes out before what was kept, and one that came twice may have two lives.
-        let fitting = session.owed.iter().enumerate().filter(|(_, copy)| self.is(copy)).map(|(at, copy)| {
-            let before = overtaken(&session.owed, at);
-            let lives_on = self.lives_on(now, copy.message.told_until).is_ok();
-            let rank = (before.len() > excuses, !lives_on, copy.optional, copy.for_filter.is_some(), at);
-            (rank, before)
-        });
-        let Some(((overtakes, is_another, .., place), before)) = fitting.min() else { return Ok(None) };
-        if overtakes || is_another {
-            if let Some(SharedCopy { message, .. }) =
-                take_shared(shared, self.client_id, |copy| self.is_shared(copy))
-            {
-                let (qos, retain) = (self.qos, self.retain);
-                return Ok(Some(Copy { message, qos, retain, for_filter: None, optional: true }));
-            }
-            let is_clear = overtakes && !session.has_two_ways(self.topic);
-            if let Some(earlier) = before.first().filter(|_| is_clear) {
-                let earlier = &session.owed[*earlier];
-                return Err(("INV-11", format!("{} overtakes {earlier:?}", self.shown())));
-            }
+        let fitting =
+            session.owed.iter().enumerate().filter(|(_, copy)| self.is(copy)).map(|(place, copy)| {
+                let before = overtaken(&session.owed, place);
+                let (overtakes, is_another) =
+                    (before.len() > excuses, self.lives_on(now, copy.message.told_until).is_err());
+                let rank = (overtakes, is_another, copy.optional, copy.for_filter.is_some(), place);
+                (rank, Found { place, before, overtakes, is_another })
+            });
+        fitting.min_by_key(|(rank, _)| *rank).map(|(_, found)| found)
+    }
+
+    /// Takes it out.
+    fn take(&self, session: &mut Session, found: Found) -> Result<Copy, Wrong> {
+        if let Some(earlier) = found.before.first().filter(|_| found.overtakes) {
+            let earlier = &session.owed[*earlier];
+            return Err(("INV-11", format!("{} overtakes {earlier:?}", self.shown())));
         }
-        let copy = session.owed[place].clone();
+        let copy = session.owed[found.place].clone();
         // For which of several filters a retained message came cannot be seen.
         let is_alike = |other: &&mut Copy| self.is(other) && other.for_filter.is_some();
         if copy.for_filter.is_some() && session.owed.iter_mut().filter(is_alike).count() > 1 {
             session.owed.iter_mut().filter(is_alike).for_each(|other| other.optional = true);
         } else {
-            session.owed.remove(place);
+            session.owed.remove(found.place);
         }
-        for at in before.into_iter().rev() {
+        for at in found.before.into_iter().rev() {
             session.excuse(self.topic);
             session.owed.remove(at);
         }
-        Ok(Some(copy))
+        Ok(copy)
     }
 
     /// What something that is not owed breaks.
@@ -203,31 +203,36 @@ impl Oracle {
 
     /// A PUBLISH leaves for the first time.
     pub(crate) fn given(&mut self, now: u64, given: &Given<'_>, counts: &mut Counts) -> Result<(), Wrong> {
-        let broker = &mut self.broker;
+        counts.look("INV-33");
+        counts.look(if given.retain { "INV-31" } else { "INV-06" });
+        let mut sessions = self.broker.sessions_of(given.client_id).enumerate();
+        let found = sessions.find_map(|(number, session)| Some((number, given.find(session, now)?)));
+        drop(sessions);
+        // What does not fit well may rather be what a shared group brings.
+        let fits_well = found.as_ref().is_some_and(|(_, found)| !found.overtakes && !found.is_another);
+        let shared = if fits_well {
+            None
+        } else {
+            self.broker.take_shared(given.client_id, |copy| given.is_shared(copy))
+        };
         // What a session that ends hands on may be older than anything that is remembered here.
-        let mut handing_on = broker.ended.iter().flat_map(|(_, session)| session.subscriptions.keys());
+        let mut handing_on = self.broker.ended.iter().flat_map(|(_, session)| session.subscriptions.keys());
         let is_handed_on = handing_on.any(|filter| is_shared(filter) && matches(plain(filter), given.topic));
-        let ended =
-            broker.ended.iter_mut().filter(|(id, _)| id == given.client_id).map(|(_, session)| session);
-        let current = broker.sessions.get_mut(given.client_id);
-        let mut sessions: Vec<&mut Session> = current.into_iter().chain(ended).collect();
-        let has_two_ways = sessions.iter().any(|session| session.has_two_ways(given.topic));
-        for session in &mut sessions {
-            counts.look("INV-33");
-            counts.look(if given.retain { "INV-31" } else { "INV-06" });
-            if let Some(copy) = given.take_owed(session, &mut broker.shared, now)? {
-                session.given.insert((given.topic.to_owned(), given.payload.to_owned()));
-                counts.look("INV-10");
-                let result = given.lives_on(now, copy.message.told_until);
-                return if has_two_ways { Ok(()) } else { result };
-            }
-        }
-        if let Some(copy) = take_shared(&mut broker.shared, given.client_id, |copy| given.is_shared(copy)) {
-            counts.look("INV-34");
+        let mut sessions: Vec<&mut Session> = self.broker.sessions_of(given.client_id).collect();
+        if shared.is_some() || found.is_some() {
             for session in &mut sessions {
                 session.given.insert((given.topic.to_owned(), given.payload.to_owned()));
             }
+        }
+        counts.decide(true);
+        if let Some(copy) = shared {
+            counts.look("INV-34");
             return self.fair(&copy, given.client_id, counts);
+        }
+        if let Some((number, found)) = found {
+            let copy = given.take(sessions[number], found)?;
+            counts.look("INV-10");
+            return given.lives_on(now, copy.message.told_until);
         }
         for session in &mut sessions {
             if let Some(place) = session.last_words.iter().position(|copy| given.is(copy)) {
@@ -235,11 +240,8 @@ impl Oracle {
                 return Ok(());
             }
         }
-        let is_unclear = |copy: &SharedCopy| {
-            let is_it = given.is_message(&copy.message.topic, &copy.message.payload);
-            is_it && !copy.is_only_way && copy.members.contains_key(given.client_id)
-        };
-        if has_two_ways || is_handed_on || broker.shared.iter().any(is_unclear) {
+        if is_handed_on {
+            counts.decide(false);
             return Ok(());
         }
         Err((given.why_not(&sessions), format!("{} is not owed", given.shown())))
@@ -248,9 +250,7 @@ impl Oracle {
     /// Members of a shared group that stay connected take turns, where that is the rule.
     fn fair(&mut self, copy: &SharedCopy, to: &str, counts: &mut Counts) -> Result<(), Wrong> {
         let round_robin = self.broker.config.shared_strategy == SharedStrategy::RoundRobin;
-        let Some(members) = copy.here.as_ref().filter(|_| round_robin && copy.is_only_way) else {
-            return Ok(());
-        };
+        let Some(members) = copy.here.as_ref().filter(|_| round_robin) else { return Ok(()) };
         let key = (copy.group.clone(), members.clone());
         if self.broker.unseen_turns.contains(&key) {
             return Ok(());
@@ -322,11 +322,15 @@ impl Oracle {
     }
 
     /// Nothing goes wrong any more, and everything has arrived.
-    pub(crate) fn all_given(&mut self, now: u64) -> Result<(), Wrong> {
-        let is_online: Vec<String> = self
-            .connections
-            .iter()
-            .filter_map(|connection| match &connection.state {
+    pub(crate) fn all_given(
+        &mut self,
+        now: u64,
+        half_open: &BTreeSet<usize>,
+        counts: &mut Counts,
+    ) -> Result<(), Wrong> {
+        let connections = self.connections.iter().enumerate().filter(|(link, _)| !half_open.contains(link));
+        let is_online: Vec<String> = connections
+            .filter_map(|(_, connection)| match &connection.state {
                 State::Online(hello) => Some(hello.client_id.clone()),
                 _ => None,
             })
@@ -334,10 +338,10 @@ impl Oracle {
         for client_id in &is_online {
             let Some(session) = self.broker.sessions.get_mut(client_id) else { continue };
             for copy in std::mem::take(&mut session.owed) {
+                counts.decide(!copy.optional);
                 let is_over = copy.message.expires_at.is_some_and(|at| at <= now);
                 let retained = copy.for_filter.is_some();
-                let is_unclear = session.has_two_ways(&copy.message.topic);
-                if copy.optional || is_unclear || retained && is_over || session.excuse(&copy.message.topic) {
+                if copy.optional || retained && is_over || session.excuse(&copy.message.topic) {
                     continue;
                 }
                 let name = if retained { "INV-31" } else { "INV-33" };
@@ -350,7 +354,11 @@ impl Oracle {
             let mut members = copy.members.keys().filter(|id| sessions.contains_key(*id)).peekable();
             let is_over = copy.message.expires_at.is_some_and(|at| at <= now);
             let here = !is_over && members.peek().is_some() && members.all(|id| is_online.contains(id));
-            if !here || copy.to.is_some() || copy.optional || !copy.is_only_way {
+            if !here || copy.to.is_some() {
+                continue;
+            }
+            counts.decide(!copy.optional);
+            if copy.optional {
                 continue;
             }
             let message = (copy.message.topic.clone(), copy.message.payload.clone());

@@ -4,6 +4,7 @@
 //!
 //! * `topics` — names, filters, matching
 //! * `session` — what is kept: sessions, messages, copies that are owed
+//! * `shared` — copies for shared groups, and who has which
 //! * `broker` — what CONNECT, SUBSCRIBE, PUBLISH, the end of a connection and time do with them
 //! * `connection` — from bytes to these
 //! * `compare` — what the engine may do and what it must
@@ -17,6 +18,7 @@ mod compare;
 mod connection;
 mod losses;
 mod session;
+mod shared;
 pub(crate) mod topics;
 
 pub(crate) use compare::Given;

@@ -1,6 +1,5 @@
 //! What the reference broker keeps: sessions, messages, and the copies that sessions are owed.
 
-use super::topics::{is_shared, matches, plain};
 use mqtt_proto::{QoS, SubscribeOptions};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -93,11 +92,16 @@ impl Session {
         self.last_words.extend::<VecDeque<Copy>>(stopped);
     }
 
-    /// Has it messages to a topic by a shared group, and in another way too? Then it cannot be seen which of them it was
-    /// that came or was lost.
-    pub(super) fn has_two_ways(&self, topic: &str) -> bool {
-        let filters = self.subscriptions.keys().filter(|filter| matches(plain(filter), topic));
-        filters.clone().count() > 1 && filters.clone().any(|filter| is_shared(filter))
+    /// Retained messages that are not sent by now are sent with another QoS; in this call it may have been the old one.
+    pub(super) fn scan_with(&mut self, filter: &str, qos: QoS) {
+        for copy in self.owed.iter_mut().filter(|copy| copy.for_filter.as_deref() == Some(filter)) {
+            let qos = copy.message.qos.min(qos);
+            if copy.qos != qos {
+                copy.optional = true;
+                self.last_words.push(copy.clone());
+                copy.qos = qos;
+            }
+        }
     }
 
     /// A loss that the broker owned up to stands for one copy.
@@ -116,65 +120,4 @@ pub(super) struct Will {
     pub(super) retain: bool,
     pub(super) delay: u32,
     pub(super) message_expiry: Option<u32>,
-}
-
-/// A message for one member of a shared group, whichever.
-#[derive(Clone, Debug)]
-pub(super) struct SharedCopy {
-    pub(super) message: Arc<Message>,
-    /// The group's filter with its `$share` part.
-    pub(super) group: String,
-    /// Who may get it, with which QoS and RETAIN flag.
-    pub(super) members: BTreeMap<String, (QoS, bool)>,
-    /// No member may get the message another way too, so it can be seen who got this one.
-    pub(super) is_only_way: bool,
-    /// The connections of all members when it came, if all had one.
-    pub(super) here: Option<Vec<(String, usize)>>,
-    /// Who got it. At QoS 1 it is another member's when that one's session ends unacknowledged [4.8.2].
-    pub(super) to: Option<String>,
-    /// It may be a member's by now who got it when another one's session ended, with the options of that moment.
-    pub(super) handed_on: bool,
-    /// It was some member's before, whose session ended; perhaps that one had acknowledged it.
-    pub(super) optional: bool,
-}
-
-/// A member of a shared group got a copy, or lost it: one of those that `fits`. Which one cannot be seen where several
-/// groups have the message for the same members, so earlier guesses are changed where that helps.
-pub(super) fn take_shared(
-    shared: &mut Vec<SharedCopy>,
-    to: &str,
-    fits: impl Fn(&SharedCopy) -> bool,
-) -> Option<SharedCopy> {
-    let fitting: Vec<usize> = (0..shared.len()).filter(|at| fits(&shared[*at])).collect();
-    let is_free = |at: &usize| shared[*at].to.is_none();
-    let free = fitting.iter().copied().filter(is_free).min_by_key(|at| shared[*at].members.len());
-    let place = free.or_else(|| fitting.into_iter().find(|at| make_free(shared, *at, &mut Vec::new())))?;
-    shared[place].to = Some(to.to_owned());
-    let copy = shared[place].clone();
-    // Nobody asks again for what everybody has, but of QoS 1.
-    let is_over = |other: &SharedCopy| {
-        let qos = other.to.as_ref().and_then(|to| other.members.get(to)).map(|(qos, _)| *qos);
-        qos.is_some_and(|qos| qos != QoS::AtLeastOnce)
-    };
-    let is_same = |other: &SharedCopy| Arc::ptr_eq(&other.message, &copy.message);
-    if shared.iter().filter(|other| is_same(other)).all(is_over) {
-        shared.retain(|other| !is_same(other));
-    }
-    Some(copy)
-}
-
-/// Moves who has a copy to another copy of the same message, and who has that one further.
-fn make_free(shared: &mut [SharedCopy], place: usize, seen: &mut Vec<usize>) -> bool {
-    let Some(holder) = shared[place].to.clone() else { return true };
-    seen.push(place);
-    for other in 0..shared.len() {
-        let is_same = Arc::ptr_eq(&shared[other].message, &shared[place].message);
-        let fits = is_same && shared[other].members.contains_key(&holder) && !seen.contains(&other);
-        if fits && make_free(shared, other, seen) {
-            shared[other].to = Some(holder);
-            shared[place].to = None;
-            return true;
-        }
-    }
-    false
 }

@@ -223,7 +223,7 @@ impl<'s> World<'s> {
         if self.has_stopped() {
             return Ok(());
         }
-        self.checks.everything_arrived(self.now, &self.engine)?;
+        self.checks.everything_arrived(self.now, &self.engine, &self.half_open())?;
         // Everybody leaves for good, and nothing is left.
         self.everybody_leaves()?;
         self.checks.nothing_is_left(self.now, &self.engine)

@@ -5,6 +5,7 @@ use super::outside::Next;
 use super::{Event, World};
 use crate::check::Violation;
 use broker_engine::{CloseCause, ConnId, Input};
+use std::collections::BTreeSet;
 
 /// One connection, both ends of it.
 #[derive(Debug)]
@@ -171,6 +172,12 @@ impl World<'_> {
             let at = self.delay();
             self.schedule(at, Event::BrokerLost { link, by_peer: false });
         }
+    }
+
+    /// Connections of which the broker does not know that they are gone.
+    pub(super) fn half_open(&self) -> BTreeSet<usize> {
+        let links = self.links.iter().enumerate().filter(|(_, state)| state.broker && state.dead);
+        links.map(|(link, _)| link).collect()
     }
 
     pub(super) fn arrived(&mut self, link: usize, bytes: &[u8]) -> Result<(), Violation> {

@@ -1,0 +1,60 @@
+//! Retained messages on their way to a subscription that is replaced meanwhile.
+
+mod common;
+
+use broker_engine::Config;
+use common::{World, id_of, lasting, message};
+use mqtt_proto::{
+    Packet, Publish,
+    QoS::{self, AtLeastOnce, AtMostOnce},
+    RetainHandling, Subscribe, SubscribeFilters, SubscribeOptions, UserProperties, Version,
+};
+
+fn options(qos: QoS) -> SubscribeOptions {
+    SubscribeOptions { qos, ..Default::default() }
+}
+
+/// A broker with a retained message for each topic.
+fn world(topics: &[&str]) -> World {
+    let mut world = World::new(Config::default());
+    let publisher = world.client(Version::V5, "p");
+    for topic in topics {
+        world.publish_with(publisher, &Publish { retain: true, ..message(topic, "m", AtLeastOnce, 1) });
+    }
+    world
+}
+
+/// The rest goes by the subscription that there is now [MQTT-3.8.4-3], and so does what is retained meanwhile.
+#[test]
+fn retained_messages_follow_a_subscription_that_is_replaced() {
+    let mut world = world(&["r/1", "r/3"]);
+    let mut connect = lasting(Version::V5, "s");
+    connect.properties.receive_maximum = Some(1);
+    let client = world.connect_with(&connect);
+    world.expect(client, &["CONNACK Success"]);
+    world.subscribe_with(client, "r/+", options(AtLeastOnce), Some(1));
+    world.expect(client, &["SUBACK #9 01", "PUBLISH q1 #1 retain sub=1 r/1 m"]);
+
+    let publisher = world.client(Version::V5, "p");
+    world.publish_with(publisher, &Publish { retain: true, ..message("r/2", "m", AtLeastOnce, 1) });
+    let replaced = SubscribeOptions { retain_handling: RetainHandling::DoNotSend, ..options(AtMostOnce) };
+    world.subscribe_with(client, "r/+", replaced, Some(2));
+    world.expect(client, &["SUBACK #9 00", "PUBLISH q0 retain sub=2 r/2 m", "PUBLISH q0 retain sub=2 r/3 m"]);
+}
+
+/// As if the filter had come in two packets [MQTT-3.8.4-5]: they are sent twice, and the later options are in force.
+#[test]
+fn a_filter_that_stands_twice_in_one_packet() {
+    let mut world = world(&["r/1"]);
+    let client = world.client(Version::V5, "s");
+    world.send(
+        client,
+        &Packet::Subscribe(Subscribe {
+            packet_id: id_of(9),
+            subscription_id: None,
+            user_properties: UserProperties::default(),
+            filters: SubscribeFilters::List(&[("r/1", options(AtLeastOnce)), ("r/1", options(AtMostOnce))]),
+        }),
+    );
+    world.expect(client, &["SUBACK #9 01 00", "PUBLISH q0 retain r/1 m", "PUBLISH q0 retain r/1 m"]);
+}

@@ -1,0 +1,88 @@
+//! Messages for shared groups: which of the members has which copy is seen only as far as copies differ, so every guess
+//! is changed where another one explains more.
+
+use super::broker::Broker;
+use super::session::Message;
+use mqtt_proto::QoS;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A message for one member of a shared group, whichever.
+#[derive(Clone, Debug)]
+pub(super) struct SharedCopy {
+    pub(super) message: Arc<Message>,
+    /// The group's filter with its `$share` part.
+    pub(super) group: String,
+    /// Who may get it, with which QoS and RETAIN flag.
+    pub(super) members: BTreeMap<String, (QoS, bool)>,
+    /// The connections of all members when it came, if all had one.
+    pub(super) here: Option<Vec<(String, usize)>>,
+    /// Who got it. At QoS 1 it is another member's when that one's session ends unacknowledged [4.8.2].
+    pub(super) to: Option<String>,
+    /// It may be a member's by now who got it when another one's session ended, with the options of that moment.
+    pub(super) handed_on: bool,
+    /// It was some member's before, whose session ended; perhaps that one had acknowledged it.
+    pub(super) optional: bool,
+}
+
+impl Broker {
+    /// A member of a shared group got a copy, or lost it: one of those that `fits`.
+    pub(super) fn take_shared(&mut self, to: &str, fits: impl Fn(&SharedCopy) -> bool) -> Option<SharedCopy> {
+        let fitting: Vec<usize> = (0..self.shared.len()).filter(|at| fits(&self.shared[*at])).collect();
+        let is_free = |at: &usize| self.shared[*at].to.is_none();
+        // QoS 0 is decided at once, so it is the newest; of others, one that fewer may have.
+        let rank = |at: &usize| {
+            let copy = &self.shared[*at];
+            let is_at_once = copy.members.get(to).is_some_and(|(qos, _)| *qos == QoS::AtMostOnce);
+            (std::cmp::Reverse(if is_at_once { *at } else { 0 }), copy.members.len())
+        };
+        let free = fitting.iter().copied().filter(is_free).min_by_key(rank);
+        let place =
+            free.or_else(|| fitting.into_iter().find(|at| self.make_free(*at, to, &mut Vec::new())))?;
+        self.shared[place].to = Some(to.to_owned());
+        let copy = self.shared[place].clone();
+        // Nobody asks again for what everybody has, but of QoS 1.
+        let is_over = |other: &SharedCopy| {
+            let qos = other.to.as_ref().and_then(|to| other.members.get(to)).map(|(qos, _)| *qos);
+            qos.is_some_and(|qos| qos != QoS::AtLeastOnce)
+        };
+        let is_same = |other: &SharedCopy| Arc::ptr_eq(&other.message, &copy.message);
+        if self.shared.iter().filter(|other| is_same(other)).all(is_over) {
+            self.shared.retain(|other| !is_same(other));
+        }
+        Some(copy)
+    }
+
+    /// Who has this copy may just as well have another one that looks the same: its own by a subscription that is not
+    /// shared, or that of another group, and who has that one yet another.
+    fn make_free(&mut self, place: usize, to: &str, seen: &mut Vec<usize>) -> bool {
+        let copy = &self.shared[place];
+        let Some(holder) = copy.to.clone() else { return true };
+        let look = (copy.message.topic.clone(), copy.message.payload.clone());
+        if holder != to
+            && let Some((qos, retain)) = copy.members.get(&holder)
+            && let Some(session) = self.sessions.get_mut(&holder)
+            && let Some(own) = session.owed.iter().position(|own| {
+                (&own.message.topic, &own.message.payload) == (&look.0, &look.1)
+                    && (own.qos, own.retain) == (*qos, *retain)
+            })
+        {
+            session.owed.remove(own);
+            self.shared[place].to = None;
+            return true;
+        }
+        seen.push(place);
+        for other in 0..self.shared.len() {
+            // One that its publisher sent twice looks the same.
+            let message = &self.shared[other].message;
+            let is_same = (&message.topic, &message.payload) == (&look.0, &look.1);
+            let fits = is_same && self.shared[other].members.contains_key(&holder) && !seen.contains(&other);
+            if fits && self.make_free(other, to, seen) {
+                self.shared[other].to = Some(holder);
+                self.shared[place].to = None;
+                return true;
+            }
+        }
+        false
+    }
+}
