@@ -9,12 +9,14 @@
 //! * [`trace`] — what happened, as text for a person
 //! * [`planted`] — how soon bugs are found that are there on purpose
 //! * [`shrink`] — the shortest scenario that still fails in the same way
+//! * [`idle`] — how much memory a session takes that nobody uses
 //! * [`recording`] — what a real broker recorded, played again
 //! * [`swarm`] — many seeds, each in several variants that must agree
 //!
 //! The same seed gives the same run on every machine; a digest over everything that the engine sent shows it.
 
 pub mod check;
+pub mod idle;
 mod oracle;
 pub mod planted;
 pub mod random;

@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use simulation::check::{FAULTS, INVARIANTS, MARKS};
+use simulation::idle;
 use simulation::planted;
 use simulation::recording;
 use simulation::scenario::{Profile, Scenario, generate};
@@ -111,6 +112,9 @@ struct Fleet {
     /// Clients
     #[arg(long, default_value_t = 100_000)]
     clients: usize,
+    /// Nothing but their sessions in one engine: how much memory each takes
+    #[arg(long)]
+    idle: bool,
 }
 
 #[derive(Args)]
@@ -140,6 +144,7 @@ fn main() -> ExitCode {
         Command::Shrink(plan) => run_shrink(&plan),
         Command::Bench(bench) => Ok(measure(Profile::Dense { clients: bench.clients }, bench.clients)),
         Command::Canary(canary) => run_canary(&canary),
+        Command::Fleet(fleet) if fleet.idle => Ok(measure_idle(fleet.clients)),
         Command::Fleet(fleet) => Ok(measure(Profile::Fleet { clients: fleet.clients }, fleet.clients)),
     };
     match result {
@@ -380,6 +385,20 @@ fn measure(profile: Profile, clients: usize) -> bool {
         seconds(outcome.time) / took.as_secs_f64()
     );
     tell(&outcome, false)
+}
+
+/// Holds if none takes more than 2 KiB.
+fn measure_idle(clients: usize) -> bool {
+    let idle = idle::measure(clients);
+    let each = |bytes: u64| bytes / (idle.sessions as u64).max(1);
+    let resident = idle.resident.map_or(0, each);
+    println!(
+        "{} idle sessions, bytes each: {} connected by the engine's account, {resident} in memory, {} offline",
+        idle.sessions,
+        each(idle.connected),
+        each(idle.offline)
+    );
+    each(idle.connected).max(resident) <= 2048
 }
 
 #[allow(clippy::cast_precision_loss)] // For people.

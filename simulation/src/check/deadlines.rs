@@ -7,8 +7,7 @@ use broker_engine::Config;
 impl Wires {
     /// Behind a call of the engine, by which everything that was due has happened.
     pub(super) fn in_time(&self, now: u64, config: &Config, counts: &mut Counts) -> Result<(), Violation> {
-        for link in &self.live {
-            let wire = &self.links[*link];
+        for wire in self.open() {
             if let Err((name, detail)) = wire.in_time(now, config, counts) {
                 return Err(Violation::new(name, now, format!("client {}: {detail}", wire.client)));
             }

@@ -8,7 +8,8 @@ use crate::scenario::{Message, Will};
 use crate::world::payload_of;
 use broker_engine::{Config, DropReason, Engine, Note, Overlap};
 use mqtt_proto::{QoS, ReasonCode, SubscribeOptions};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 /// Where filters with wildcards are kept.
 const WILD: &str = "#";
@@ -17,9 +18,14 @@ const WILD: &str = "#";
 #[derive(Debug)]
 pub(crate) struct Ledger {
     messages: Vec<Sent>,
-    sessions: BTreeMap<String, Known>,
+    /// By client identifier; looked up for each packet, and never gone through.
+    sessions: HashMap<String, Known>,
     /// Who has or had a subscription with this topic filter; those with wildcards are together.
     interested: BTreeMap<String, BTreeSet<String>>,
+    /// Publishers and topics, each kept once.
+    names: HashSet<Arc<str>>,
+    /// Numbers for (publisher, topic, QoS), within which messages keep their order.
+    streams: HashMap<(Arc<str>, Arc<str>, u8), u32>,
     /// Grows with everything that is seen.
     step: u64,
     each_subscription: bool,
@@ -30,8 +36,8 @@ pub(crate) struct Ledger {
 #[derive(Debug)]
 #[allow(clippy::struct_excessive_bools)] // Independent facts.
 struct Sent {
-    publisher: String,
-    topic: String,
+    publisher: Arc<str>,
+    topic: Arc<str>,
     qos: u8,
     retain: bool,
     size: u32,
@@ -44,6 +50,7 @@ struct Sent {
     arrived_step: u64,
     arrivals: u32,
     accepted: bool,
+    stream: u32,
 }
 
 /// A session, by client identifier.
@@ -70,8 +77,8 @@ struct Known {
     just_acknowledged: Vec<(u16, Outgoing)>,
     /// What was acknowledged in an input in the midst of which the engine closed: nobody knows whether it counts.
     uncertain: BTreeMap<u16, Outgoing>,
-    /// Latest message of each (publisher, topic, QoS, QoS of the delivery).
-    latest: BTreeMap<(String, String, u8, u8), u64>,
+    /// Latest message of each stream and QoS of the delivery.
+    latest: BTreeMap<(u32, u8), u64>,
 }
 
 #[derive(Debug)]
@@ -117,7 +124,9 @@ impl Ledger {
     pub(super) fn new(config: &Config) -> Self {
         Self {
             messages: Vec::new(),
-            sessions: BTreeMap::new(),
+            sessions: HashMap::new(),
+            names: HashSet::new(),
+            streams: HashMap::new(),
             interested: BTreeMap::new(),
             step: 0,
             each_subscription: config.overlap == Overlap::PerSubscription,
@@ -139,9 +148,13 @@ impl Ledger {
 
     /// A message that a client is going to publish: its number.
     pub(crate) fn message(&mut self, publisher: &str, message: &Message) -> u32 {
+        let next = u32::try_from(self.streams.len()).unwrap_or(u32::MAX);
+        let (publisher, topic) = (self.name(publisher), self.name(&message.topic));
+        let stream = (publisher.clone(), topic.clone(), message.qos);
+        let stream = *self.streams.entry(stream).or_insert(next);
         self.enter(Sent {
-            publisher: publisher.to_owned(),
-            topic: message.topic.clone(),
+            publisher,
+            topic,
             qos: message.qos,
             retain: message.retain,
             size: message.size,
@@ -152,15 +165,17 @@ impl Ledger {
             arrived_step: 0,
             arrivals: 0,
             accepted: false,
+            stream,
         })
     }
 
     /// The will of a CONNECT: its number.
     pub(crate) fn will(&mut self, now: u64, publisher: &str, will: &Will) -> u32 {
         let step = self.step();
+        let (publisher, topic) = (self.name(publisher), self.name(&will.topic));
         self.enter(Sent {
-            publisher: publisher.to_owned(),
-            topic: will.topic.clone(),
+            publisher,
+            topic,
             qos: will.qos,
             retain: will.retain,
             size: 8,
@@ -171,6 +186,16 @@ impl Ledger {
             arrived_step: step,
             arrivals: 1,
             accepted: false,
+            stream: u32::MAX,
+        })
+    }
+
+    fn name(&mut self, text: &str) -> Arc<str> {
+        let known = self.names.get(text).cloned();
+        known.unwrap_or_else(|| {
+            let name: Arc<str> = text.into();
+            self.names.insert(name.clone());
+            name
         })
     }
 
@@ -181,7 +206,7 @@ impl Ledger {
 
     /// Topics that may have a retained message.
     pub(crate) fn retained_topics(&self) -> BTreeSet<String> {
-        self.messages.iter().filter(|sent| sent.retain).map(|sent| sent.topic.clone()).collect()
+        self.messages.iter().filter(|sent| sent.retain).map(|sent| sent.topic.to_string()).collect()
     }
 
     /// A PUBLISH came to the engine.
@@ -204,7 +229,7 @@ impl Ledger {
             return;
         }
         // A filter without wildcards is the topic itself.
-        let candidates: BTreeSet<&String> = [sent.topic.as_str(), WILD]
+        let candidates: BTreeSet<&String> = [&*sent.topic, WILD]
             .iter()
             .filter_map(|key| self.interested.get(*key))
             .flatten()
@@ -214,7 +239,7 @@ impl Ledger {
             let owed = known.surely.iter().any(|(filter, surely)| {
                 surely.qos > 0
                     && surely.since < sent.arrived_step
-                    && !(surely.no_local && **client_id == sent.publisher)
+                    && !(surely.no_local && **client_id == *sent.publisher)
                     && !filter.starts_with("$share/")
                     && matches(filter, &sent.topic)
             });
@@ -320,7 +345,7 @@ impl Ledger {
         let Some(known) = self.sessions.get_mut(route.client_id) else {
             return Err(("INV-04", "a message for nobody".to_owned()));
         };
-        if message.topic != route.topic || route.payload != payload_of(route.number, message.size) {
+        if *message.topic != *route.topic || route.payload != payload_of(route.number, message.size) {
             return Err(("INV-04", format!("message {} has changed", route.number)));
         }
         if message.arrivals == 0 {
@@ -387,8 +412,7 @@ impl Ledger {
         }
         if shared == 0 && message.arrivals == 1 && !message.is_will && !self.each_subscription {
             counts.look("INV-11");
-            let stream = (message.publisher.clone(), message.topic.clone(), message.qos, route.qos as u8);
-            let latest = known.latest.entry(stream).or_default();
+            let latest = known.latest.entry((message.stream, route.qos as u8)).or_default();
             if *latest > message.arrived_step {
                 return Err(("INV-11", format!("message {} is sent behind a later one", route.number)));
             }

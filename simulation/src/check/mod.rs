@@ -19,7 +19,8 @@ pub use marks::{FAULTS, MARKS, Marks};
 
 use crate::oracle::{Oracle, Turn};
 use crate::trace::Trace;
-use broker_engine::{Config, ConnId, DeadlineReason, Engine, Note};
+use crate::world::Table;
+use broker_engine::{Config, DeadlineReason, Engine, Note};
 use ledger::Ledger;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -190,7 +191,9 @@ pub struct Checks {
     wires: Wires,
     /// Calls at one time with work left behind each.
     working: (u64, u32),
-    /// Worlds of this size and above are recounted now and then, smaller ones after every call.
+    /// Calls between two recounts: each one in small worlds, else some for each client, so that the time for it stays a
+    /// small share.
+    recount: u64,
     large: bool,
 }
 
@@ -206,6 +209,7 @@ impl Checks {
             oracle: (!large).then(|| Oracle::new(config, late)).filter(Oracle::is_decided),
             wires: Wires::new(config),
             working: (0, 0),
+            recount: if large { 16 * clients as u64 } else { 1 },
             large,
         }
     }
@@ -224,13 +228,16 @@ impl Checks {
 
     /// From now on a client sends what need not mean anything.
     pub(crate) fn hostile(&mut self, link: usize) {
-        self.wires.links[link].hostile = true;
+        if let Some(wire) = self.wires.get_mut(link) {
+            wire.hostile = true;
+        }
     }
 
     /// The engine stops or begins to read a client.
     pub(crate) fn flow(&mut self, now: u64, link: usize, paused: bool) {
-        let wire = &mut self.wires.links[link];
-        (wire.paused, wire.last_flow) = (paused, now);
+        if let Some(wire) = self.wires.get_mut(link) {
+            (wire.paused, wire.last_flow) = (paused, now);
+        }
         if let Some(oracle) = &mut self.oracle {
             oracle.paused(link);
         }
@@ -274,16 +281,16 @@ impl Checks {
         now: u64,
         turn: Option<&Turn>,
         notes: &[Note],
-        links: &BTreeMap<ConnId, usize>,
+        links: &Table,
         engine: &Engine,
         calls: u64,
     ) -> Result<(), Violation> {
         let wrong = |(name, detail)| Violation::new(name, now, detail);
         for note in notes {
             if let Note::Disconnected { conn, reason, .. } = note
-                && let Some(link) = links.get(conn)
+                && let Some(wire) = links.get(*conn).and_then(|link| self.wires.get_mut(link))
             {
-                self.wires.links[*link].accused(*reason).map_err(wrong)?;
+                wire.accused(*reason).map_err(wrong)?;
             }
             self.ledger.noted(note, &mut self.marks);
         }
@@ -295,7 +302,7 @@ impl Checks {
                 self.oracle = None;
             }
         }
-        if !self.large || calls.is_multiple_of(1 << 14) {
+        if calls.is_multiple_of(self.recount) {
             self.counts.look("INV-90");
             engine.view().verify().map_err(|what| Violation::new("INV-90", now, what))?;
             ceilings::within(now, &self.config, engine, &mut self.counts)?;

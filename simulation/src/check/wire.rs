@@ -11,9 +11,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// All connections.
 #[derive(Debug)]
 pub(super) struct Wires {
-    pub(super) links: Vec<Wire>,
+    /// Nothing where it was closed.
+    links: Vec<Option<Box<Wire>>>,
     /// Those that are open.
-    pub(super) live: BTreeSet<usize>,
+    live: BTreeSet<usize>,
     limits: Limits,
     max_inflight: u16,
 }
@@ -34,7 +35,6 @@ pub(super) struct Wire {
     pub(super) online: bool,
     /// Something that ends the connection was sent.
     ended: bool,
-    closed: bool,
     said_goodbye: bool,
     /// It sends bytes that need not mean anything.
     pub(super) hostile: bool,
@@ -91,7 +91,7 @@ impl Wires {
     pub(super) fn opened(&mut self, now: u64, link: usize, client: usize) {
         debug_assert_eq!(link, self.links.len());
         self.live.insert(link);
-        self.links.push(Wire {
+        self.links.push(Some(Box::new(Wire {
             client,
             opened_at: now,
             hostile: false,
@@ -103,7 +103,6 @@ impl Wires {
             greeting: None,
             online: false,
             ended: false,
-            closed: false,
             said_goodbye: false,
             last_packet: 0,
             packet_before: 0,
@@ -113,18 +112,24 @@ impl Wires {
             pings: 0,
             numbers: BTreeMap::new(),
             aliases: BTreeMap::new(),
-        });
+        })));
+    }
+
+    pub(super) fn get_mut(&mut self, link: usize) -> Option<&mut Wire> {
+        self.links.get_mut(link)?.as_deref_mut()
+    }
+
+    /// Those that are open, in order.
+    pub(super) fn open(&self) -> impl Iterator<Item = &Wire> {
+        self.live.iter().filter_map(|link| self.links.get(*link)?.as_deref())
     }
 
     pub(super) fn closed(&mut self, link: usize, ledger: &mut Ledger) {
         self.live.remove(&link);
-        let wire = &mut self.links[link];
-        if let Some(greeting) = &wire.greeting {
+        let wire = self.links.get_mut(link).and_then(Option::take);
+        if let Some(greeting) = wire.and_then(|wire| wire.greeting) {
             ledger.closed(&greeting.client_id);
         }
-        wire.closed = true;
-        // Nobody looks at it again.
-        (wire.inbox, wire.aliases, wire.numbers) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
     }
 
     pub(super) fn fed(
@@ -136,10 +141,8 @@ impl Wires {
         marks: &mut Marks,
         trace: &mut Trace,
     ) {
-        let wire = &mut self.links[link];
-        if wire.garbled || wire.said_goodbye {
-            return;
-        }
+        let open = self.links.get_mut(link).and_then(Option::as_deref_mut);
+        let Some(wire) = open.filter(|wire| !wire.garbled && !wire.said_goodbye) else { return };
         let mut inbox = std::mem::take(&mut wire.inbox);
         inbox.extend_from_slice(bytes);
         if let Some(greeting) = &wire.greeting {
@@ -178,7 +181,9 @@ impl Wires {
         books: &mut Books<'_>,
         trace: &mut Trace,
     ) -> Result<(), Violation> {
-        let wire = &mut self.links[link];
+        let Some(wire) = self.links.get_mut(link).and_then(Option::as_deref_mut) else {
+            return Err(Violation::new("INV-51", now, "something is sent behind the close"));
+        };
         let wrong = |name, detail: String| {
             Err(Violation::new(name, now, format!("client {}: {detail}", wire.client)))
         };
@@ -210,7 +215,7 @@ impl Wires {
     }
 
     pub(super) fn all_answered(&self, now: u64, counts: &mut Counts) -> Result<(), Violation> {
-        for wire in self.links.iter().filter(|wire| !wire.closed && wire.online && !wire.garbled) {
+        for wire in self.open().filter(|wire| wire.online && !wire.garbled) {
             counts.look("LIV-4");
             if wire.paused {
                 let detail = format!("client {}: it is not read, and nothing is in the way", wire.client);

@@ -24,8 +24,9 @@ pub(crate) mod topics;
 pub(crate) use compare::Given;
 
 use crate::check::{AT_ONCE, Counts};
+use crate::world::Table;
 use broker::Broker;
-use broker_engine::{Config, ConnId, Note};
+use broker_engine::{Config, Note};
 use connection::{Connection, State};
 use mqtt_proto::{Limits, ReasonCode};
 use std::collections::BTreeMap;
@@ -102,7 +103,7 @@ impl Oracle {
         now: u64,
         turn: &Turn,
         notes: &[Note],
-        links: &BTreeMap<ConnId, usize>,
+        links: &Table,
         counts: &mut Counts,
     ) -> Result<(), compare::Wrong> {
         self.broker.begin();
@@ -111,7 +112,7 @@ impl Oracle {
         let gone: Vec<(usize, ReasonCode)> = notes
             .iter()
             .filter_map(|note| match note {
-                Note::Disconnected { conn, reason, .. } => Some((*links.get(conn)?, *reason)),
+                Note::Disconnected { conn, reason, .. } => Some((links.get(*conn)?, *reason)),
                 _ => None,
             })
             .collect();
@@ -131,9 +132,9 @@ impl Oracle {
         }
         for note in notes {
             if let Note::Connected { conn, session_present, .. } = note
-                && let Some(link) = links.get(conn)
+                && let Some(link) = links.get(*conn)
             {
-                self.accepted(now, *link, *session_present, counts)?;
+                self.accepted(now, link, *session_present, counts)?;
             }
         }
         self.receive_maximum_kept(&gone, counts)?;

@@ -454,8 +454,8 @@ fn dense(seed: u64, clients: usize) -> Scenario {
         };
         operations.push(Operation { at: start + SECOND, client, what: What::Subscribe(vec![filter]) });
         let mut at = start + stream.below(10 * SECOND) + 2 * SECOND;
+        let to = stream.below(clients as u64);
         while at < end {
-            let to = stream.below(clients as u64);
             let message = Message { topic: format!("t/{to}"), qos: 1, retain: false, size: 64, expiry: None };
             operations.push(Operation { at, client, what: What::Publish(message) });
             at += 10 * SECOND;
@@ -474,10 +474,11 @@ fn dense(seed: u64, clients: usize) -> Scenario {
     }
 }
 
-/// Clients that keep alive, have wills, and all lose their connections at once half-way.
+/// Clients that keep alive, have wills, and all lose their connections at once half-way. With the time for what is owed
+/// and for leaving it is an hour in all.
 fn fleet(seed: u64, clients: usize) -> Scenario {
     let mut stream = Stream::new(seed, "fleet");
-    let end = 3600 * SECOND;
+    let end = 2940 * SECOND;
     let mut operations = Vec::new();
     for client in 0..clients {
         operations.push(Operation { at: stream.below(60 * SECOND), client, what: What::Connect });

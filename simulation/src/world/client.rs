@@ -41,6 +41,15 @@ pub(super) struct Player {
     last_sent: u64,
     /// Its place in the session's state on the client's side.
     local: usize,
+    /// It is the first of those who share its identifier.
+    first: bool,
+}
+
+impl Player {
+    /// Without a connection.
+    fn offline(&self) -> Self {
+        Self { local: self.local, first: self.first, ..Self::default() }
+    }
 }
 
 /// What a client keeps for its session; clients of the same identifier share it.
@@ -68,17 +77,14 @@ struct Unacked {
 }
 
 pub(super) fn players(scenario: &Scenario) -> (Vec<Player>, Vec<Local>) {
-    let mut names: Vec<&str> = Vec::new();
     let mut players = Vec::new();
     let mut places: BTreeMap<&str, usize> = BTreeMap::new();
     for client in &scenario.clients {
-        let local = *places.entry(&client.id).or_insert_with(|| {
-            names.push(&client.id);
-            names.len() - 1
-        });
-        players.push(Player { local, ..Player::default() });
+        let next = places.len();
+        let local = *places.entry(&client.id).or_insert(next);
+        players.push(Player { local, first: local == next, ..Player::default() });
     }
-    (players, names.iter().map(|_| Local::default()).collect())
+    (players, places.iter().map(|_| Local::default()).collect())
 }
 
 pub(super) fn version_of(client: &Client) -> Version {
@@ -213,7 +219,7 @@ impl World<'_> {
         let link = self.open(client)?;
         let spec = self.scenario.clients[client].clone();
         let player = &mut self.players[client];
-        *player = Player { local: player.local, link: Some(link), ..Player::default() };
+        *player = Player { link: Some(link), ..player.offline() };
         let new = spec.version == 5;
         let will = spec.will.as_ref().filter(|_| !leave);
         let payload = will.map(|will| self.checks.ledger.will(self.now, &spec.id, will)).map(payload_of_will);
@@ -515,10 +521,9 @@ impl World<'_> {
             return;
         }
         let player = &mut self.players[client];
-        *player = Player { local: player.local, ..Player::default() };
+        *player = player.offline();
         // Two that go on fighting for a session would never let it come to rest.
-        let first =
-            self.players.iter().position(|other| other.local == self.players[client].local) == Some(client);
+        let first = player.first;
         if let Some(pause) = self.spec(client).reconnect.filter(|_| !self.leaving && (first || !self.healed))
         {
             let at = self.now + pause + self.network.below(pause + 1);
@@ -530,9 +535,8 @@ impl World<'_> {
     pub(super) fn heal(&mut self) {
         self.healed = true;
         self.trace.line(self.now, "the world heals");
-        let mut seen = BTreeSet::new();
         for client in 0..self.players.len() {
-            let first = seen.insert(self.players[client].local);
+            let first = self.players[client].first;
             let severed = self.players[client].link.is_none_or(|link| !self.links[link].client_end);
             if let Some(link) = self.players[client].link {
                 for bytes in std::mem::take(&mut self.players[client].held) {

@@ -1,10 +1,12 @@
 //! Plays a scenario: one queue of events in virtual time, and the engine in the middle.
 //!
+//! * `agenda` — what is due, in order of time
 //! * `network` — links between clients and broker: delays, pieces, breaks, sockets that are full
 //! * `client` — what clients do and answer
 //! * [`Mutation`] — a world in which something is wrong on purpose
 //! * `outside` — what the host does: carries the outbox out, answers questions, keeps, wakes
 
+mod agenda;
 mod client;
 mod mutation;
 mod network;
@@ -20,13 +22,14 @@ use broker_engine::{
     Answer, Config, ConnIds, Engine, HashKey, Input, Interest, MemoryStore, Outbox, Question, Seed, Time,
     View,
 };
+use agenda::Agenda;
 pub(crate) use client::payload_of;
 use client::{Local, Player, Wake};
 use network::Link;
+pub(crate) use network::Table;
 use outside::Next;
 use siphasher::sip::SipHasher13;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::Hasher;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -97,29 +100,6 @@ enum Event {
     Heal,
 }
 
-struct Due {
-    at: u64,
-    number: u64,
-    event: Event,
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.number) == (other.at, other.number)
-    }
-}
-impl Eq for Due {}
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
-    }
-}
-
 /// A world at some moment.
 pub(crate) struct World<'s> {
     scenario: &'s Scenario,
@@ -128,14 +108,13 @@ pub(crate) struct World<'s> {
     out: Outbox,
     ids: ConnIds,
     now: u64,
-    due: BinaryHeap<Reverse<Due>>,
-    number: u64,
+    agenda: Agenda<'s>,
     /// When the engine was called last.
     called_at: u64,
-    /// When the engine's next tick is in `due`.
+    /// When the engine's next tick is on the agenda.
     tick: Option<u64>,
     links: Vec<Link>,
-    by_conn: BTreeMap<broker_engine::ConnId, usize>,
+    by_conn: Table,
     players: Vec<Player>,
     locals: Vec<Local>,
     network: Stream,
@@ -183,12 +162,11 @@ impl<'s> World<'s> {
             out: Outbox::new(),
             ids: ConnIds::new(),
             now: 1_000_000,
-            due: BinaryHeap::new(),
-            number: 0,
+            agenda: Agenda::new(&scenario.operations),
             called_at: 1_000_000,
             tick: None,
             links: Vec::new(),
-            by_conn: BTreeMap::new(),
+            by_conn: Table::default(),
             players,
             locals,
             network: Stream::new(scenario.seed, "network"),
@@ -202,17 +180,12 @@ impl<'s> World<'s> {
             digest: SipHasher13::new(),
             trace: Trace::new(options.trace),
         };
-        for number in (0..scenario.operations.len()).rev() {
-            world.schedule(scenario.operations[number].at, Event::Operation(number));
-        }
         world.schedule(scenario.heal_at, Event::Heal);
         world
     }
 
-    /// Events of one time happen in the order in which they were scheduled.
     fn schedule(&mut self, at: u64, event: Event) {
-        self.number += 1;
-        self.due.push(Reverse(Due { at: at.max(self.now), number: self.number, event }));
+        self.agenda.add(at.max(self.now), event);
     }
 
     fn run(&mut self) -> Result<(), Violation> {
@@ -234,13 +207,11 @@ impl<'s> World<'s> {
     }
 
     fn run_until(&mut self, end: u64) -> Result<(), Violation> {
-        while let Some(Reverse(due)) = self.due.peek() {
-            if due.at >= end || self.has_stopped() {
-                break;
-            }
-            let Some(Reverse(due)) = self.due.pop() else { break };
-            self.now = due.at;
-            self.happen(due.event)?;
+        while !self.has_stopped()
+            && let Some((at, event)) = self.agenda.next_before(end)
+        {
+            self.now = self.now.max(at);
+            self.happen(event)?;
             self.settle()?;
         }
         self.now = self.now.max(end);

@@ -38,6 +38,30 @@ pub(super) struct Link {
     closing: bool,
 }
 
+/// Links by the connection that the engine knows.
+#[derive(Debug, Default)]
+pub(crate) struct Table(Vec<Option<(ConnId, usize)>>);
+
+impl Table {
+    pub(crate) fn get(&self, conn: ConnId) -> Option<usize> {
+        let (known, link) = (*self.0.get(conn.slot())?)?;
+        (known == conn).then_some(link)
+    }
+
+    fn insert(&mut self, conn: ConnId, link: usize) {
+        if self.0.len() <= conn.slot() {
+            self.0.resize(conn.slot() + 1, None);
+        }
+        self.0[conn.slot()] = Some((conn, link));
+    }
+
+    pub(super) fn remove(&mut self, conn: ConnId) {
+        if self.get(conn).is_some() {
+            self.0[conn.slot()] = None;
+        }
+    }
+}
+
 impl World<'_> {
     /// Opens a connection of a client.
     pub(super) fn open(&mut self, client: usize) -> Result<usize, Violation> {
@@ -136,7 +160,7 @@ impl World<'_> {
         let state = &mut self.links[link];
         (state.broker, state.closing, state.paused) = (false, true, false);
         state.held_up.clear();
-        self.by_conn.remove(&self.links[link].conn);
+        self.by_conn.remove(self.links[link].conn);
         self.ids.release(self.links[link].conn);
         self.flush(link);
     }
@@ -233,7 +257,7 @@ impl World<'_> {
         // What the engine sends before it hears of this counts as sent.
         self.handle(Input::Closed { conn, cause })?;
         self.checks.lost(link);
-        self.by_conn.remove(&conn);
+        self.by_conn.remove(conn);
         self.ids.release(conn);
         Ok(())
     }

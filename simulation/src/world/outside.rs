@@ -82,10 +82,10 @@ impl World<'_> {
     fn turn(&self, input: &Input<'_>) -> Turn {
         match input {
             Input::Received { conn, data } => {
-                self.by_conn.get(conn).map_or(Turn::Other, |link| Turn::Bytes(*link, data.to_vec()))
+                self.by_conn.get(*conn).map_or(Turn::Other, |link| Turn::Bytes(link, data.to_vec()))
             }
             Input::Closed { conn, .. } => {
-                self.by_conn.get(conn).map_or(Turn::Other, |link| Turn::Gone(*link))
+                self.by_conn.get(*conn).map_or(Turn::Other, Turn::Gone)
             }
             Input::Command(Command::Disconnect { client_id, end_session, .. }) => {
                 Turn::Kick { client_id: client_id.clone(), end_session: *end_session }
@@ -116,7 +116,7 @@ impl World<'_> {
         for wire in &out.wire {
             match wire {
                 Wire::Send { conn, frame } => {
-                    if let Some(link) = self.by_conn.get(conn).copied() {
+                    if let Some(link) = self.by_conn.get(*conn) {
                         let bytes = [out.head(frame), &frame.payload].concat();
                         self.emitted(link, &bytes)?;
                         touched.push(link);
@@ -124,7 +124,7 @@ impl World<'_> {
                 }
                 Wire::Fanout { frame, packet_id_at, targets } => {
                     for target in out.targets(targets) {
-                        if let Some(link) = self.by_conn.get(&target.conn).copied() {
+                        if let Some(link) = self.by_conn.get(target.conn) {
                             let mut bytes = out.head(frame).to_vec();
                             broker_engine::patch_packet_id(&mut bytes, *packet_id_at, target.packet_id);
                             bytes.extend_from_slice(&frame.payload);
@@ -134,7 +134,7 @@ impl World<'_> {
                     }
                 }
                 Wire::Flow { conn, flow } => {
-                    if let Some(link) = self.by_conn.get(conn).copied() {
+                    if let Some(link) = self.by_conn.get(*conn) {
                         self.links[link].paused = *flow == Flow::Pause;
                         self.checks.flow(self.now, link, *flow == Flow::Pause);
                         if *flow == Flow::Resume {
@@ -145,14 +145,14 @@ impl World<'_> {
                     }
                 }
                 Wire::Close { conn } => {
-                    if let Some(link) = self.by_conn.get(conn).copied() {
+                    if let Some(link) = self.by_conn.get(*conn) {
                         self.digest.write(b"close");
                         self.digest.write_usize(link);
                         self.checks.closed(link);
                         self.trace.closed(self.now, self.links[link].client);
                         closed.push(link);
                         // What comes behind it in this outbox is for others.
-                        self.by_conn.remove(conn);
+                        self.by_conn.remove(*conn);
                     }
                 }
                 _ => {}
