@@ -19,6 +19,9 @@ pub struct Idle {
 }
 
 /// Lets so many clients in, and takes their connections away.
+///
+/// # Panics
+/// Never.
 pub fn measure(sessions: usize) -> Idle {
     let before = resident();
     let config = Config { max_sessions: u32::MAX, ..Config::default() };

@@ -11,12 +11,15 @@
 //! * [`shrink`] — the shortest scenario that still fails in the same way
 //! * [`idle`] — how much memory a session takes that nobody uses
 //! * [`recording`] — what a real broker recorded, played again
-//! * [`swarm`] — many seeds, each in several variants that must agree
+//! * [`swarm`] — many seeds on all cores
+//! * [`variants`] — a run in several variants that must agree
+//! * [`figures`] — faults, queues and messages over time
 //!
 //! The same seed gives the same run on every machine; a digest over everything that the engine sent shows it.
 
 pub mod check;
 pub mod idle;
+pub mod figures;
 mod oracle;
 pub mod planted;
 pub mod random;
@@ -25,4 +28,5 @@ pub mod scenario;
 pub mod shrink;
 pub mod swarm;
 pub mod trace;
+pub mod variants;
 pub mod world;

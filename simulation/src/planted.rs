@@ -2,7 +2,7 @@
 //! left of it? Bugs are planted in a build of their own, with `--cfg planted`; see `mqtt_proto::planted!`.
 
 use crate::scenario::{Profile, generate};
-use crate::shrink::shrink;
+use crate::shrink::{Budget, shrink};
 use crate::swarm::{self, Plan};
 use crate::world::{Mutation, Options, canary};
 use std::time::{Duration, Instant};
@@ -67,12 +67,16 @@ pub struct Found {
     pub invariant: &'static str,
     /// Operations of the shortest scenario.
     pub operations: usize,
-    /// Time until then, without shrinking.
+    /// Clients of it.
+    pub clients: usize,
+    /// Time until it was found.
     pub took: Duration,
+    /// Time to make it short.
+    pub shrinking: Duration,
 }
 
 /// Looks for a bug: the canary, or one that is planted in this build.
-pub fn hunt(bug: &str, from: u64, seeds: u64, threads: usize, shrinking: u64) -> Option<Found> {
+pub fn hunt(bug: &str, from: u64, seeds: u64, threads: usize, budget: Budget) -> Option<Found> {
     let mut options = Options::default();
     if bug == CANARY {
         options.mutation = Mutation { packet: Some(canary), ..Mutation::default() };
@@ -85,13 +89,15 @@ pub fn hunt(bug: &str, from: u64, seeds: u64, threads: usize, shrinking: u64) ->
     let took = start.elapsed();
     let failure = summary.failures.first()?;
     let scenario = generate(failure.seed, Profile::Small);
-    let shrunk = shrink(&scenario, failure.violation.invariant, options, shrinking).scenario;
+    let shrunk = shrink(&scenario, failure.violation.invariant, failure.options, budget).scenario;
     plant("");
     Some(Found {
         seeds: failure.seed - from + 1,
         invariant: failure.violation.invariant,
         operations: shrunk.operations.len(),
+        clients: shrunk.clients.len(),
         took,
+        shrinking: start.elapsed().saturating_sub(took),
     })
 }
 

@@ -1,9 +1,10 @@
 //! Many seeds on all cores, some of them in several variants that must agree to the last byte.
 
-use crate::check::{AT_ONCE, Counts, Marks, Violation};
-use crate::scenario::{Profile, Scenario, generate};
+use crate::check::{Counts, Marks, Violation};
+use crate::figures::Timeline;
+use crate::scenario::{Profile, generate};
+use crate::variants::{VARIANTS, difference, variant};
 use crate::world::{Options, Outcome, play};
-use broker_engine::Config;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,6 +37,8 @@ pub struct Failure {
     pub violation: Violation,
     /// Calls of the engine until then.
     pub events: u64,
+    /// What it was played with: those of the variant that differed, if it was one.
+    pub options: Options,
 }
 
 /// What came of it.
@@ -57,12 +60,14 @@ pub struct Summary {
     pub counts: Counts,
     /// What was seen.
     pub marks: Marks,
+    /// How it went over time.
+    pub timeline: Timeline,
     /// Time on the wall.
     pub took: Duration,
 }
 
 impl Summary {
-    fn add(&mut self, seed: u64, outcome: Outcome, equal: &[&'static str]) {
+    fn add(&mut self, seed: u64, outcome: Outcome, options: Options, equal: &[&'static str]) {
         self.seeds += 1;
         self.digests.insert(seed, outcome.digest);
         for name in equal {
@@ -72,8 +77,9 @@ impl Summary {
         self.time += outcome.time;
         self.counts.add(&outcome.checks.counts);
         self.marks.add(&outcome.checks.marks);
+        self.timeline.add(&outcome.course);
         if let Some(violation) = outcome.violation {
-            self.failures.push(Failure { seed, violation, events: outcome.events });
+            self.failures.push(Failure { seed, violation, events: outcome.events, options });
         }
     }
 
@@ -83,11 +89,10 @@ impl Summary {
     }
 }
 
-/// Plays the seeds; `progress` is called now and then with the number of those that are done.
-pub fn run(plan: Plan, progress: impl Fn(u64) + Sync) -> Summary {
+/// Plays the seeds; `progress` is called after each with what has come of them so far.
+pub fn run(plan: Plan, progress: impl Fn(&Summary) + Sync) -> Summary {
     let start = Instant::now();
     let next = AtomicU64::new(0);
-    let done = AtomicU64::new(0);
     let summary = Mutex::new(Summary::default());
     thread::scope(|scope| {
         for _ in 0..plan.threads.max(1) {
@@ -99,15 +104,16 @@ pub fn run(plan: Plan, progress: impl Fn(u64) + Sync) -> Summary {
                     }
                     let seed = plan.from + number;
                     let again = plan.again > 0 && number.is_multiple_of(plan.again);
-                    let (outcome, equal) = one(seed, again, plan.options);
+                    let (outcome, options, equal) = one(seed, again, plan.options);
                     let failed = outcome.violation.is_some();
                     if let Ok(mut summary) = summary.lock() {
-                        summary.add(seed, outcome, &equal);
+                        summary.add(seed, outcome, options, &equal);
+                        summary.took = start.elapsed();
+                        progress(&summary);
                     }
                     if failed && plan.first {
                         next.store(plan.seeds, Ordering::Relaxed);
                     }
-                    progress(done.fetch_add(1, Ordering::Relaxed) + 1);
                 }
             });
         }
@@ -118,44 +124,21 @@ pub fn run(plan: Plan, progress: impl Fn(u64) + Sync) -> Summary {
     summary
 }
 
-/// Variants of a run that must come to the same, under the names of the statements that say so.
-pub const VARIANTS: [(&str, &str); 3] = [
-    ("INV-71", "another hash key"),
-    ("INV-52", "every byte by itself"),
-    ("INV-72", "more calls than the engine asks for"),
-];
-
 /// One seed, and which variants gave the same.
-fn one(seed: u64, again: bool, options: Options) -> (Outcome, Vec<&'static str>) {
+fn one(seed: u64, again: bool, options: Options) -> (Outcome, Options, Vec<&'static str>) {
     let scenario = generate(seed, Profile::Small);
     let mut outcome = play(&scenario, options);
     let mut equal = Vec::new();
     if !again || outcome.violation.is_some() {
-        return (outcome, equal);
+        return (outcome, options, equal);
     }
     for (name, what) in VARIANTS {
-        let variant = match name {
-            "INV-71" => Options { hash_key: [seed, !seed], ..options },
-            // With little work for each call, or counted for each call, more calls do more.
-            _ if !is_done_at_once(&scenario) => continue,
-            "INV-52" => Options { piece: 1, ..options },
-            _ if scenario.outside.late_max > 0 => continue,
-            _ => Options { restless: true, ..options },
-        };
-        let other = play(&scenario, variant);
-        if other.digest == outcome.digest {
-            equal.push(name);
-            continue;
+        let Some(varied) = variant(name, &scenario, options) else { continue };
+        outcome.violation = difference((name, what), &outcome, &play(&scenario, varied));
+        if outcome.violation.is_some() {
+            return (outcome, varied, equal);
         }
-        let detail = format!("{what}: digests {:016x} and {:016x}", outcome.digest, other.digest);
-        outcome.violation = Some(Violation::new(name, outcome.time, detail));
-        break;
+        equal.push(name);
     }
-    (outcome, equal)
-}
-
-/// Is everything that a call leads to done in that call?
-fn is_done_at_once(scenario: &Scenario) -> bool {
-    let limits = &scenario.limits;
-    limits.work_per_call >= AT_ONCE && limits.egress_high >= Config::default().egress_high
+    (outcome, options, equal)
 }

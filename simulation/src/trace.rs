@@ -21,6 +21,17 @@ impl Trace {
         self.lines.as_ref().map(|lines| lines.join("\n")).unwrap_or_default()
     }
 
+    /// What two runs have in common from the beginning on, and the first line of each that differs.
+    pub(crate) fn until_different(one: &Self, other: &Self) -> Self {
+        let [one, other] = [one, other].map(|trace| trace.lines.as_deref());
+        let (Some(one), Some(other)) = (one, other) else { return Self::default() };
+        let equal = one.iter().zip(other).take_while(|(one, other)| one == other).count();
+        let end = "the end".to_owned();
+        let [plain, varied] = [one, other].map(|lines| lines.get(equal).unwrap_or(&end));
+        let differ = [format!("plain:   {plain}"), format!("variant: {varied}")];
+        Self { lines: Some(one.iter().take(equal).cloned().chain(differ).collect()) }
+    }
+
     pub(crate) fn line(&mut self, now: u64, text: &str) {
         if let Some(lines) = &mut self.lines {
             lines.push(format!("{:>12.6}  {text}", seconds(now)));

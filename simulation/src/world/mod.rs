@@ -15,6 +15,7 @@ mod outside;
 pub use mutation::{Mutation, PacketChange, canary};
 
 use crate::check::{Checks, Violation};
+use crate::figures::Course;
 use crate::random::Stream;
 use crate::scenario::Scenario;
 use crate::trace::Trace;
@@ -73,6 +74,8 @@ pub struct Outcome {
     pub digest: u64,
     /// What was checked how often, and what was seen.
     pub checks: Checks,
+    /// How it went over time.
+    pub course: Course,
     /// What happened, if asked for.
     pub trace: Trace,
 }
@@ -129,6 +132,7 @@ pub(crate) struct World<'s> {
     sent: u64,
     digest: SipHasher13,
     checks: Checks,
+    course: Course,
     trace: Trace,
 }
 
@@ -144,6 +148,7 @@ pub fn play(scenario: &Scenario, options: Options) -> Outcome {
         time: world.now,
         digest: world.digest.finish(),
         checks: world.checks,
+        course: world.course,
         trace: world.trace,
     }
 }
@@ -178,6 +183,7 @@ impl<'s> World<'s> {
             events: 0,
             sent: 0,
             digest: SipHasher13::new(),
+            course: Course::new(scenario.heal_at),
             trace: Trace::new(options.trace),
         };
         world.schedule(scenario.heal_at, Event::Heal);
@@ -210,7 +216,9 @@ impl<'s> World<'s> {
         while !self.has_stopped()
             && let Some((at, event)) = self.agenda.next_before(end)
         {
-            self.now = self.now.max(at);
+            let at = self.now.max(at);
+            self.course.goes_on(at, self.engine.view(), &self.checks.marks);
+            self.now = at;
             self.happen(event)?;
             self.settle()?;
         }

@@ -1,0 +1,94 @@
+//! What can be asked of the simulator. A command says whether everything held, or what it could not do.
+//!
+//! * [`run`], [`replay`], [`shrink`] — one scenario
+//! * [`swarm`], [`report`] — many, and what came of them
+//! * [`canary`], [`measure`] — how good and how fast the simulator is
+
+pub(crate) mod canary;
+pub(crate) mod measure;
+pub(crate) mod replay;
+pub(crate) mod report;
+pub(crate) mod run;
+pub(crate) mod shrink;
+pub(crate) mod swarm;
+
+use clap::Args;
+use simulation::scenario::Scenario;
+use simulation::trace::seconds;
+use simulation::world::{Options, Outcome};
+use std::fs;
+use std::path::Path;
+
+/// How a scenario is played. What the first three change must come to the same as the plain run, to which it is compared.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct Playing {
+    /// Protect the engine's tables with this key
+    #[arg(long)]
+    hash_key: Option<u64>,
+    /// Give the engine its bytes in pieces of so many
+    #[arg(long, default_value_t = 0)]
+    piece: usize,
+    /// Call the engine more often than it asks for
+    #[arg(long)]
+    restless: bool,
+    /// Stop before this call of the engine, or input of a recording
+    #[arg(long)]
+    stop_at: Option<u64>,
+}
+
+impl Playing {
+    fn options(&self) -> Options {
+        Options {
+            hash_key: self.hash_key.map_or(Options::default().hash_key, |key| [key, !key]),
+            piece: self.piece,
+            restless: self.restless,
+            stop_at: self.stop_at,
+            ..Options::default()
+        }
+    }
+}
+
+/// The flags that say the same as these options, each with a space before it.
+pub(crate) fn flags(options: &Options) -> String {
+    let plain = Options::default();
+    let flags = [
+        (options.hash_key != plain.hash_key).then(|| format!(" --hash-key {}", options.hash_key[0])),
+        (options.piece > 0).then(|| format!(" --piece {}", options.piece)),
+        options.restless.then(|| " --restless".to_owned()),
+        options.stop_at.map(|call| format!(" --stop-at {call}")),
+    ];
+    flags.into_iter().flatten().collect()
+}
+
+/// Tells how a run ended, and whether everything held.
+fn tell(outcome: &Outcome, trace: bool) -> bool {
+    if trace {
+        println!("{}", outcome.trace.text());
+    }
+    let (events, time, digest) = (outcome.events, seconds(outcome.time), outcome.digest);
+    match &outcome.violation {
+        None => println!("held: {events} events, {time:.0} s of virtual time, digest {digest:016x}"),
+        Some(violation) => {
+            println!("FAILED after {events} events: {violation}");
+            println!("  {}: {}", violation.invariant, crate::failure::says(violation.invariant));
+        }
+    }
+    outcome.violation.is_none()
+}
+
+/// Scenarios are JSON, recordings are not, and may be named without the number of a segment.
+fn is_scenario(file: &Path) -> bool {
+    fs::read(file).is_ok_and(|bytes| bytes.trim_ascii_start().starts_with(b"{"))
+}
+
+fn read(file: &Path) -> Result<Scenario, String> {
+    let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    Scenario::from_json(&text).map_err(|error| format!("{}: {error}", file.display()))
+}
+
+/// Writes a file, and its folder first.
+pub(crate) fn write(file: &Path, text: &str) -> Result<(), String> {
+    let folder = file.parent().map_or(Ok(()), fs::create_dir_all);
+    let written = folder.and_then(|()| fs::write(file, text));
+    written.map_err(|error| format!("{}: {error}", file.display()))
+}

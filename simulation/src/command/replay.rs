@@ -1,0 +1,55 @@
+//! A saved scenario, or what a broker recorded.
+
+use super::{Playing, is_scenario, read, tell};
+use clap::Args;
+use simulation::recording;
+use simulation::trace::seconds;
+use simulation::variants::play_compared;
+use simulation::world::Options;
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub(crate) struct Replay {
+    /// A saved scenario, or a recording: one segment or the name that was given to `--record`
+    file: PathBuf,
+    /// Print what happens
+    #[arg(long)]
+    trace: bool,
+    #[command(flatten)]
+    playing: Playing,
+}
+
+impl Replay {
+    pub(crate) fn run(&self) -> Result<bool, String> {
+        if !is_scenario(&self.file) {
+            return self.recording();
+        }
+        let options = Options { trace: self.trace, ..self.playing.options() };
+        Ok(tell(&play_compared(&read(&self.file)?, options), self.trace))
+    }
+
+    fn recording(&self) -> Result<bool, String> {
+        let segments = recording::read(&self.file)?;
+        let options = recording::Options { trace: self.trace, stop_at: self.playing.stop_at };
+        let report = recording::play(&segments, options)?;
+        report.trace.iter().for_each(|line| println!("{line}"));
+        println!(
+            "{} segments: {} inputs in {:.3} s, {} digests and {} snapshots equal",
+            segments.len(),
+            report.inputs,
+            seconds(report.time),
+            report.digests,
+            report.snapshots
+        );
+        if let Some(at) = report.torn {
+            println!(
+                "cut off or damaged at byte {at} of the last segment that was played: what came before was"
+            );
+        }
+        if let Some((number, failure)) = &report.failure {
+            println!("FAILED at input {number}: {failure}");
+            println!("  simulation replay {} --trace --stop-at {number}", self.file.display());
+        }
+        Ok(report.failure.is_none())
+    }
+}

@@ -1,0 +1,108 @@
+//! Many seeds, and what came of them.
+
+use crate::failure::Failure;
+use crate::machine;
+use crate::report::{Campaign, Entry, Progress};
+use clap::Args;
+use simulation::shrink::Budget;
+use simulation::swarm::{self, Plan, Summary};
+use simulation::world::Options;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Args)]
+pub(crate) struct Swarm {
+    /// First seed
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// How many
+    #[arg(long, default_value_t = 400)]
+    seeds: u64,
+    /// Every so many of them is played again in variants that must come to the same; 0 for none
+    #[arg(long, default_value_t = 10)]
+    again: u64,
+    /// Stop each before this call of the engine
+    #[arg(long)]
+    stop_at: Option<u64>,
+    /// Print the digest of each
+    #[arg(long)]
+    digests: bool,
+    /// Go on after a failure
+    #[arg(long)]
+    all: bool,
+    /// Seconds to look for the shortest scenario of a failure; 0 for not at all
+    #[arg(long, default_value_t = 20)]
+    shrink_seconds: u64,
+    /// Save the shortest scenarios in this folder
+    #[arg(long, default_value = "target/failures")]
+    save: PathBuf,
+    /// Write a report into this folder: report.md, report.json and pictures
+    #[arg(long)]
+    report: Option<PathBuf>,
+    /// Append a line to this file, for `simulation report`
+    #[arg(long)]
+    database: Option<PathBuf>,
+}
+
+/// A campaign of so many seeds has to look at everything and to see everything.
+const ENOUGH: u64 = 400;
+
+impl Swarm {
+    pub(crate) fn run(&self) -> Result<bool, String> {
+        let commit = machine::commit();
+        let plan = Plan {
+            from: self.from,
+            seeds: self.seeds,
+            again: self.again,
+            threads: machine::threads(),
+            first: !self.all,
+            options: Options { stop_at: self.stop_at, ..Options::default() },
+        };
+        let progress = Progress::new(self.seeds);
+        let summary = swarm::run(plan, |summary| progress.show(summary));
+        progress.end();
+        if self.digests {
+            for (seed, digest) in &summary.digests {
+                println!("seed {seed} digest {digest:016x}");
+            }
+        }
+        let failures = self.failures(&summary, &commit)?;
+        let lacking = self.lacking(&summary);
+        let campaign = Campaign::new(plan, &summary, commit, failures, lacking);
+        print!("{campaign}");
+        if let Some(file) = &self.database {
+            Entry::of(&campaign).append(file)?;
+        }
+        if let Some(folder) = &self.report {
+            campaign.write(folder, self.database.as_deref())?;
+            println!("report: {}", folder.join("report.md").display());
+        }
+        Ok(campaign.has_held())
+    }
+
+    /// What failed, with the shortest scenario for the first failure of each statement.
+    fn failures(&self, summary: &Summary, commit: &str) -> Result<Vec<Failure>, String> {
+        let budget = Budget { tries: u64::MAX, time: Duration::from_secs(self.shrink_seconds) };
+        let mut seen = BTreeSet::new();
+        let mut failures = Vec::new();
+        for failed in &summary.failures {
+            let mut failure = Failure::new(failed, commit);
+            if self.shrink_seconds > 0 && seen.insert(failure.invariant) {
+                failure.shorten(failed.options, budget, &self.save)?;
+            }
+            failures.push(failure);
+        }
+        Ok(failures)
+    }
+
+    /// A campaign that did not look, or where nothing happened, has shown nothing.
+    fn lacking(&self, summary: &Summary) -> Vec<String> {
+        if summary.seeds < ENOUGH || self.stop_at.is_some() || !summary.failures.is_empty() {
+            return Vec::new();
+        }
+        let blind = summary.blind().into_iter().map(|name| format!("never looked at {name}"));
+        let unseen = summary.marks.missing().into_iter().map(|mark| format!("never seen: {mark}"));
+        blind.chain(unseen).collect()
+    }
+}

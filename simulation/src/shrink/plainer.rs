@@ -1,0 +1,70 @@
+//! Plain clients, plain messages.
+
+use super::Shrinker;
+use crate::scenario::{Acks, Client, Message, What};
+
+impl Shrinker {
+    pub(super) fn plainer(&mut self) {
+        let habits: [fn(&mut Client); 11] = [
+            |client| client.will = None,
+            |client| client.reconnect = None,
+            |client| client.acks = Acks::Prompt,
+            |client| client.keep_alive = 0,
+            |client| client.receive_maximum = None,
+            |client| client.maximum_packet_size = None,
+            |client| client.topic_alias_maximum = 0,
+            |client| client.username = None,
+            |client| client.clean = true,
+            |client| client.expiry = 0,
+            |client| client.version = 5,
+        ];
+        for client in 0..self.best.clients.len() {
+            for habit in habits {
+                self.try_change(|scenario| habit(&mut scenario.clients[client]));
+            }
+        }
+        let messages: [fn(&mut Message); 4] = [
+            |message| message.size = message.size.min(8),
+            |message| message.expiry = None,
+            |message| message.retain = false,
+            |message| message.qos = 0,
+        ];
+        for number in 0..self.best.operations.len() {
+            match &self.best.operations[number].what {
+                What::Publish(_) | What::Flood(_) => {
+                    for plain in messages {
+                        self.try_message(number, plain);
+                    }
+                }
+                What::Subscribe(filters) => {
+                    for filter in (0..filters.len()).rev() {
+                        self.try_without(number, filter);
+                    }
+                }
+                What::Bytes(bytes) => {
+                    for byte in (0..bytes.len()).rev() {
+                        self.try_without(number, byte);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn try_message(&mut self, number: usize, plain: fn(&mut Message)) {
+        self.try_change(|scenario| {
+            if let What::Publish(message) | What::Flood(message) = &mut scenario.operations[number].what {
+                plain(message);
+            }
+        });
+    }
+
+    /// One filter or byte of an operation less.
+    fn try_without(&mut self, number: usize, part: usize) {
+        self.try_change(|scenario| match &mut scenario.operations[number].what {
+            What::Subscribe(filters) if filters.len() > 1 => drop(filters.remove(part)),
+            What::Bytes(bytes) => drop(bytes.remove(part)),
+            _ => {}
+        });
+    }
+}
