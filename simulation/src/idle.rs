@@ -62,10 +62,7 @@ fn connect(client_id: &str) -> Packet<'_> {
         username: None,
         password: None,
         will: None,
-        properties: ConnectProperties {
-            session_expiry_interval: Some(3600),
-            ..ConnectProperties::default()
-        },
+        properties: ConnectProperties { session_expiry_interval: Some(3600), ..ConnectProperties::default() },
     })
 }
 
@@ -84,6 +81,9 @@ mod tests {
     fn sessions_are_there_and_small() {
         let idle = measure(1000);
         assert_eq!(idle.sessions, 1000);
-        assert!(0 < idle.offline && idle.offline < idle.connected && idle.connected < 2048 * 1000, "{idle:?}");
+        assert!(
+            0 < idle.offline && idle.offline < idle.connected && idle.connected < 2048 * 1000,
+            "{idle:?}"
+        );
     }
 }

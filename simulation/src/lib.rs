@@ -13,13 +13,15 @@
 //! * [`recording`] — what a real broker recorded, played again
 //! * [`swarm`] — many seeds on all cores
 //! * [`variants`] — a run in several variants that must agree
+//! * [`exhaustive`] — a small world in every order in which it can happen
 //! * [`figures`] — faults, queues and messages over time
 //!
 //! The same seed gives the same run on every machine; a digest over everything that the engine sent shows it.
 
 pub mod check;
-pub mod idle;
+pub mod exhaustive;
 pub mod figures;
+pub mod idle;
 mod oracle;
 pub mod planted;
 pub mod random;

@@ -37,6 +37,8 @@ enum Command {
     Fleet(command::measure::Fleet),
     /// Looks for bugs that are there on purpose: each must be found
     Canary(command::canary::Canary),
+    /// Plays a small world in every order in which it can happen
+    Exhaustive(command::exhaustive::Exhaustive),
     /// Adds up campaigns that were kept with `swarm --database`
     Report(command::report::Report),
 }
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Command::Bench(bench) => Ok(bench.run()),
         Command::Fleet(fleet) => Ok(fleet.run()),
         Command::Canary(canary) => canary.run(),
+        Command::Exhaustive(exhaustive) => exhaustive.run(),
         Command::Report(report) => report.run(),
     };
     match result {

@@ -229,11 +229,8 @@ impl Ledger {
             return;
         }
         // A filter without wildcards is the topic itself.
-        let candidates: BTreeSet<&String> = [&*sent.topic, WILD]
-            .iter()
-            .filter_map(|key| self.interested.get(*key))
-            .flatten()
-            .collect();
+        let candidates: BTreeSet<&String> =
+            [&*sent.topic, WILD].iter().filter_map(|key| self.interested.get(*key)).flatten().collect();
         for client_id in candidates {
             let Some(known) = self.sessions.get_mut(client_id) else { continue };
             let owed = known.surely.iter().any(|(filter, surely)| {

@@ -2,9 +2,11 @@
 //!
 //! * [`run`], [`replay`], [`shrink`] — one scenario
 //! * [`swarm`], [`report`] — many, and what came of them
+//! * [`exhaustive`] — a small one in every order
 //! * [`canary`], [`measure`] — how good and how fast the simulator is
 
 pub(crate) mod canary;
+pub(crate) mod exhaustive;
 pub(crate) mod measure;
 pub(crate) mod replay;
 pub(crate) mod report;

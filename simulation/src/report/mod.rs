@@ -12,6 +12,7 @@ mod pictures;
 mod progress;
 
 pub(crate) use database::{Entry, table};
+pub(crate) use markdown::grouped;
 pub(crate) use progress::Progress;
 
 use crate::command::write;

@@ -52,6 +52,18 @@ impl Player {
     }
 }
 
+impl Player {
+    /// It has a connection, whether that was accepted yet or not.
+    pub(super) fn is_connected(&self) -> bool {
+        self.link.is_some()
+    }
+
+    /// Its connection was accepted.
+    pub(super) fn is_online(&self) -> bool {
+        self.online
+    }
+}
+
 /// What a client keeps for its session; clients of the same identifier share it.
 #[derive(Debug, Default)]
 pub(super) struct Local {

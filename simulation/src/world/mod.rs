@@ -4,26 +4,29 @@
 //! * `network` — links between clients and broker: delays, pieces, breaks, sockets that are full
 //! * `client` — what clients do and answer
 //! * [`Mutation`] — a world in which something is wrong on purpose
+//! * `orders` — what happens at one time in an order that is chosen
 //! * `outside` — what the host does: carries the outbox out, answers questions, keeps, wakes
 
 mod agenda;
 mod client;
 mod mutation;
 mod network;
+mod orders;
 mod outside;
 
 pub use mutation::{Mutation, PacketChange, canary};
+pub use orders::{Mishaps, Step, play_in_order};
 
 use crate::check::{Checks, Violation};
 use crate::figures::Course;
 use crate::random::Stream;
 use crate::scenario::Scenario;
 use crate::trace::Trace;
+use agenda::Agenda;
 use broker_engine::{
     Answer, Config, ConnIds, Engine, HashKey, Input, Interest, MemoryStore, Outbox, Question, Seed, Time,
     View,
 };
-use agenda::Agenda;
 pub(crate) use client::payload_of;
 use client::{Local, Player, Wake};
 use network::Link;
@@ -138,8 +141,16 @@ pub(crate) struct World<'s> {
 
 /// Plays a scenario to its end.
 pub fn play(scenario: &Scenario, options: Options) -> Outcome {
+    outcome(scenario, options, World::run)
+}
+
+fn outcome<'s>(
+    scenario: &'s Scenario,
+    options: Options,
+    run: impl FnOnce(&mut World<'s>) -> Result<(), Violation>,
+) -> Outcome {
     let mut world = World::new(scenario, options);
-    let run = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let run = catch_unwind(AssertUnwindSafe(|| run(&mut world)));
     let panicked = |_| Err(Violation::new("INV-53", world.now, "a panic, see above"));
     let violation = run.unwrap_or_else(panicked).err();
     Outcome {

@@ -18,7 +18,7 @@ pub(super) struct Link {
     /// The client's end is open.
     pub(super) client_end: bool,
     /// No bytes of either direction arrive any more.
-    dead: bool,
+    pub(super) dead: bool,
     /// Nothing arrives before what was sent before it.
     up_at: u64,
     down_at: u64,

@@ -84,9 +84,7 @@ impl World<'_> {
             Input::Received { conn, data } => {
                 self.by_conn.get(*conn).map_or(Turn::Other, |link| Turn::Bytes(link, data.to_vec()))
             }
-            Input::Closed { conn, .. } => {
-                self.by_conn.get(*conn).map_or(Turn::Other, Turn::Gone)
-            }
+            Input::Closed { conn, .. } => self.by_conn.get(*conn).map_or(Turn::Other, Turn::Gone),
             Input::Command(Command::Disconnect { client_id, end_session, .. }) => {
                 Turn::Kick { client_id: client_id.clone(), end_session: *end_session }
             }
@@ -244,11 +242,15 @@ impl World<'_> {
         }
     }
 
-    /// Takes the engine apart and puts it together again: nobody may notice.
     fn restore_sometimes(&mut self) -> Result<(), Violation> {
         if self.healed || !self.outside.chance(self.scenario.outside.restore) {
             return Ok(());
         }
+        self.restore()
+    }
+
+    /// Takes the engine apart and puts it together again: nobody may notice.
+    pub(super) fn restore(&mut self) -> Result<(), Violation> {
         self.checks.counts.look("INV-73");
         let [a, b] = self.options.hash_key;
         let snapshot = self.engine.snapshot();
