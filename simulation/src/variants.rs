@@ -72,3 +72,48 @@ fn is_comparable(name: &str, scenario: &Scenario) -> bool {
         _ => at_once && scenario.outside.late_max == 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{Profile, generate};
+    use crate::world::Mutation;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[test]
+    fn a_run_that_differs_is_found_out() {
+        static SENT: AtomicU64 = AtomicU64::new(0);
+        static LOST: AtomicU64 = AtomicU64::new(u64::MAX);
+        let packet = |_, _: &[u8]| {
+            (SENT.fetch_add(1, Ordering::Relaxed) == LOST.load(Ordering::Relaxed)).then(Vec::new)
+        };
+        let mutation = Mutation { packet: Some(packet), ..Mutation::default() };
+        let options =
+            Options { mutation, hash_key: [1, !1], trace: true, stop_at: Some(100), ..Options::default() };
+        let scenario = generate(1, Profile::Small);
+        assert_eq!(play_compared(&scenario, options).violation, None);
+        // Of as many packets again, the first of the second run is lost.
+        LOST.store(SENT.load(Ordering::Relaxed) / 2 * 3, Ordering::Relaxed);
+        let outcome = play_compared(&scenario, options);
+        assert_eq!(outcome.violation.unwrap().invariant, "INV-71");
+        let text = outcome.trace.text();
+        let [plain, varied] = text.lines().rev().take(2).collect::<Vec<_>>()[..] else { panic!("{text}") };
+        assert!(varied.starts_with("plain:   ") && plain.starts_with("variant: "), "{text}");
+        assert_ne!(plain.split_once(": "), varied.split_once(": "));
+    }
+
+    #[test]
+    fn what_may_differ_is_not_compared() {
+        let mut scenario = generate(1, Profile::Small);
+        scenario.limits = Config { work_per_call: 1, ..Config::default() };
+        scenario.outside.late_max = 0;
+        let compared = |scenario: &Scenario| {
+            VARIANTS.map(|(name, _)| variant(name, scenario, Options::default()).is_some())
+        };
+        assert_eq!(compared(&scenario), [true, false, false]);
+        scenario.limits = Config::default();
+        assert_eq!(compared(&scenario), [true, true, true]);
+        scenario.outside.late_max = 1;
+        assert_eq!(compared(&scenario), [true, true, false]);
+    }
+}

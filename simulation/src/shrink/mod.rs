@@ -1,19 +1,18 @@
 //! The shortest scenario that still fails in the same way.
 //!
 //! * `fewer` — fewer clients and operations
+//! * `surroundings` — fewer faults, plain limits
 //! * `plainer` — plain habits of clients, small messages
 //! * `sooner` — round times, close together
-//!
-//! Faults and limits go here, one by one.
 
 mod fewer;
 mod plainer;
 mod sooner;
+mod surroundings;
 
 use crate::scenario::Scenario;
 use crate::variants::play_compared;
 use crate::world::Options;
-use broker_engine::Config;
 use std::time::{Duration, Instant};
 
 /// How far it got.
@@ -90,42 +89,38 @@ impl Shrinker {
         change(&mut candidate);
         candidate.to_json() != self.best.to_json() && self.try_one(candidate)
     }
+}
 
-    /// Takes faults and limits away one by one.
-    fn surroundings(&mut self) {
-        let changes: [fn(&mut Scenario); 12] = [
-            |s| s.network.cut = 0,
-            |s| s.network.clog = 0,
-            |s| s.network.split = 0,
-            |s| s.network.half_open = 0,
-            |s| s.network.socket_buffer = 1 << 20,
-            |s| (s.network.delay_min, s.network.delay_max) = (1000, 1000),
-            |s| s.outside.restore = 0,
-            |s| s.outside.late_max = 0,
-            |s| s.outside.no_answer = 0,
-            |s| s.outside.deny = 0,
-            |s| s.outside.answer_max = 0,
-            |s| s.limits = Config::default(),
-        ];
-        for change in changes {
-            self.try_change(change);
-        }
-        // Limits one by one, where all at once was too much.
-        let json = |config: &Config| serde_json::to_value(config).unwrap_or_default();
-        let plain = json(&Config::default());
-        let names: Vec<String> =
-            plain.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect();
-        for name in names {
-            let mut limits = json(&self.best.limits);
-            if limits[&name] == plain[&name] {
-                continue;
-            }
-            limits[&name] = plain[&name].clone();
-            let mut candidate = self.best.clone();
-            if let Ok(config) = serde_json::from_value(limits) {
-                candidate.limits = config;
-                self.try_one(candidate);
-            }
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{Profile, What, generate};
+    use crate::world::{Mutation, play};
+
+    #[test]
+    fn what_does_not_matter_goes() {
+        // PUBREC in place of PUBACK.
+        let packet = |_, packet: &[u8]| (packet[0] == 0x40).then(|| vec![[&[0x50], &packet[1..]].concat()]);
+        let mutation = Mutation { packet: Some(packet), ..Mutation::default() };
+        let options = Options { mutation, ..Options::default() };
+        let fails = |scenario: &Scenario| {
+            play(scenario, options).violation.is_some_and(|violation| violation.invariant == "INV-07")
+        };
+        let mut all: Vec<Scenario> = (0..100).map(|seed| generate(seed, Profile::Small)).collect();
+        all.sort_by_key(|scenario| scenario.operations.len());
+        let long = all.into_iter().find(fails).unwrap();
+        let budget = Budget { tries: 5000, time: Duration::from_secs(600) };
+        let Shrunk { scenario, tried } = shrink(&long, "INV-07", options, budget);
+        assert!(fails(&scenario) && tried < budget.tries, "{tried} tried");
+        let [connect, publish] = &scenario.operations[..] else { panic!("{}", scenario.to_json()) };
+        assert_eq!((connect.at, &connect.what), (1_000_000, &What::Connect));
+        assert!(matches!(&publish.what, What::Publish(message) if message.qos == 1 && message.size == 8));
+        assert_eq!((publish.at, scenario.heal_at, scenario.clients.len()), (2_000_000, 4_000_000, 1));
+        assert_eq!(scenario.limits, broker_engine::Config::default());
+        let network = &scenario.network;
+        assert_eq!([network.cut, network.clog, network.split, network.half_open], [0; 4]);
+
+        let none = Budget { tries: 0, ..budget };
+        assert_eq!(shrink(&long, "INV-07", options, none).scenario.to_json(), long.to_json());
     }
 }

@@ -216,6 +216,9 @@ impl<'s> World<'s> {
         self.checks.everything_arrived(self.now, &self.engine, &self.half_open())?;
         // Everybody leaves for good, and nothing is left.
         self.everybody_leaves()?;
+        if self.has_stopped() {
+            return Ok(());
+        }
         self.checks.nothing_is_left(self.now, &self.engine)
     }
 
