@@ -44,36 +44,60 @@ pub const FAULTS: [(&str, &str); 6] = [
 ];
 
 /// What was seen, and how often.
-#[derive(Clone, Debug, Default)]
-pub struct Marks(BTreeMap<&'static str, u64>);
+#[derive(Clone, Debug)]
+pub struct Marks {
+    marks: BTreeMap<&'static str, u64>,
+    faults: [u64; FAULTS.len()],
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self { marks: BTreeMap::new(), faults: [0; FAULTS.len()] }
+    }
+}
+
+fn place(class: &str) -> Option<usize> {
+    FAULTS.iter().position(|(known, _)| *known == class)
+}
 
 impl Marks {
     pub(crate) fn hit(&mut self, mark: &'static str) {
         debug_assert!(MARKS.contains(&mark), "{mark:?} is in the list");
-        *self.0.entry(mark).or_default() += 1;
+        *self.marks.entry(mark).or_default() += 1;
     }
 
     /// A fault of a class has happened.
     pub(crate) fn fault(&mut self, class: &'static str) {
-        debug_assert!(FAULTS.iter().any(|(known, _)| *known == class), "{class} is in the list");
-        *self.0.entry(class).or_default() += 1;
+        debug_assert!(place(class).is_some(), "{class} is in the list");
+        if let Some(place) = place(class) {
+            self.faults[place] += 1;
+        }
     }
 
     /// Adds those of another run.
     pub fn add(&mut self, other: &Self) {
-        for (mark, count) in &other.0 {
-            *self.0.entry(mark).or_default() += count;
+        for (mark, count) in &other.marks {
+            *self.marks.entry(mark).or_default() += count;
+        }
+        for (mine, theirs) in self.faults.iter_mut().zip(other.faults) {
+            *mine += theirs;
         }
     }
 
-    /// How often a mark was seen, or a fault happened.
+    /// How often a mark was seen.
     pub fn count(&self, mark: &str) -> u64 {
-        self.0.get(mark).copied().unwrap_or_default()
+        self.marks.get(mark).copied().unwrap_or_default()
+    }
+
+    /// How often faults happened, in the order of [`FAULTS`].
+    pub fn faults(&self) -> [u64; FAULTS.len()] {
+        self.faults
     }
 
     /// What was never seen, faults by their class.
     pub fn missing(&self) -> Vec<&'static str> {
-        let faults = FAULTS.into_iter().map(|(class, _)| class);
-        MARKS.into_iter().chain(faults).filter(|mark| self.count(mark) == 0).collect()
+        let marks = MARKS.into_iter().filter(|mark| self.count(mark) == 0);
+        let faults = FAULTS.iter().zip(self.faults).filter(|(_, count)| *count == 0);
+        marks.chain(faults.map(|((class, _), _)| *class)).collect()
     }
 }

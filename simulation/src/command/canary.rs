@@ -41,6 +41,7 @@ impl Canary {
         if (self.all || self.bug.is_some()) && !is_planted() {
             return in_planted_build();
         }
+        let commit = machine::commit();
         let mut bugs = vec![(CANARY, "now and then a PUBLISH is lost without a word", "TigerBeetle's habit")];
         if self.all {
             bugs.extend(BUGS);
@@ -77,7 +78,7 @@ impl Canary {
         );
         println!("\n{sum}");
         if self.write {
-            write(Path::new(PAGE), &page(&lines.join("\n"), &sum, self.seeds))?;
+            write(Path::new(PAGE), &page(&lines.join("\n"), &sum, self.seeds, &commit))?;
         }
         Ok(found.len() == bugs.len() && medians.iter().zip(MEDIANS).all(|(median, goal)| *median <= goal))
     }
@@ -96,8 +97,8 @@ fn median(found: &[Found], of: impl Fn(&Found) -> usize) -> usize {
     all.get(all.len() / 2).copied().unwrap_or_default()
 }
 
-fn page(table: &str, sum: &str, seeds: u64) -> String {
-    let (commit, processor, threads) = (machine::commit(), machine::processor(), machine::threads());
+fn page(table: &str, sum: &str, seeds: u64, commit: &str) -> String {
+    let (processor, threads) = (machine::processor(), machine::threads());
     format!(
         "# Planted bugs\n\n\
         How soon [the simulator](simulation.md) finds bugs that other brokers had, and how much is left of each once\n\

@@ -90,6 +90,7 @@ impl Campaign {
         let broker_years = seconds(summary.time) / (365.25 * 86_400.0);
         let counts = summary.counts.by_name();
         let counted = |(name, says), count| Counted { name, says, count };
+        let faults = summary.marks.faults();
         let equal = |name| summary.equal.get(name).copied().unwrap_or_default();
         Self {
             commit,
@@ -110,7 +111,7 @@ impl Campaign {
             invariants: INVARIANTS.map(|known| counted(known, counts[known.0])).into(),
             variants: VARIANTS.map(|known| counted(known, equal(known.0))).into(),
             marks: MARKS.map(|mark| counted((mark, ""), summary.marks.count(mark))).into(),
-            faults: FAULTS.map(|known| counted(known, summary.marks.count(known.0))).into(),
+            faults: FAULTS.iter().zip(faults).map(|(known, count)| counted(*known, count)).collect(),
             failures,
             lacking,
             timeline: moments(&summary.timeline),
