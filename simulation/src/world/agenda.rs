@@ -23,10 +23,11 @@ pub(super) struct Agenda<'s> {
     number: u64,
 }
 
-struct Due {
+/// An event and when it is due.
+pub(super) struct Due {
     at: u64,
     number: u64,
-    event: Event,
+    pub(super) event: Event,
 }
 
 impl PartialEq for Due {
@@ -48,14 +49,20 @@ impl Ord for Due {
 
 impl<'s> Agenda<'s> {
     pub(super) fn new(operations: &'s [Operation]) -> Self {
-        Self { operations, done: 0, soon: BinaryHeap::new(), later: BTreeMap::new(), horizon: 0, number: 0 }
+        // Operations have the numbers below.
+        let number = operations.len() as u64;
+        Self { operations, done: 0, soon: BinaryHeap::new(), later: BTreeMap::new(), horizon: 0, number }
     }
 
     /// Events of one time happen in the order in which they were added, behind the operations of that time.
     pub(super) fn add(&mut self, at: u64, event: Event) {
         self.number += 1;
-        let due = Due { at, number: self.number, event };
-        match at / SECOND {
+        self.put_back(Due { at, number: self.number, event });
+    }
+
+    /// What was taken has not happened, and is due as before.
+    pub(super) fn put_back(&mut self, due: Due) {
+        match due.at / SECOND {
             second if second < self.horizon => self.soon.push(Reverse(due)),
             second => self.later.entry(second).or_default().push(due),
         }
@@ -63,6 +70,15 @@ impl<'s> Agenda<'s> {
 
     /// The next one, if it is due before `end`.
     pub(super) fn next_before(&mut self, end: u64) -> Option<(u64, Event)> {
+        self.take_before(end).map(|due| (due.at, due.event))
+    }
+
+    /// Everything that is due before `end`, in its order.
+    pub(super) fn all_before(&mut self, end: u64) -> Vec<Due> {
+        std::iter::from_fn(|| self.take_before(end)).collect()
+    }
+
+    fn take_before(&mut self, end: u64) -> Option<Due> {
         if self.soon.is_empty()
             && let Some((second, dues)) = self.later.pop_first()
         {
@@ -71,13 +87,13 @@ impl<'s> Agenda<'s> {
         }
         let event_at = self.soon.peek().map_or(u64::MAX, |Reverse(due)| due.at);
         if let Some(operation) = self.operations.get(self.done).filter(|next| next.at <= event_at) {
-            let number = self.done;
-            self.done += usize::from(operation.at < end);
-            return (operation.at < end).then_some((operation.at, Event::Operation(number)));
+            let (at, number) = (operation.at, self.done);
+            self.done += usize::from(at < end);
+            return (at < end).then_some(Due { at, number: number as u64, event: Event::Operation(number) });
         }
         if event_at >= end {
             return None;
         }
-        self.soon.pop().map(|Reverse(due)| (due.at, due.event))
+        self.soon.pop().map(|Reverse(due)| due)
     }
 }

@@ -1,10 +1,9 @@
 //! A world in which no time passes between what can happen next: which of it does is chosen, and so are breaks of
 //! connections and restarts of the broker.
 
-use super::{Due, Event, Options, Outcome, World, outcome};
+use super::{Event, Options, Outcome, World, outcome};
 use crate::check::Violation;
 use crate::scenario::{Scenario, What};
-use std::cmp::Reverse;
 
 /// Something that can happen next. Of what keeps its order, such as the bytes of a link, it is the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +107,7 @@ impl World<'_> {
     /// What can happen now. What would reach nobody any more is forgotten, and who is not connected waits.
     fn steps(&mut self) -> Vec<Step> {
         let mut steps = Vec::new();
-        for due in self.due_now() {
+        for due in self.agenda.all_before(self.now + 1) {
             if self.is_in_vain(&due.event) {
                 continue;
             }
@@ -117,7 +116,7 @@ impl World<'_> {
             if !waits && !steps.contains(&step) {
                 steps.push(step);
             }
-            self.due.push(Reverse(due));
+            self.agenda.put_back(due);
         }
         steps
     }
@@ -125,23 +124,14 @@ impl World<'_> {
     /// The event that a step consists of.
     fn take_first(&mut self, step: Step) -> Option<Event> {
         let mut found = None;
-        for due in self.due_now() {
+        for due in self.agenda.all_before(self.now + 1) {
             if found.is_none() && self.step_of(&due.event) == step {
                 found = Some(due.event);
             } else {
-                self.due.push(Reverse(due));
+                self.agenda.put_back(due);
             }
         }
         found
-    }
-
-    /// What is due by now, in its order.
-    fn due_now(&mut self) -> Vec<Due> {
-        let mut all = Vec::new();
-        while self.due.peek().is_some_and(|Reverse(due)| due.at <= self.now) {
-            all.extend(self.due.pop().map(|Reverse(due)| due));
-        }
-        all
     }
 
     fn step_of(&self, event: &Event) -> Step {
