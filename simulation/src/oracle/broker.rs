@@ -3,6 +3,7 @@
 use super::session::{Copy, Message, Session, Will};
 use super::shared::SharedCopy;
 use super::topics::{is_shared, is_valid, matches, plain};
+use super::unclear::Unclear;
 use broker_engine::{Config, Overlap};
 use mqtt_proto::{QoS, RetainHandling, SubscribeOptions, Version};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +32,7 @@ pub(super) struct Broker {
     pub(super) sessions: BTreeMap<String, Session>,
     pub(super) retained: BTreeMap<String, Arc<Message>>,
     pub(super) shared: Vec<SharedCopy>,
+    pub(super) unclear: Unclear,
     /// Shared groups, with their members' connections, in which it could not be seen whose turn it was.
     pub(super) unseen_turns: BTreeSet<super::Members>,
     /// Wills that were published.
@@ -48,6 +50,7 @@ impl Broker {
             sessions: BTreeMap::new(),
             retained: BTreeMap::new(),
             shared: Vec::new(),
+            unclear: Unclear::default(),
             unseen_turns: BTreeSet::new(),
             wills: 0,
             ended: Vec::new(),
@@ -108,6 +111,7 @@ impl Broker {
             session.username.clone_from(&hello.username);
         }
         session.link = Some(link);
+        session.has_expiry = hello.version == Version::V5;
         session.expiry = match hello.version {
             Version::V5 => hello.expiry.min(longest),
             _ if hello.clean => 0,
@@ -206,6 +210,7 @@ impl Broker {
     /// Hands a message to whoever subscribed; says whether anybody did.
     pub(super) fn publish(&mut self, message: Message) -> bool {
         let message = Arc::new(message);
+        self.unclear.published(&message, &self.sessions);
         if message.retain {
             self.keep(&message);
         }
@@ -249,11 +254,8 @@ impl Broker {
             let members = self.members(&group, &message, "");
             let here: Option<Vec<_>> =
                 members.keys().map(|id| Some((id.clone(), self.sessions[id].link?))).collect();
-            let has_other = |id: &String| {
-                let mut filters = self.sessions[id].subscriptions.keys();
-                filters.any(|filter| *filter != group && matches(plain(filter), &message.topic))
-            };
-            if let Some(here) = here.as_ref().filter(|_| members.keys().any(has_other)) {
+            let has_another_way = |id: &String| self.has_another_way(id, &group, &message.topic);
+            if let Some(here) = here.as_ref().filter(|_| members.keys().any(has_another_way)) {
                 self.unseen_turns.insert((group.clone(), here.clone()));
             }
             self.shared.push(SharedCopy {
@@ -267,6 +269,13 @@ impl Broker {
             });
         }
         matched
+    }
+
+    /// Gets a member of a shared group messages to this topic in another way too?
+    pub(super) fn has_another_way(&self, client_id: &str, group: &str, topic: &str) -> bool {
+        let filters =
+            self.sessions.get(client_id).into_iter().flat_map(|session| session.subscriptions.keys());
+        filters.filter(|filter| *filter != group).any(|filter| matches(plain(filter), topic))
     }
 
     /// Members of a shared group but one, and what each would get of a message.

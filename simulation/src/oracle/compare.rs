@@ -3,7 +3,7 @@
 
 use super::session::{Copy, Session};
 use super::shared::SharedCopy;
-use super::topics::{is_shared, matches, plain};
+use super::topics::{is_shared, matches};
 use super::{Oracle, State};
 use crate::check::Counts;
 use broker_engine::{DeadlineReason, Engine, Note, SharedStrategy};
@@ -53,13 +53,15 @@ impl Given<'_> {
         self.topic == topic && self.payload == payload
     }
 
-    fn is_shared(&self, copy: &SharedCopy) -> bool {
+    fn is_shared(&self, copy: &SharedCopy, now: u64) -> bool {
         let member = copy.members.get(self.client_id);
         // One that was handed on has the options that its member had at that time.
         let as_subscribed = |member: &(QoS, bool)| {
             *member == (self.qos, self.retain) || copy.handed_on && self.qos <= copy.message.qos
         };
-        self.is_message(&copy.message.topic, &copy.message.payload) && member.is_some_and(as_subscribed)
+        self.is_message(&copy.message.topic, &copy.message.payload)
+            && member.is_some_and(as_subscribed)
+            && self.lives_on(now, copy.message.told_until).is_ok()
     }
 
     /// What is left of its life is told, the last second counted as one [MQTT-3.3.2-6].
@@ -203,28 +205,31 @@ impl Oracle {
 
     /// A PUBLISH leaves for the first time.
     pub(crate) fn given(&mut self, now: u64, given: &Given<'_>, counts: &mut Counts) -> Result<(), Wrong> {
+        let is_unclear = self.broker.unclear.contains(given.client_id, given.topic);
+        counts.decide(!is_unclear);
+        let result = self.judge(now, given, counts);
+        if is_unclear { Ok(()) } else { result }
+    }
+
+    fn judge(&mut self, now: u64, given: &Given<'_>, counts: &mut Counts) -> Result<(), Wrong> {
         counts.look("INV-33");
         counts.look(if given.retain { "INV-31" } else { "INV-06" });
         let mut sessions = self.broker.sessions_of(given.client_id).enumerate();
         let found = sessions.find_map(|(number, session)| Some((number, given.find(session, now)?)));
         drop(sessions);
         // What does not fit well may rather be what a shared group brings.
-        let fits_well = found.as_ref().is_some_and(|(_, found)| !found.overtakes && !found.is_another);
+        let fits_well = found.as_ref().is_some_and(|(_, found)| found.before.is_empty() && !found.is_another);
         let shared = if fits_well {
             None
         } else {
-            self.broker.take_shared(given.client_id, |copy| given.is_shared(copy))
+            self.broker.take_shared(given.client_id, |copy| given.is_shared(copy, now))
         };
-        // What a session that ends hands on may be older than anything that is remembered here.
-        let mut handing_on = self.broker.ended.iter().flat_map(|(_, session)| session.subscriptions.keys());
-        let is_handed_on = handing_on.any(|filter| is_shared(filter) && matches(plain(filter), given.topic));
         let mut sessions: Vec<&mut Session> = self.broker.sessions_of(given.client_id).collect();
         if shared.is_some() || found.is_some() {
             for session in &mut sessions {
                 session.given.insert((given.topic.to_owned(), given.payload.to_owned()));
             }
         }
-        counts.decide(true);
         if let Some(copy) = shared {
             counts.look("INV-34");
             return self.fair(&copy, given.client_id, counts);
@@ -239,10 +244,6 @@ impl Oracle {
                 session.last_words.remove(place);
                 return Ok(());
             }
-        }
-        if is_handed_on {
-            counts.decide(false);
-            return Ok(());
         }
         Err((given.why_not(&sessions), format!("{} is not owed", given.shown())))
     }
@@ -337,18 +338,19 @@ impl Oracle {
             .collect();
         for client_id in &is_online {
             let Some(session) = self.broker.sessions.get_mut(client_id) else { continue };
-            for copy in std::mem::take(&mut session.owed) {
-                counts.decide(!copy.optional);
+            for copy in session.owed.clone() {
+                let is_unclear = self.broker.unclear.contains(client_id, &copy.message.topic);
+                counts.decide(!copy.optional && !is_unclear);
                 let is_over = copy.message.expires_at.is_some_and(|at| at <= now);
                 let retained = copy.for_filter.is_some();
-                if copy.optional || retained && is_over || session.excuse(&copy.message.topic) {
+                if copy.optional || is_unclear || retained && is_over || session.excuse(&copy.message.topic) {
                     continue;
                 }
                 let name = if retained { "INV-31" } else { "INV-33" };
                 return Err((name, format!("{client_id} never got {copy:?}")));
             }
         }
-        for copy in std::mem::take(&mut self.broker.shared) {
+        for copy in &self.broker.shared {
             // Who still has a session is connected, and somebody is.
             let sessions = &self.broker.sessions;
             let mut members = copy.members.keys().filter(|id| sessions.contains_key(*id)).peekable();
@@ -357,8 +359,9 @@ impl Oracle {
             if !here || copy.to.is_some() {
                 continue;
             }
-            counts.decide(!copy.optional);
-            if copy.optional {
+            let is_open = copy.optional || self.broker.unclear.has(&copy.message.topic);
+            counts.decide(!is_open);
+            if is_open {
                 continue;
             }
             let message = (copy.message.topic.clone(), copy.message.payload.clone());

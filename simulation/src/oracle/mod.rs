@@ -5,6 +5,7 @@
 //! * `topics` — names, filters, matching
 //! * `session` — what is kept: sessions, messages, copies that are owed
 //! * `shared` — copies for shared groups, and who has which
+//! * `unclear` — where copies look alike, so that it cannot be seen which of them was sent
 //! * `broker` — what CONNECT, SUBSCRIBE, PUBLISH, the end of a connection and time do with them
 //! * `connection` — from bytes to these
 //! * `compare` — what the engine may do and what it must
@@ -20,6 +21,7 @@ mod losses;
 mod session;
 mod shared;
 pub(crate) mod topics;
+mod unclear;
 
 pub(crate) use compare::Given;
 

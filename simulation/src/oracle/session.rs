@@ -20,6 +20,14 @@ pub(super) struct Message {
     pub(super) is_will: bool,
 }
 
+impl Message {
+    /// A receiver cannot tell them apart: one that its publisher sent twice, with another life only where that is told.
+    pub(super) fn looks_like(&self, other: &Self, has_expiry: bool) -> bool {
+        (&self.topic, &self.payload) == (&other.topic, &other.payload)
+            && (!has_expiry || self.told_until == other.told_until)
+    }
+}
+
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let start = String::from_utf8_lossy(&self.payload[..self.payload.len().min(8)]).into_owned();
@@ -59,6 +67,8 @@ impl Copy {
 #[derive(Debug, Default)]
 pub(super) struct Session {
     pub(super) username: Option<String>,
+    /// Its client is told what is left of a message's life.
+    pub(super) has_expiry: bool,
     /// Its connection.
     pub(super) link: Option<usize>,
     /// Session Expiry Interval, seconds.

@@ -2,7 +2,7 @@
 //! is changed where another one explains more.
 
 use super::broker::Broker;
-use super::session::Message;
+use super::session::{Copy, Message};
 use mqtt_proto::QoS;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -56,28 +56,28 @@ impl Broker {
     /// Who has this copy may just as well have another one that looks the same: its own by a subscription that is not
     /// shared, or that of another group, and who has that one yet another.
     fn make_free(&mut self, place: usize, to: &str, seen: &mut Vec<usize>) -> bool {
-        let copy = &self.shared[place];
+        let copy = self.shared[place].clone();
         let Some(holder) = copy.to.clone() else { return true };
-        let look = (copy.message.topic.clone(), copy.message.payload.clone());
-        if holder != to
-            && let Some((qos, retain)) = copy.members.get(&holder)
-            && let Some(session) = self.sessions.get_mut(&holder)
-            && let Some(own) = session.owed.iter().position(|own| {
-                (&own.message.topic, &own.message.payload) == (&look.0, &look.1)
-                    && (own.qos, own.retain) == (*qos, *retain)
-            })
-        {
+        let options = copy.members.get(&holder);
+        let Some(session) = self.sessions.get_mut(&holder) else { return false };
+        let has_expiry = session.has_expiry;
+        let is_own = |own: &Copy| {
+            own.message.looks_like(&copy.message, has_expiry) && Some(&(own.qos, own.retain)) == options
+        };
+        if let Some(own) = session.owed.iter().position(is_own).filter(|_| holder != to) {
             session.owed.remove(own);
             self.shared[place].to = None;
             return true;
         }
         seen.push(place);
         for other in 0..self.shared.len() {
-            // One that its publisher sent twice looks the same.
-            let message = &self.shared[other].message;
-            let is_same = (&message.topic, &message.payload) == (&look.0, &look.1);
-            let fits = is_same && self.shared[other].members.contains_key(&holder) && !seen.contains(&other);
-            if fits && self.make_free(other, to, seen) {
+            let another = &self.shared[other];
+            let as_subscribed = another
+                .members
+                .get(&holder)
+                .is_some_and(|theirs| Some(theirs) == options || copy.handed_on || another.handed_on);
+            let fits = as_subscribed && another.message.looks_like(&copy.message, has_expiry);
+            if fits && !seen.contains(&other) && self.make_free(other, to, seen) {
                 self.shared[other].to = Some(holder);
                 self.shared[place].to = None;
                 return true;
