@@ -438,6 +438,25 @@ fn topic_aliases_towards_the_client() {
     world.expect(subscriber, &["PUBLISH q0 alias=1 a x", "PUBLISH q0 b x", "PUBLISH q0 alias=1 - x"]);
 }
 
+/// What waits for the store is overtaken, so it defines no alias; it may use one.
+#[test]
+fn a_message_that_waits_for_the_store_defines_no_topic_alias() {
+    let mut world = World::new(Config { durability: Durability::Durable, ..Config::default() });
+    let mut connect = lasting(Version::V5, "s");
+    connect.properties.topic_alias_maximum = Some(1);
+    let subscriber = world.connect_with(&connect);
+    world.take(subscriber);
+    world.subscribe(subscriber, "t", ExactlyOnce);
+    let publisher = world.client(Version::V5, "p");
+    world.hold_stored = true;
+    world.publish(publisher, "t", "waits", ExactlyOnce, 1);
+    world.publish(publisher, "t", "x", AtMostOnce, 0);
+    world.publish(publisher, "t", "waits too", ExactlyOnce, 2);
+    world.expect(subscriber, &["PUBLISH q0 alias=1 t x"]);
+    world.release_stored();
+    world.expect(subscriber, &["PUBLISH q2 #1 t waits", "PUBLISH q2 #2 alias=1 - waits too"]);
+}
+
 #[test]
 fn bad_topic_aliases_end_the_connection() {
     for (alias, topic, wanted) in

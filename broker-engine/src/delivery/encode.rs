@@ -73,10 +73,14 @@ impl Aliases {
     }
 
     /// The alias of a topic and whether the client knows it already. Called only for packets that are written,
-    /// because the one that defines an alias must really go out.
-    fn outbound(&mut self, topic: &str) -> Option<(u16, bool)> {
+    /// because the one that defines an alias must really go out; one that waits for the store would be overtaken by
+    /// those that use the alias, and `may_define` none.
+    fn outbound(&mut self, topic: &str, may_define: bool) -> Option<(u16, bool)> {
         if let Some(index) = self.outbound.iter().position(|known| &**known == topic) {
             return Some((u16::try_from(index + 1).ok()?, true));
+        }
+        if !may_define {
+            return None;
         }
         let alias =
             u16::try_from(self.outbound.len() + 1).ok().filter(|alias| *alias <= self.outbound_limit)?;
@@ -212,6 +216,7 @@ impl Engine {
         out: &mut Outbox,
     ) -> bool {
         let now = self.now;
+        let may_wait = self.gates.holds(qos);
         let Some(conn) = self.conn_mut(id) else { return false };
         let version = conn.version;
         let v5 = version.is_v5();
@@ -231,14 +236,14 @@ impl Engine {
         // Judged without alias: a packet that defines one is three bytes larger, so it may go without.
         if head.packet_len(version).is_none_or(|len| len > max) {
             if planted!("alias-of-nothing") {
-                conn.aliases.outbound(publication.topic);
+                conn.aliases.outbound(publication.topic, true);
             }
             return false;
         }
         if v5
             && conn.aliases.may_alias(publication.topic)
             && head.packet_len(version).is_some_and(|len| len.saturating_add(8) <= max)
-            && let Some((alias, known)) = conn.aliases.outbound(publication.topic)
+            && let Some((alias, known)) = conn.aliases.outbound(publication.topic, !may_wait)
         {
             head.topic_alias = Some(alias);
             if known {
@@ -251,7 +256,7 @@ impl Engine {
             .then(|| shared_payload(publication, kept, &self.messages));
         let Some((frame, _)) = encode(out, &head, version, publication.payload, shared) else { return false };
         self.count_publish(id, qos, frame.len());
-        if self.gates.holds(qos) {
+        if may_wait {
             self.gate_frame(id, frame, out);
         } else {
             out.wire.push(Wire::Send { conn: id, frame });
