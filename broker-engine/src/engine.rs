@@ -213,5 +213,7 @@ impl Engine {
                 out,
             );
         }
+        // What waited behind them, and for nothing that failed, goes on.
+        self.stored(StoreSeq(0), out);
     }
 }

@@ -458,6 +458,30 @@ fn acknowledgements_wait_for_the_store() {
     assert_eq!(sent, b"\x40\x02\x00\x01\x40\x03\x00\x02\x10");
 }
 
+/// An acknowledgement that promises nothing waits for its turn alone, also when the store has failed meanwhile.
+#[test]
+fn what_promises_nothing_does_not_wait_for_what_failed() {
+    let mut world = World::new(Config { durability: Durability::Durable, ..Config::default() });
+    let subscriber = world.persistent(Version::V5, "s");
+    world.subscribe(subscriber, "t", AtLeastOnce);
+    world.cut(subscriber);
+    let publisher = world.client(Version::V5, "p");
+    let mut out = broker_engine::Outbox::new();
+    let mut feed = |world: &mut World, input: Input<'_>| {
+        out.clear();
+        world.engine.handle(world.now, input, &mut out);
+        (out.bytes_for(publisher), out.stores.last().map(|(seq, _)| *seq))
+    };
+    let conn = publisher;
+    let (_, kept) = feed(&mut world, Input::Received { conn, data: b"\x32\x07\x00\x01t\x00\x01\x00x" });
+    let (_, failed) = feed(&mut world, Input::Received { conn, data: b"\x31\x05\x00\x01r\x00x" });
+    feed(&mut world, Input::StoreFailed { seq: failed.unwrap() });
+    let (sent, _) = feed(&mut world, Input::Received { conn, data: b"\x32\x07\x00\x01u\x00\x02\x00x" });
+    assert_eq!(sent, b"");
+    let (sent, _) = feed(&mut world, Input::Stored { upto: kept.unwrap() });
+    assert_eq!(sent, b"\x40\x02\x00\x01\x40\x03\x00\x02\x10");
+}
+
 /// CONNACK is the first packet also when it waits for the store [MQTT-3.2.0-1].
 #[test]
 fn nothing_overtakes_a_connack_that_waits() {

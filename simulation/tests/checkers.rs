@@ -144,8 +144,10 @@ fn mutations() -> Vec<(&'static str, Mutation)> {
                 notes.push(Note::MessageDropped { client_id, topic, reason: DropReason::QueueFull });
             }),
         ),
+        ("INV-93", packets(|_, p| (kind(p) == 13).then(Vec::new))),
         ("LIV-1", packets(|_, p| (kind(p) == 6).then(Vec::new))),
         ("LIV-2", packets(|_, p| (kind(p) == 9).then(Vec::new))),
+        ("LIV-6", packets(|_, p| (kind(p) == 14 && p[2] == 0x8B).then(Vec::new))),
     ]
 }
 

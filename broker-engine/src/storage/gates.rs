@@ -131,7 +131,10 @@ impl Gates {
         counts.frames += 1;
         counts.pubacks += u32::from(is_puback);
         self.bytes += frame.len() as u64;
-        self.waiting.push_back(Waiting { seq: self.last, conn, frame, is_puback });
+        // What promises nothing waits for its turn alone: the latest operation may have failed already.
+        let before = self.waiting.back().filter(|_| !self.touched);
+        let seq = before.map_or(self.last, |waiting| waiting.seq);
+        self.waiting.push_back(Waiting { seq, conn, frame, is_puback });
     }
 
     /// Everything up to `upto` is kept: these frames may leave, in order.

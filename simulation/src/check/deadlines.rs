@@ -1,14 +1,29 @@
 //! What the engine has to do by a certain time: give up on clients that are silent, answer those that are not.
 
-use super::wire::{Wire, Wires};
+use super::wire::{Wire, Wires, Wrong};
 use super::{Counts, Violation};
-use broker_engine::Config;
+use broker_engine::{Config, Durability};
+use std::time::Duration;
 
 impl Wires {
-    /// Behind a call of the engine, by which everything that was due has happened.
-    pub(super) fn in_time(&self, now: u64, config: &Config, counts: &mut Counts) -> Result<(), Violation> {
+    /// Behind a call of the engine, by which everything that was due has happened, unless it `works` on.
+    pub(super) fn in_time(
+        &self,
+        now: u64,
+        config: &Config,
+        works: bool,
+        counts: &mut Counts,
+    ) -> Result<(), Violation> {
+        let nobody_waits = config.durability == Durability::Memory && config.memory_high.is_none();
+        // Everything is answered at once, but for who is asked about.
+        let at_once = nobody_waits && !works && self.open().any(|wire| wire.asked_at.is_some());
         for wire in self.open() {
-            if let Err((name, detail)) = wire.in_time(now, config, counts) {
+            let patience = micros(config.hook_timeout) + self.slowest_store;
+            let mut holds = wire.in_time(now, config, patience, counts);
+            if at_once && holds.is_ok() {
+                holds = wire.undelayed(counts);
+            }
+            if let Err((name, detail)) = holds {
                 return Err(Violation::new(name, now, format!("client {}: {detail}", wire.client)));
             }
         }
@@ -17,8 +32,7 @@ impl Wires {
 }
 
 impl Wire {
-    fn in_time(&self, now: u64, config: &Config, counts: &mut Counts) -> Result<(), super::wire::Wrong> {
-        let micros = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    fn in_time(&self, now: u64, config: &Config, patience: u64, counts: &mut Counts) -> Result<(), Wrong> {
         let since = |what: &str, from: u64| format!("{what} for {} us", now - from);
         let Some(greeting) = &self.greeting else {
             counts.look("INV-28");
@@ -31,21 +45,48 @@ impl Wire {
         };
         if !self.online {
             counts.look("LIV-2");
-            let is_late = now >= self.last_flow + micros(config.hook_timeout);
+            let is_late = now >= self.last_flow + patience;
             return if is_late { Err(("LIV-2", since("no CONNACK", self.last_flow))) } else { Ok(()) };
         }
         counts.look("INV-53");
-        if self.garbled {
+        // Behind a question it waits like everything else.
+        if self.garbled && self.asked_at.is_none() {
             return Err(("INV-53", "what cannot be understood does not end the connection".to_owned()));
         }
-        let patience = u64::from(greeting.keep_alive) * 1_500_000;
+        let silence = u64::from(greeting.keep_alive) * 1_500_000;
         let heard = self.last_packet.max(self.last_flow);
-        if patience > 0 && !self.paused {
+        if silence > 0 && !self.paused {
             counts.look("INV-27");
-            if now >= heard + patience {
+            if now >= heard + silence {
                 return Err(("INV-27", since("silent", heard)));
+            }
+        }
+        counts.look("LIV-2");
+        if let Some((what, _)) = self.unanswered().filter(|_| !self.hostile) {
+            // Who is not read is not waited for, unless it is for a hook.
+            let waits = self.asked_at.or((!self.paused).then(|| self.waiting_since.max(self.last_flow)));
+            if waits.is_some_and(|from| now >= from + patience) {
+                return Err(("LIV-2", format!("{what} is not answered within {patience} us")));
             }
         }
         Ok(())
     }
+
+    /// While a question about somebody else is open.
+    fn undelayed(&self, counts: &mut Counts) -> Result<(), Wrong> {
+        if !self.online || self.paused || self.hostile || self.asked_at.is_some() {
+            return Ok(());
+        }
+        counts.look("INV-93");
+        match self.unanswered() {
+            Some((what, count)) => {
+                Err(("INV-93", format!("{count} {what} wait, and no question is about it")))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -6,7 +6,7 @@ use super::{Counts, Marks, Violation};
 use crate::oracle::topics::{matches, plain};
 use crate::scenario::{Message, Will};
 use crate::world::payload_of;
-use broker_engine::{Config, DropReason, Engine, Note, Overlap};
+use broker_engine::{Config, DropReason, Durability, Engine, Note, Overlap};
 use mqtt_proto::{QoS, ReasonCode, SubscribeOptions};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -30,6 +30,10 @@ pub(crate) struct Ledger {
     step: u64,
     each_subscription: bool,
     max_message_expiry: u32,
+    /// QoS 2 waits for the store before it is sent first, and QoS 1 does not.
+    durable: bool,
+    /// Time until the store has kept something at most.
+    slowest_store: u64,
 }
 
 /// A message.
@@ -71,8 +75,9 @@ struct Known {
     outgoing: BTreeMap<u16, Outgoing>,
     /// The message that was sent last, and its order.
     newest: Option<(u32, u64)>,
-    /// The connection on which something was sent again, and the order of what was last.
-    resent: (usize, u64),
+    /// The connection on which something was sent again, and the order of what was last, where QoS 1 and 2 take turns by
+    /// QoS.
+    resent: (usize, [u64; 3]),
     /// What the latest input acknowledged.
     just_acknowledged: Vec<(u16, Outgoing)>,
     /// What was acknowledged in an input in the midst of which the engine closed: nobody knows whether it counts.
@@ -110,18 +115,23 @@ pub(super) struct Route<'a> {
     pub(super) retain: bool,
     pub(super) payload: &'a [u8],
     pub(super) expiry: Option<u32>,
+    /// Sending it was begun on an earlier connection, where it waited for the store, so that it expires no more.
+    pub(super) begun: bool,
 }
 
 impl Known {
-    /// Something is sent again: in the order in which it was sent first.
-    fn sent_behind(&mut self, link: usize, order: u64) -> Result<(), ()> {
-        let (latest_on, latest) = std::mem::replace(&mut self.resent, (link, order));
-        if latest_on == link && latest > order { Err(()) } else { Ok(()) }
+    /// Something is sent again: in the order in which what shares its `lane` was sent first.
+    fn sent_behind(&mut self, link: usize, order: u64, lane: usize) -> Result<(), ()> {
+        if self.resent.0 != link {
+            self.resent = (link, [0; 3]);
+        }
+        let latest = std::mem::replace(&mut self.resent.1[lane], order);
+        if latest > order { Err(()) } else { Ok(()) }
     }
 }
 
 impl Ledger {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, slowest_store: u64) -> Self {
         Self {
             messages: Vec::new(),
             sessions: HashMap::new(),
@@ -131,6 +141,8 @@ impl Ledger {
             step: 0,
             each_subscription: config.overlap == Overlap::PerSubscription,
             max_message_expiry: config.max_message_expiry,
+            durable: config.durability == Durability::Durable,
+            slowest_store,
         }
     }
 
@@ -144,6 +156,12 @@ impl Ledger {
             self.sessions.insert(client_id.to_owned(), Known::default());
         }
         self.sessions.get_mut(client_id).expect("just made")
+    }
+
+    /// Another process of the broker has begun: sessions are gone, and with them what was owed.
+    pub(super) fn begin_anew(&mut self) {
+        self.sessions.clear();
+        self.interested.clear();
     }
 
     /// A message that a client is going to publish: its number.
@@ -219,6 +237,13 @@ impl Ledger {
         (sent.arrived_at, sent.expiry) = (now, expiry);
         if sent.arrivals == 1 {
             sent.arrived_step = step;
+        }
+    }
+
+    /// A PUBLISH that waited for a hook is handled.
+    pub(super) fn handled(&mut self, now: u64, number: u32) {
+        if let Some(sent) = self.messages.get_mut(number as usize) {
+            sent.arrived_at = now;
         }
     }
 
@@ -367,10 +392,11 @@ impl Ledger {
             }
         }
         counts.look("INV-10");
-        let age = route.now - message.arrived_at;
+        // What waits for the store has been taken out of the queue in time.
+        let age = (route.now - message.arrived_at).saturating_sub(self.slowest_store);
         let cap = (self.max_message_expiry > 0 && !message.is_will).then_some(self.max_message_expiry);
         let life = message.expiry.into_iter().chain(cap).min();
-        if life.is_some_and(|life| age > u64::from(life) * 1_000_000) {
+        if !route.begun && life.is_some_and(|life| age > u64::from(life) * 1_000_000) {
             return Err((
                 "INV-10",
                 format!("message {} lives {life:?} s and is sent after {age} us", route.number),
@@ -444,7 +470,20 @@ impl Ledger {
         }
     }
 
+    /// Sent with DUP, which says that it may have been sent before: what waited for the store when its connection ended
+    /// never was.
+    pub(super) fn never_left(&self, client_id: &str, id: u16, qos: QoS) -> bool {
+        let is_known = |known: &Known| known.outgoing.contains_key(&id) || known.uncertain.contains_key(&id);
+        self.durable && qos == QoS::ExactlyOnce && !self.sessions.get(client_id).is_some_and(is_known)
+    }
+
+    /// Where order is kept among what is sent again.
+    fn lane(&self, qos: QoS) -> usize {
+        if self.durable { qos as usize } else { 0 }
+    }
+
     pub(super) fn sent_again(&mut self, client_id: &str, id: u16, outgoing: Outgoing) -> Result<(), String> {
+        let lane = self.lane(outgoing.qos);
         let known = self.session(client_id);
         if let Some(uncertain) = known.uncertain.remove(&id) {
             known.outgoing.insert(id, uncertain);
@@ -460,11 +499,14 @@ impl Ledger {
         }
         before.link = outgoing.link;
         let order = before.order;
-        known.sent_behind(outgoing.link, order).map_err(|()| format!("#{id} is sent again out of order"))
+        known
+            .sent_behind(outgoing.link, order, lane)
+            .map_err(|()| format!("#{id} is sent again out of order"))
     }
 
     /// The engine sends PUBREL: is there something to release, and is it its turn?
     pub(super) fn released(&mut self, client_id: &str, id: u16, link: usize, marks: &mut Marks) -> bool {
+        let lane = self.lane(QoS::ExactlyOnce);
         let known = self.session(client_id);
         if let Some(uncertain) = known.uncertain.remove(&id) {
             known.outgoing.entry(id).or_insert(Outgoing { released: true, ..uncertain });
@@ -475,7 +517,7 @@ impl Ledger {
         let (order, released) = (outgoing.order, outgoing.released);
         if again {
             marks.hit("PUBREL sent again");
-            return released && known.sent_behind(link, order).is_ok();
+            return released && known.sent_behind(link, order, lane).is_ok();
         }
         released
     }

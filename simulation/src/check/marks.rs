@@ -33,13 +33,24 @@ pub const MARKS: [&str; 26] = [
     "PUBREL sent again",
 ];
 
-/// Every class of fault that can happen here, by its place in the catalogue: network, time, clients.
-pub const FAULTS: [(&str, &str); 6] = [
+/// Every class of fault that can happen here, by its place in the catalogue: hooks, network, process, store,
+/// time.
+pub const FAULTS: [(&str, &str); 16] = [
+    ("H01", "a question is answered late"),
+    ("H02", "a question is not answered, or twice, or too late, or nobody asked it"),
+    ("H03", "an answer changes what was asked for"),
+    ("H05", "who answers ends the connection that it is about"),
     ("N02", "what is sent at once arrives in pieces"),
     ("N05", "a socket takes only a part"),
     ("N06", "bytes are held up for long"),
     ("N07", "a connection breaks and the broker is not told"),
     ("N09", "a connection breaks at any byte"),
+    ("P01", "the process ends without a word"),
+    ("P02", "the broker is shut down, and told so again"),
+    ("P03", "memory is short"),
+    ("P04", "no socket takes anything"),
+    ("S01", "the store takes its time"),
+    ("S02", "the store fails"),
     ("T04", "a timer is late"),
 ];
 

@@ -18,9 +18,10 @@ mod wire;
 pub use marks::{FAULTS, MARKS, Marks};
 
 use crate::oracle::{Oracle, Turn};
+use crate::scenario::Outside;
 use crate::trace::Trace;
 use crate::world::Table;
-use broker_engine::{Config, DeadlineReason, Engine, Note};
+use broker_engine::{Config, DeadlineReason, Durability, Engine, Note};
 use ledger::Ledger;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -50,7 +51,7 @@ impl fmt::Display for Violation {
 }
 
 /// Every statement that is looked at here, and what it says.
-pub const INVARIANTS: [(&str, &str); 44] = [
+pub const INVARIANTS: [(&str, &str); 46] = [
     ("INV-01", "QoS 1 and 2: who subscribed gets what was acknowledged, or a drop is counted for it"),
     ("INV-02", "no message is first sent twice to a session, unless its publisher sent it twice"),
     ("INV-03", "QoS 0: at most once for each subscription, at once or dropped with a reason"),
@@ -97,10 +98,12 @@ pub const INVARIANTS: [(&str, &str); 44] = [
     ("INV-73", "an engine from its snapshot goes on as if nothing had happened"),
     ("INV-90", "the engine's own accounts add up"),
     ("INV-92", "every loss is told, with its true reason"),
+    ("INV-93", "a question that is open delays nobody but the client that it is about"),
     ("LIV-1", "once nothing goes wrong any more, queues run empty"),
     ("LIV-2", "every request is answered in time"),
     ("LIV-4", "a client that was not read for a while is read again"),
     ("LIV-5", "the engine comes to rest"),
+    ("LIV-6", "a shutdown tells every client 0x8B, closes everything, and is not repeated"),
 ];
 
 /// How often each statement was looked at, and the reference broker knew what to expect.
@@ -189,6 +192,8 @@ pub struct Checks {
     /// The reference broker, where there are not too many clients for it.
     oracle: Option<Oracle>,
     wires: Wires,
+    /// The broker was told to shut down.
+    pub(crate) shutting_down: bool,
     /// Calls at one time with work left behind each.
     working: (u64, u32),
     /// Calls between two recounts: each one in small worlds, else some for each client, so that the time for it stays a
@@ -198,16 +203,18 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// `late`: timers may be.
-    pub(crate) fn new(config: &Config, clients: usize, late: bool) -> Self {
+    pub(crate) fn new(config: &Config, clients: usize, outside: &Outside) -> Self {
         let large = clients > MANY;
+        let late = outside.late_max > 0;
+        let follows = !large && !outside.ask_subscribe && config.durability == Durability::Memory;
         Self {
             counts: Counts::default(),
             marks: Marks::default(),
             config: config.clone(),
-            ledger: Ledger::new(config),
-            oracle: (!large).then(|| Oracle::new(config, late)).filter(Oracle::is_decided),
-            wires: Wires::new(config),
+            ledger: Ledger::new(config, outside.store_max),
+            oracle: follows.then(|| Oracle::new(config, late)).filter(Oracle::is_decided),
+            wires: Wires::new(config, outside.store_max),
+            shutting_down: false,
             working: (0, 0),
             recount: if large { 16 * clients as u64 } else { 1 },
             large,
@@ -243,6 +250,21 @@ impl Checks {
         }
     }
 
+    /// The engine asks about a client.
+    pub(crate) fn asked(&mut self, now: u64, link: usize) {
+        if let Some(wire) = self.wires.get_mut(link) {
+            wire.asked_at = Some(now);
+        }
+    }
+
+    /// Another process of the broker has begun, which knows nothing.
+    pub(crate) fn begin_anew(&mut self) {
+        self.ledger.begin_anew();
+        if let Some(oracle) = &mut self.oracle {
+            oracle.begin_anew();
+        }
+    }
+
     /// Bytes that the engine is about to get.
     pub(crate) fn fed(&mut self, now: u64, link: usize, bytes: &[u8], trace: &mut Trace) {
         self.wires.fed(now, link, bytes, &mut self.ledger, &mut self.marks, trace);
@@ -266,8 +288,15 @@ impl Checks {
     }
 
     /// The engine has closed.
-    pub(crate) fn closed(&mut self, link: usize) {
+    pub(crate) fn closed(&mut self, now: u64, link: usize) -> Result<(), Violation> {
+        if self.shutting_down
+            && let Some(wire) = self.wires.get_mut(link)
+        {
+            self.counts.look("LIV-6");
+            wire.told_of_shutdown().map_err(|detail| Violation::new("LIV-6", now, detail))?;
+        }
         self.wires.closed(link, &mut self.ledger);
+        Ok(())
     }
 
     /// The transport is gone.
@@ -291,6 +320,12 @@ impl Checks {
                 && let Some(wire) = links.get(*conn).and_then(|link| self.wires.get_mut(link))
             {
                 wire.accused(*reason).map_err(wrong)?;
+            }
+            if let Note::Connected { conn, .. } = note
+                && let Some(link) = links.get(*conn)
+                && let Some(wire) = self.wires.get_mut(link)
+            {
+                wire.let_in(link, &mut self.ledger);
             }
             self.ledger.noted(note, &mut self.marks);
         }
@@ -329,7 +364,8 @@ impl Checks {
         if self.large || self.config.work_per_call < AT_ONCE {
             return Ok(());
         }
-        self.wires.in_time(now, &self.config, &mut self.counts)
+        let works = engine.next_deadline().is_some_and(|deadline| deadline.reason == DeadlineReason::Work);
+        self.wires.in_time(now, &self.config, works, &mut self.counts)
     }
 
     /// All faults have ended long ago. Only who is `half_open` is still waited for: without a keep-alive, and where

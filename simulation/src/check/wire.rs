@@ -17,6 +17,8 @@ pub(super) struct Wires {
     live: BTreeSet<usize>,
     limits: Limits,
     max_inflight: u16,
+    /// Time until the store has kept something at most.
+    pub(super) slowest_store: u64,
 }
 
 /// One connection.
@@ -31,6 +33,8 @@ pub(super) struct Wire {
     /// What came cannot be understood; nothing further is expected of the engine but a close.
     pub(super) garbled: bool,
     pub(super) greeting: Option<Greeting>,
+    /// It was let in, which CONNACK tells once the store has kept it: did an earlier session go on?
+    goes_on: Option<bool>,
     /// CONNACK came, with success.
     pub(super) online: bool,
     /// Something that ends the connection was sent.
@@ -42,6 +46,14 @@ pub(super) struct Wire {
     pub(super) paused: bool,
     /// When it was asked for, accepted, or the broker began or ended to read it.
     pub(super) last_flow: u64,
+    /// When a hook was asked about it, until it hears the answer.
+    pub(super) asked_at: Option<u64>,
+    /// Messages that came behind what was asked about.
+    behind: Vec<u32>,
+    /// When the oldest of its requests began to wait for nothing but its answer.
+    pub(super) waiting_since: u64,
+    /// Why the broker ended it, if it said so.
+    told: Option<ReasonCode>,
     /// When its latest packet came, and the one before at another time.
     pub(super) last_packet: u64,
     packet_before: u64,
@@ -83,9 +95,15 @@ fn number_in(payload: &[u8]) -> Option<u32> {
 }
 
 impl Wires {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, slowest_store: u64) -> Self {
         let limits = Limits { max_packet_size: config.max_packet_size, ..Limits::default() };
-        Self { links: Vec::new(), live: BTreeSet::new(), limits, max_inflight: config.max_inflight }
+        Self {
+            links: Vec::new(),
+            live: BTreeSet::new(),
+            limits,
+            max_inflight: config.max_inflight,
+            slowest_store,
+        }
     }
 
     pub(super) fn opened(&mut self, now: u64, link: usize, client: usize) {
@@ -97,10 +115,15 @@ impl Wires {
             hostile: false,
             paused: false,
             last_flow: now,
+            asked_at: None,
+            behind: Vec::new(),
+            waiting_since: now,
+            told: None,
             version: Version::V5,
             inbox: Vec::new(),
             garbled: false,
             greeting: None,
+            goes_on: None,
             online: false,
             ended: false,
             said_goodbye: false,
@@ -222,13 +245,7 @@ impl Wires {
                 return Err(Violation::new("LIV-4", now, detail));
             }
             counts.look("LIV-2");
-            let open = [
-                ("PUBLISH", wire.unanswered.iter().map(VecDeque::len).sum::<usize>()),
-                ("SUBSCRIBE or UNSUBSCRIBE", wire.requests.len()),
-                ("PUBREL", wire.releases.len()),
-                ("PINGREQ", wire.pings as usize),
-            ];
-            if let Some((what, count)) = open.into_iter().find(|(_, count)| *count > 0) {
+            if let Some((what, count)) = wire.unanswered() {
                 let detail = format!("client {}: {count} {what} were never answered", wire.client);
                 return Err(Violation::new("LIV-2", now, detail));
             }
@@ -239,10 +256,48 @@ impl Wires {
 
 pub(super) type Wrong = (&'static str, String);
 
+impl Greeting {
+    /// The client is let in; says whether its earlier session goes on.
+    fn let_in(&self, link: usize, ledger: &mut Ledger) -> bool {
+        let goes_on = ledger.connected(&self.client_id, link) && !self.clean;
+        if !goes_on {
+            ledger.began_anew(&self.client_id, link);
+        }
+        goes_on
+    }
+}
+
 impl Wire {
+    pub(super) fn let_in(&mut self, link: usize, ledger: &mut Ledger) {
+        self.goes_on = self.greeting.as_ref().map(|greeting| greeting.let_in(link, ledger));
+    }
+
+    /// What is not answered, of one kind, and how often.
+    pub(super) fn unanswered(&self) -> Option<(&'static str, usize)> {
+        let open = [
+            ("PUBLISH", self.unanswered.iter().map(VecDeque::len).sum::<usize>()),
+            ("SUBSCRIBE or UNSUBSCRIBE", self.requests.len()),
+            ("PUBREL", self.releases.len()),
+            ("PINGREQ", self.pings as usize),
+        ];
+        open.into_iter().find(|(_, count)| *count > 0)
+    }
+
+    /// A shutdown closes it: a client of MQTT 5 was told.
+    pub(super) fn told_of_shutdown(&self) -> Result<(), String> {
+        let hears = self.online && self.version == Version::V5;
+        if hears && self.told != Some(ReasonCode::ServerShuttingDown) {
+            return Err(format!("client {} hears {:?} of a shutdown", self.client, self.told));
+        }
+        Ok(())
+    }
+
     /// A packet of the client.
     fn take(&mut self, now: u64, packet: &Packet<'_>, in_time: bool, ledger: &mut Ledger, marks: &mut Marks) {
         let client_id = self.greeting.as_ref().map(|greeting| greeting.client_id.clone()).unwrap_or_default();
+        if self.unanswered().is_none() {
+            self.waiting_since = now;
+        }
         match packet {
             Packet::Connect(connect) if self.greeting.is_none() => {
                 self.last_flow = now;
@@ -252,6 +307,9 @@ impl Wire {
                 let number = number_in(publish.payload);
                 if let Some(number) = number {
                     ledger.arrived(now, number, publish.properties.message_expiry_interval);
+                    if self.asked_at.is_some() {
+                        self.behind.push(number);
+                    }
                 }
                 if let Some(id) = publish.packet_id {
                     let kind = usize::from(publish.qos == QoS::ExactlyOnce);
@@ -347,6 +405,15 @@ impl Wire {
         let Some(greeting) = &self.greeting else { return Ok(()) };
         let client_id = greeting.client_id.clone();
         match packet {
+            Packet::Publish(_) | Packet::PubRel(_) => {}
+            _ => self.waiting_since = now,
+        }
+        if matches!(packet, Packet::ConnAck(_) | Packet::SubAck(_)) {
+            self.asked_at = None;
+            // The life of a message begins when its packet is handled.
+            self.behind.drain(..).for_each(|number| ledger.handled(now, number));
+        }
+        match packet {
             Packet::ConnAck(connack) if connack.reason.is_error() => {
                 self.ended = true;
                 marks.hit("a connection is refused");
@@ -354,22 +421,19 @@ impl Wire {
             Packet::ConnAck(connack) => {
                 (self.online, self.last_flow) = (true, now);
                 counts.look("INV-22");
-                let existed = ledger.connected(&client_id, link);
-                let wanted = existed && !greeting.clean;
+                let wanted = self.goes_on.unwrap_or_else(|| greeting.let_in(link, ledger));
                 if self.version != Version::V31 && connack.session_present != wanted {
                     return Err((
                         "INV-22",
                         format!(
                             "Session Present is {}, there {} one",
                             connack.session_present,
-                            if existed { "was" } else { "was not" }
+                            if wanted { "was" } else { "was not" }
                         ),
                     ));
                 }
                 if wanted {
                     marks.hit("a session goes on");
-                } else {
-                    ledger.began_anew(&client_id, link);
                 }
             }
             Packet::Publish(publish) => {
@@ -416,7 +480,7 @@ impl Wire {
                     self.pings.checked_sub(1).ok_or(("INV-07", "PINGRESP for nothing".to_owned()))?;
             }
             Packet::Disconnect(disconnect) => {
-                self.ended = true;
+                (self.ended, self.told) = (true, Some(disconnect.reason));
                 if disconnect.reason == ReasonCode::SessionTakenOver {
                     marks.hit("a session taken over");
                 }
@@ -458,9 +522,9 @@ impl Wire {
             return Err(("INV-13", format!("#{id} is acknowledged, {next:?} is next")));
         }
         if !ack.reason.is_error()
-            && let Some(number) = self.numbers.get(&id)
+            && let Some(number) = self.numbers.remove(&id)
         {
-            ledger.accepted(*number);
+            ledger.accepted(number);
         }
         if let Some(oracle) = oracle {
             oracle.answered(link, kind, id, ack.reason, counts)?;
@@ -498,6 +562,7 @@ impl Wire {
             retain: publish.retain,
             payload: publish.payload,
             expiry: publish.properties.message_expiry_interval,
+            begun: publish.dup,
         };
         if let Some(oracle) = oracle.as_mut().filter(|_| !publish.dup) {
             let given = Given {
@@ -515,7 +580,7 @@ impl Wire {
             return if number == UNNUMBERED { Ok(()) } else { ledger.sent(&route, counts, marks) };
         };
         let outgoing = Outgoing { number, qos: publish.qos, link, released: false, order: 0 };
-        if publish.dup {
+        if publish.dup && !ledger.never_left(&greeting.client_id, id, publish.qos) {
             marks.hit("a packet sent again");
             counts.look("INV-12");
             ledger.sent_again(&greeting.client_id, id, outgoing).map_err(|detail| ("INV-12", detail))?;

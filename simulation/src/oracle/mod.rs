@@ -84,6 +84,16 @@ impl Oracle {
         }
     }
 
+    /// Another process of the broker has begun, which knows nothing.
+    pub(crate) fn begin_anew(&mut self) {
+        self.broker = Broker::new(self.broker.config.clone());
+        self.turns.clear();
+        for connection in &mut self.connections {
+            *connection = Connection::default();
+            connection.state = State::Over;
+        }
+    }
+
     /// Does it still follow?
     pub(crate) fn is_decided(&self) -> bool {
         !self.undecided

@@ -1,7 +1,9 @@
 //! From a seed to a scenario. Each seed has its own subset of clients' habits, operations, faults and limits: what
 //! is left out matters as much as what is there.
 
-use super::{Acks, Client, FORMAT, Filter, Message, Network, Operation, Outside, Scenario, What, Will};
+use super::{
+    Acks, Client, FORMAT, Filter, Message, Network, Operation, Outside, Scenario, What, Will, faults,
+};
 use crate::random::Stream;
 use broker_engine::{Config, Overlap, QueueFull, SharedStrategy};
 use mqtt_proto::QoS;
@@ -28,14 +30,29 @@ pub enum Profile {
 /// The scenario of a seed.
 pub fn generate(seed: u64, profile: Profile) -> Scenario {
     match profile {
-        Profile::Small => Small::new(seed, |purpose| Stream::new(seed, purpose)).scenario(),
+        Profile::Small => small(seed, |purpose| Stream::new(seed, purpose)),
         Profile::Dense { clients } => dense(seed, clients),
         Profile::Fleet { clients } => fleet(seed, clients),
     }
 }
 
-/// Bytes of the seed, and for limits, clients and faults of a scenario that bytes make; all others are for operations.
-const GIVEN: [(&str, usize); 4] = [("seed", 2), ("limits", 48), ("clients", 96), ("faults", 32)];
+/// Bytes of the seed, for limits, clients and faults of a scenario that bytes make; all others are for operations.
+const GIVEN: [(&str, usize); 14] = [
+    ("seed", 2),
+    ("limits", 48),
+    ("clients", 96),
+    ("faults", 32),
+    ("H01", 6),
+    ("H02", 8),
+    ("H03", 4),
+    ("H05", 4),
+    ("S01", 8),
+    ("S02", 4),
+    ("P01", 4),
+    ("P02", 4),
+    ("P03", 4),
+    ("P04", 6),
+];
 
 /// The small scenario whose choices bytes make, for a fuzzer. Each purpose has its own place in them, so that
 /// changing one leaves the others alone. There are no more operations than bytes for them.
@@ -48,7 +65,13 @@ pub fn from_bytes(bytes: &[u8]) -> Scenario {
     let seed = given[0].1.iter().fold(0, |seed, byte| seed << 8 | u64::from(*byte));
     let bytes_of =
         |purpose| given.iter().find(|(known, _)| *known == purpose).map_or(rest, |(_, part)| *part);
-    Small::new(seed, |purpose| Stream::given(bytes_of(purpose))).scenario()
+    small(seed, |purpose| Stream::given(bytes_of(purpose)))
+}
+
+fn small(seed: u64, stream: impl Fn(&'static str) -> Stream) -> Scenario {
+    let mut scenario = Small::new(seed, &stream).scenario();
+    faults::add(&mut scenario, stream);
+    scenario
 }
 
 /// A network where everything takes a moment and nothing breaks.
@@ -68,7 +91,7 @@ fn calm() -> Network {
 
 /// A host that answers at once.
 fn prompt() -> Outside {
-    Outside { answer_max: 1000, no_answer: 0, deny: 0, store_max: 0, late_max: 0, restore: 0 }
+    Outside { answer_max: 1000, ..Outside::default() }
 }
 
 const TOPICS: [&str; 8] = ["a", "a/b", "a/b/c", "a//c", "b", "b/a", "$x/a", "/"];
@@ -423,7 +446,6 @@ impl Small {
         let mut outside = prompt();
         if stream.chance(400) {
             outside.answer_max = stream.by_magnitude(1000, 20 * SECOND);
-            outside.no_answer = *stream.pick(&[0, 0, 50]);
             outside.deny = *stream.pick(&[0, 0, 100]);
         }
         if stream.chance(300) {

@@ -1,5 +1,6 @@
 //! A scenario: everything that is going to happen, as data.
 
+mod faults;
 mod generate;
 
 pub use generate::{Profile, from_bytes, generate};
@@ -58,21 +59,52 @@ pub struct Network {
 }
 
 /// What the host does for the engine.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Outside {
-    /// Time until a question is answered at most.
+    /// Time until a question is answered at most. Short ones are as frequent as long ones.
     pub answer_max: u64,
     /// How often, per mille, a question is never answered.
     pub no_answer: u32,
     /// How often, per mille, the answer is no.
     pub deny: u32,
+    /// SUBSCRIBE is asked about as well.
+    #[serde(default)]
+    pub ask_subscribe: bool,
+    /// How often, per mille, the answer to SUBSCRIBE is another one for each filter.
+    #[serde(default)]
+    pub change: u32,
+    /// How often, per mille, a question is answered twice.
+    #[serde(default)]
+    pub answer_again: u32,
+    /// How often, per mille of questions, another one is answered that nobody asked.
+    #[serde(default)]
+    pub stray_answer: u32,
+    /// How often, per mille of questions, who answers ends the connection of the client that it is about.
+    #[serde(default)]
+    pub interrupt: u32,
     /// Time until the store has kept something at most.
     pub store_max: u64,
+    /// How often, per mille, the store fails to keep what it is given at once.
+    #[serde(default)]
+    pub store_fail: u32,
     /// Lateness of timers at most.
     pub late_max: u64,
     /// How often, per mille of inputs, the engine is taken apart into a snapshot and put together again.
     pub restore: u32,
+    /// How often, in a hundred thousand events, the process ends without a word and another one begins, with a
+    /// snapshot of that moment or with nothing.
+    #[serde(default)]
+    pub crash: u32,
+    /// How often, in a hundred thousand events, the broker is told to shut down, and another one begins with nothing.
+    #[serde(default)]
+    pub shutdown: u32,
+    /// How often, in a hundred thousand events, no socket takes anything for a while.
+    #[serde(default)]
+    pub blocked: u32,
+    /// For how long at most.
+    #[serde(default)]
+    pub blocked_max: u64,
 }
 
 /// A client and its habits.

@@ -565,6 +565,12 @@ impl World<'_> {
     /// Everybody comes once more, without a will and with a session that ends, and goes.
     pub(super) fn everybody_leaves(&mut self) -> Result<(), Violation> {
         self.leaving = true;
+        if self.scenario.limits.memory_max.is_some() {
+            // What nobody comes back for may take so much memory that nobody is let in any more.
+            for client in 0..self.players.len() {
+                self.operate(client, &What::Kick { end_session: true })?;
+            }
+        }
         // What broke without the broker being told is noticed now.
         for link in 0..self.links.len() {
             if self.links[link].broker && !self.links[link].client_end {

@@ -6,6 +6,7 @@
 //! * [`Mutation`] — a world in which something is wrong on purpose
 //! * `orders` — what happens at one time in an order that is chosen
 //! * `outside` — what the host does: carries the outbox out, answers questions, keeps, wakes
+//! * `process` — how the broker's process ends, and another one begins
 
 mod agenda;
 mod client;
@@ -13,6 +14,7 @@ mod mutation;
 mod network;
 mod orders;
 mod outside;
+mod process;
 
 pub use mutation::{Mutation, PacketChange, canary};
 pub use orders::{Mishaps, Step, play_in_order};
@@ -100,8 +102,8 @@ enum Event {
     Wake { client: usize, wake: Wake },
     /// A deadline of the engine.
     Tick,
-    /// An answer of the outside.
-    Outside(outside::Done),
+    /// An answer of the outside to the process of this number.
+    Outside(u32, outside::Done),
     /// Nothing goes wrong any more.
     Heal,
 }
@@ -126,6 +128,10 @@ pub(crate) struct World<'s> {
     network: Stream,
     outside: Stream,
     store: MemoryStore,
+    /// Number of the process that the broker is.
+    life: u32,
+    /// No socket takes anything until then.
+    blocked_until: u64,
     /// What the engine is told next.
     next: VecDeque<Next>,
     healed: bool,
@@ -166,14 +172,16 @@ fn outcome<'s>(
 
 impl<'s> World<'s> {
     fn new(scenario: &'s Scenario, options: Options) -> Self {
-        let config = Config { interest: Interest::CLIENTS | Interest::DROPS, ..scenario.limits.clone() };
+        let asked = if scenario.outside.ask_subscribe { Interest::SUBSCRIBE } else { Interest::NONE };
+        let interest = Interest::CLIENTS | Interest::DROPS | asked;
+        let config = Config { interest, ..scenario.limits.clone() };
         let [a, b] = options.hash_key;
         let believed = options.mutation.believed(&config);
         let (players, locals) = client::players(scenario);
         let mut world = Self {
             scenario,
             options,
-            checks: Checks::new(&believed, scenario.clients.len(), scenario.outside.late_max > 0),
+            checks: Checks::new(&believed, scenario.clients.len(), &scenario.outside),
             engine: Engine::new(config, Seed(scenario.seed), HashKey([a, b])),
             out: Outbox::new(),
             ids: ConnIds::new(),
@@ -188,6 +196,8 @@ impl<'s> World<'s> {
             network: Stream::new(scenario.seed, "network"),
             outside: Stream::new(scenario.seed, "outside"),
             store: MemoryStore::new(),
+            life: 0,
+            blocked_until: 0,
             next: VecDeque::new(),
             healed: false,
             leaving: false,
@@ -235,6 +245,8 @@ impl<'s> World<'s> {
             self.now = at;
             self.happen(event)?;
             self.settle()?;
+            self.block_sometimes();
+            self.end_sometimes()?;
         }
         self.now = self.now.max(end);
         Ok(())
@@ -261,7 +273,7 @@ impl<'s> World<'s> {
                 self.tick = None;
                 self.handle(Input::Tick)
             }
-            Event::Outside(done) => self.outside_done(done),
+            Event::Outside(life, done) => self.outside_done(life, done),
             Event::Heal => {
                 self.heal();
                 Ok(())

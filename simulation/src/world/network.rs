@@ -118,6 +118,8 @@ impl World<'_> {
         let all = state.closing || self.healed;
         let room = if all {
             usize::MAX
+        } else if self.now < self.blocked_until {
+            0
         } else {
             usize_of(self.scenario.network.socket_buffer.saturating_sub(state.in_socket))
         };
@@ -202,6 +204,17 @@ impl World<'_> {
     pub(super) fn half_open(&self) -> BTreeSet<usize> {
         let links = self.links.iter().enumerate().filter(|(_, state)| state.broker && state.dead);
         links.map(|(link, _)| link).collect()
+    }
+
+    /// The broker's process is no more: what its sockets have taken arrives, then the end.
+    pub(super) fn end_of_process(&mut self, link: usize) {
+        let state = &mut self.links[link];
+        state.unsent.clear();
+        state.held_up.clear();
+        if !state.dead {
+            let at = self.delay().max(self.links[link].down_at);
+            self.schedule(at, Event::ClientLost { link });
+        }
     }
 
     pub(super) fn arrived(&mut self, link: usize, bytes: &[u8]) -> Result<(), Violation> {

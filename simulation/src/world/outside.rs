@@ -5,17 +5,27 @@ use super::{Event, World};
 use crate::check::Violation;
 use crate::oracle::Turn;
 use broker_engine::{
-    Answer, CallId, Command, ConnId, Engine, Flow, HashKey, Input, Outbox, Question, StoreOp, StoreSeq,
-    StoredDelivery, Time, Wire,
+    Answer, Call, CallId, Command, ConnId, Engine, Flow, HashKey, Input, MemoryPressure, Outbox, Question,
+    StoreOp, StoreSeq, StoredDelivery, Time, Wire,
 };
 use mqtt_proto::ReasonCode;
 use std::hash::Hasher;
+
+/// Microseconds from which on an answer is late.
+const SLOW: u64 = 1_000_000;
+
+/// Of so many events, rates of what is rare are told.
+pub(super) const RARELY: u64 = 100_000;
 
 /// Something to tell the engine once it has been heard out.
 #[derive(Debug)]
 pub(super) enum Next {
     /// What a socket has not taken.
     Backlog { conn: ConnId, unsent: u32 },
+    /// The store has not kept this operation, nor what came with it.
+    StoreFailed(StoreSeq),
+    /// The operator ends a client's connection.
+    Kick { client_id: String },
     /// A page of a queue.
     Loaded { fetch: StoreSeq, deliveries: Vec<StoredDelivery> },
     /// What came while nobody read.
@@ -29,6 +39,8 @@ pub(super) enum Done {
     Answer(CallId, Answer),
     /// Operations of the store up to this one.
     Stored(StoreSeq),
+    /// Sockets take something again.
+    Unblocked,
 }
 
 impl World<'_> {
@@ -53,6 +65,9 @@ impl World<'_> {
         self.out = out;
         result?;
         self.checks.carried_out(self.now, &self.engine)?;
+        if self.engine.view().memory_pressure() != MemoryPressure::None {
+            self.checks.marks.fault("P03");
+        }
         if let Some(statement) = self.options.statement {
             statement(self.engine.view()).map_err(|detail| Violation::new("OWN", self.now, detail))?;
         }
@@ -98,6 +113,11 @@ impl World<'_> {
             match next {
                 Next::Backlog { conn, unsent } => self.handle(Input::Backlog { conn, unsent })?,
                 Next::Loaded { fetch, deliveries } => self.handle(Input::Loaded { fetch, deliveries })?,
+                Next::StoreFailed(seq) => self.handle(Input::StoreFailed { seq })?,
+                Next::Kick { client_id } => {
+                    let (reason, end_session) = (ReasonCode::AdministrativeAction, false);
+                    self.handle(Input::Command(Command::Disconnect { client_id, reason, end_session }))?;
+                }
                 Next::ReadOn { link } if self.links[link].broker && !self.links[link].paused => {
                     self.read_on(link)?;
                 }
@@ -146,7 +166,7 @@ impl World<'_> {
                     if let Some(link) = self.by_conn.get(*conn) {
                         self.digest.write(b"close");
                         self.digest.write_usize(link);
-                        self.checks.closed(link);
+                        self.checks.closed(self.now, link)?;
                         self.trace.closed(self.now, self.links[link].client);
                         closed.push(link);
                         // What comes behind it in this outbox is for others.
@@ -157,11 +177,9 @@ impl World<'_> {
             }
         }
         for call in std::mem::take(&mut out.calls) {
-            self.ask(call.id, &call.question);
+            self.ask(&call);
         }
-        for (seq, op) in std::mem::take(&mut out.stores) {
-            self.keep(seq, op);
-        }
+        self.keep(std::mem::take(&mut out.stores));
         for link in closed {
             self.broker_closes(link);
         }
@@ -195,34 +213,120 @@ impl World<'_> {
         Ok(())
     }
 
-    fn ask(&mut self, call: CallId, question: &Question) {
+    fn ask(&mut self, call: &Call) {
+        if let Some(link) = self.by_conn.get(call.conn) {
+            self.checks.asked(self.now, link);
+        }
         let outside = &self.scenario.outside;
-        if !self.healed && self.outside.chance(outside.no_answer) {
+        let slowest = if self.healed { outside.answer_max.min(1000) } else { outside.answer_max };
+        if self.healed {
+            let answer = self.options.hook.map_or(Answer::Allow, |hook| hook(&call.question));
+            return self.answer(call.id, answer, slowest);
+        }
+        if self.outside.chance(outside.interrupt) {
+            self.checks.marks.fault("H05");
+            let client_id = match &call.question {
+                Question::Authenticate(who) => who.client_id.clone(),
+                Question::Subscribe { client_id, .. } => client_id.clone(),
+                _ => String::new(),
+            };
+            self.next.push_back(Next::Kick { client_id });
+        }
+        if self.outside.chance(outside.stray_answer) {
+            self.checks.marks.fault("H02");
+            self.answer(asked_by_nobody(call.id), Answer::Allow, slowest);
+        }
+        if self.outside.chance(outside.no_answer) {
             self.checks.marks.hit("a question that nobody answers");
+            self.checks.marks.fault("H02");
             return;
         }
-        let deny = !self.healed && self.outside.chance(outside.deny);
-        let answer = if deny { Answer::Deny(ReasonCode::NotAuthorized) } else { Answer::Allow };
-        let answer = self.options.hook.map_or(answer, |hook| hook(question));
-        let slowest = if self.healed { outside.answer_max.min(1000) } else { outside.answer_max };
-        let at = self.now + self.outside.between(0, slowest);
-        self.schedule(at, Event::Outside(Done::Answer(call, answer)));
-    }
-
-    fn keep(&mut self, seq: StoreSeq, op: StoreOp) {
-        let now = self.time();
-        if let Some(deliveries) = self.store.apply(now, op) {
-            self.next.push_back(Next::Loaded { fetch: seq, deliveries });
+        let answer = self.opinion(&call.question);
+        if self.outside.chance(outside.answer_again) {
+            self.checks.marks.fault("H02");
+            self.answer(call.id, answer.clone(), slowest);
         }
-        let at = self.now + self.outside.between(0, self.scenario.outside.store_max);
-        self.schedule(at, Event::Outside(Done::Stored(seq)));
+        self.answer(call.id, answer, slowest);
     }
 
-    pub(super) fn outside_done(&mut self, done: Done) -> Result<(), Violation> {
+    /// What is answered.
+    fn opinion(&mut self, question: &Question) -> Answer {
+        if let Some(hook) = self.options.hook {
+            return hook(question);
+        }
+        let outside = &self.scenario.outside;
+        if self.outside.chance(outside.deny) {
+            return Answer::Deny(ReasonCode::NotAuthorized);
+        }
+        match question {
+            Question::Subscribe { filters, .. } if self.outside.chance(outside.change) => {
+                self.checks.marks.fault("H03");
+                let codes = [ReasonCode::Success, ReasonCode::GrantedQoS1, ReasonCode::NotAuthorized];
+                // Sometimes fewer than there are filters.
+                let count = self.outside.between(0, filters.len() as u64);
+                Answer::Filters((0..count).map(|_| *self.outside.pick(&codes)).collect())
+            }
+            _ => Answer::Allow,
+        }
+    }
+
+    fn answer(&mut self, call: CallId, answer: Answer, slowest: u64) {
+        let pause = if slowest == 0 { 0 } else { self.outside.by_magnitude(1, slowest) };
+        if pause > SLOW {
+            self.checks.marks.fault("H01");
+        }
+        self.schedule(self.now + pause, Event::Outside(self.life, Done::Answer(call, answer)));
+    }
+
+    /// Keeps what is to be kept, in one batch that is kept or not.
+    fn keep(&mut self, batch: Vec<(StoreSeq, StoreOp)>) {
+        let (Some((first, _)), Some((last, _))) = (batch.first(), batch.last()) else { return };
+        let (first, last) = (*first, *last);
+        if !self.healed && self.outside.chance(self.scenario.outside.store_fail) {
+            self.checks.marks.fault("S02");
+            self.next.push_back(Next::StoreFailed(first));
+            return;
+        }
+        let now = self.time();
+        for (fetch, op) in batch {
+            if let Some(deliveries) = self.store.apply(now, op) {
+                self.next.push_back(Next::Loaded { fetch, deliveries });
+            }
+        }
+        let slowest = self.scenario.outside.store_max;
+        let pause = self.outside.between(0, if self.healed { slowest.min(1000) } else { slowest });
+        if pause > SLOW {
+            self.checks.marks.fault("S01");
+        }
+        self.schedule(self.now + pause, Event::Outside(self.life, Done::Stored(last)));
+    }
+
+    pub(super) fn outside_done(&mut self, life: u32, done: Done) -> Result<(), Violation> {
         match done {
+            Done::Unblocked => {
+                for link in 0..self.links.len() {
+                    if self.links[link].broker {
+                        self.flush(link);
+                    }
+                }
+                Ok(())
+            }
+            // For a process that is no more.
+            _ if life != self.life => Ok(()),
             Done::Answer(call, answer) => self.handle(Input::Reply { call, answer }),
             Done::Stored(upto) => self.handle(Input::Stored { upto }),
         }
+    }
+
+    /// For a while no socket takes anything, whoever reads.
+    pub(super) fn block_sometimes(&mut self) {
+        let outside = &self.scenario.outside;
+        if self.healed || self.outside.below(RARELY) >= u64::from(outside.blocked) {
+            return;
+        }
+        self.checks.marks.fault("P04");
+        self.blocked_until = self.now + self.outside.between(1, outside.blocked_max);
+        self.schedule(self.blocked_until, Event::Outside(self.life, Done::Unblocked));
     }
 
     /// Sees to it that the engine is called at its next deadline, or a little late.
@@ -261,4 +365,11 @@ impl World<'_> {
         self.checks.marks.hit("an engine from its snapshot");
         Ok(())
     }
+}
+
+/// A question of the same connection that was never asked.
+fn asked_by_nobody(call: CallId) -> CallId {
+    let mut text = serde_json::to_value(call).unwrap_or_default();
+    text["number"] = u64::MAX.into();
+    serde_json::from_value(text).unwrap_or(call)
 }

@@ -1,0 +1,81 @@
+//! How the broker's process ends, and another one begins in its place.
+
+use super::outside::RARELY;
+use super::{Table, World};
+use crate::check::Violation;
+use broker_engine::{Command, ConnIds, Engine, HashKey, Input, ListenerId, MemoryStore, Seed};
+
+impl World<'_> {
+    /// Between two events.
+    pub(super) fn end_sometimes(&mut self) -> Result<(), Violation> {
+        let outside = &self.scenario.outside;
+        if self.healed {
+            return Ok(());
+        }
+        if self.outside.below(RARELY) < u64::from(outside.crash) {
+            self.checks.marks.fault("P01");
+            let with_snapshot = self.outside.chance(500);
+            return self.crash(with_snapshot);
+        }
+        if self.outside.below(RARELY) < u64::from(outside.shutdown) {
+            self.checks.marks.fault("P02");
+            return self.shut_down();
+        }
+        Ok(())
+    }
+
+    /// The process ends without a word. A snapshot of that moment brings everything back but connections; without one
+    /// everything is gone, as nothing else keeps it.
+    fn crash(&mut self, with_snapshot: bool) -> Result<(), Violation> {
+        self.trace.line(self.now, if with_snapshot { "a crash, with a snapshot" } else { "a crash" });
+        let open: Vec<usize> = (0..self.links.len()).filter(|link| self.links[*link].broker).collect();
+        for link in &open {
+            self.end_of_process(*link);
+        }
+        if !with_snapshot {
+            return self.begin_anew();
+        }
+        self.life += 1;
+        self.restore()?;
+        for link in open {
+            self.broker_lost(link, false)?;
+        }
+        self.settle()
+    }
+
+    /// Every client is told, a second call does nothing, and nobody is let in any more.
+    fn shut_down(&mut self) -> Result<(), Violation> {
+        self.trace.line(self.now, "the broker shuts down");
+        self.checks.shutting_down = true;
+        self.handle(Input::Command(Command::Shutdown))?;
+        let sent = self.sent;
+        self.handle(Input::Command(Command::Shutdown))?;
+        let conn = self.ids.allocate();
+        self.handle(Input::Opened { conn, listener: ListenerId(0), peer: None })?;
+        self.checks.counts.look("LIV-6");
+        let open = self.engine.view().transports();
+        if open > 0 || self.sent > sent {
+            let detail = format!("{open} transports are open behind the shutdown, or something was sent");
+            return Err(Violation::new("LIV-6", self.now, detail));
+        }
+        self.checks.shutting_down = false;
+        self.begin_anew()
+    }
+
+    /// Another process, with nothing of the one before.
+    fn begin_anew(&mut self) -> Result<(), Violation> {
+        self.life += 1;
+        let [a, b] = self.options.hash_key;
+        let config = self.engine.view().config().clone();
+        self.engine = Engine::new(config, Seed(self.scenario.seed), HashKey([a, b]));
+        for link in 0..self.links.len() {
+            if std::mem::replace(&mut self.links[link].broker, false) {
+                self.checks.lost(link);
+            }
+        }
+        (self.by_conn, self.ids, self.store) = (Table::default(), ConnIds::new(), MemoryStore::new());
+        self.next.clear();
+        self.checks.begin_anew();
+        Ok(())
+    }
+}
