@@ -307,7 +307,9 @@ impl Wire {
                 let number = number_in(publish.payload);
                 if let Some(number) = number {
                     ledger.arrived(now, number, publish.properties.message_expiry_interval);
-                    if self.asked_at.is_some() {
+                    if self.asked_at.is_none() {
+                        self.behind.clear();
+                    } else {
                         self.behind.push(number);
                     }
                 }
@@ -411,7 +413,7 @@ impl Wire {
         if matches!(packet, Packet::ConnAck(_) | Packet::SubAck(_)) {
             self.asked_at = None;
             // The life of a message begins when its packet is handled.
-            self.behind.drain(..).for_each(|number| ledger.handled(now, number));
+            self.behind.iter().for_each(|number| ledger.handled(now, *number));
         }
         match packet {
             Packet::ConnAck(connack) if connack.reason.is_error() => {
