@@ -205,7 +205,7 @@ impl Oracle {
 
     /// A PUBLISH leaves for the first time.
     pub(crate) fn given(&mut self, now: u64, given: &Given<'_>, counts: &mut Counts) -> Result<(), Wrong> {
-        let is_unclear = self.broker.unclear.contains(given.client_id, given.topic);
+        let is_unclear = self.broker.unclear.contains(given.client_id, given.topic, Some(given.payload));
         counts.decide(!is_unclear);
         let result = self.judge(now, given, counts);
         if is_unclear { Ok(()) } else { result }
@@ -218,7 +218,7 @@ impl Oracle {
         let found = sessions.find_map(|(number, session)| Some((number, given.find(session, now)?)));
         drop(sessions);
         // What does not fit well may rather be what a shared group brings.
-        let fits_well = found.as_ref().is_some_and(|(_, found)| found.before.is_empty() && !found.is_another);
+        let fits_well = found.as_ref().is_some_and(|(_, found)| !found.overtakes && !found.is_another);
         let shared = if fits_well {
             None
         } else {
@@ -253,7 +253,9 @@ impl Oracle {
         let round_robin = self.broker.config.shared_strategy == SharedStrategy::RoundRobin;
         let Some(members) = copy.here.as_ref().filter(|_| round_robin) else { return Ok(()) };
         let key = (copy.group.clone(), members.clone());
-        if self.broker.unseen_turns.contains(&key) {
+        let is_seen = !self.broker.unseen_turns.contains(&key);
+        counts.decide(is_seen);
+        if !is_seen {
             return Ok(());
         }
         if copy.handed_on {
@@ -338,8 +340,9 @@ impl Oracle {
             .collect();
         for client_id in &is_online {
             let Some(session) = self.broker.sessions.get_mut(client_id) else { continue };
-            for copy in session.owed.clone() {
-                let is_unclear = self.broker.unclear.contains(client_id, &copy.message.topic);
+            for copy in std::mem::take(&mut session.owed) {
+                let is_unclear =
+                    self.broker.unclear.contains(client_id, &copy.message.topic, Some(&copy.message.payload));
                 counts.decide(!copy.optional && !is_unclear);
                 let is_over = copy.message.expires_at.is_some_and(|at| at <= now);
                 let retained = copy.for_filter.is_some();
@@ -359,7 +362,7 @@ impl Oracle {
             if !here || copy.to.is_some() {
                 continue;
             }
-            let is_open = copy.optional || self.broker.unclear.has(&copy.message.topic);
+            let is_open = copy.optional || self.broker.unclear.has(&copy.message);
             counts.decide(!is_open);
             if is_open {
                 continue;

@@ -55,7 +55,7 @@ impl Oracle {
             return Ok(());
         }
         counts.look("INV-09");
-        let is_unclear = broker.unclear.contains(client_id, topic);
+        let is_unclear = broker.unclear.contains(client_id, topic, None);
         counts.decide(!is_unclear);
         // What was sent to it and expired meanwhile is not handed on to anybody.
         let is_over = broker.ended.iter().any(|(id, _)| id == client_id);
@@ -127,7 +127,7 @@ impl Oracle {
             let mut ended = broker.ended.iter().filter(|(id, _)| *id == client_id);
             let is_over = ended.any(|(_, session)| session.last_words.iter().any(was_its));
             let taken = broker.take_shared(&client_id, is_it).is_some();
-            let is_unclear = broker.unclear.contains(&client_id, &topic);
+            let is_unclear = broker.unclear.contains(&client_id, &topic, None);
             counts.decide(!is_unclear);
             if !taken && !is_over && !is_unclear {
                 let detail = format!("QoS 0 to {topic} for {client_id} is dropped, and was not owed");

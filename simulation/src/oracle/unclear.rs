@@ -7,12 +7,12 @@ use super::session::{Message, Session};
 use super::topics::{is_shared, matches, plain};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Topics with copies that look alike, and the clients that may get them.
+/// Messages with copies that look alike, and the clients that may get them.
 #[derive(Debug, Default)]
 pub(super) struct Unclear {
-    seen: BTreeSet<(String, Vec<u8>)>,
-    /// Topics to which a message was sent again.
-    repeated: BTreeSet<String>,
+    /// How often each message came.
+    seen: BTreeMap<String, BTreeMap<Vec<u8>, u32>>,
+    /// By topic.
     clients: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -20,11 +20,11 @@ impl Unclear {
     /// A message is on its way.
     pub(super) fn published(&mut self, message: &Message, sessions: &BTreeMap<String, Session>) {
         let topic = &message.topic;
-        // Those without payload have no number, and no checker but this one counts them.
-        if !message.payload.is_empty() && !self.seen.insert((topic.clone(), message.payload.clone())) {
-            self.repeated.insert(topic.clone());
+        // Those without payload have no number, and nobody expects to tell them apart.
+        if !message.payload.is_empty() {
+            *self.seen.entry(topic.clone()).or_default().entry(message.payload.clone()).or_default() += 1;
         }
-        if !self.repeated.contains(topic) {
+        if !self.is_repeated(topic, None) {
             return;
         }
         let ways = |session: &Session| {
@@ -39,13 +39,22 @@ impl Unclear {
         }
     }
 
-    /// Can it not be seen which copy it is that this client gets?
-    pub(super) fn contains(&self, client_id: &str, topic: &str) -> bool {
+    /// Did this message, or any to the topic, come again?
+    fn is_repeated(&self, topic: &str, payload: Option<&[u8]>) -> bool {
+        self.seen.get(topic).is_some_and(|seen| match payload {
+            Some(payload) => seen.get(payload).is_some_and(|times| *times > 1),
+            None => seen.values().any(|times| *times > 1),
+        })
+    }
+
+    /// Can it not be seen which copy it is that this client gets, or loses?
+    pub(super) fn contains(&self, client_id: &str, topic: &str, payload: Option<&[u8]>) -> bool {
         self.clients.get(topic).is_some_and(|clients| clients.contains(client_id))
+            && self.is_repeated(topic, payload)
     }
 
     /// Can it not be seen of some client?
-    pub(super) fn has(&self, topic: &str) -> bool {
-        self.clients.contains_key(topic)
+    pub(super) fn has(&self, message: &Message) -> bool {
+        self.clients.contains_key(&message.topic) && self.is_repeated(&message.topic, Some(&message.payload))
     }
 }
