@@ -5,7 +5,7 @@ use crate::scenario::{Acks, Client, Message, What};
 
 impl Shrinker {
     pub(super) fn plainer(&mut self) {
-        let habits: [fn(&mut Client); 11] = [
+        let habits: [fn(&mut Client); 13] = [
             |client| client.will = None,
             |client| client.reconnect = None,
             |client| client.acks = Acks::Prompt,
@@ -17,6 +17,12 @@ impl Shrinker {
             |client| client.clean = true,
             |client| client.expiry = 0,
             |client| client.version = 5,
+            |client| client.reconnect = client.reconnect.map(rounded),
+            |client| {
+                if let Acks::After(pause) = client.acks {
+                    client.acks = Acks::After(rounded(pause));
+                }
+            },
         ];
         for client in 0..self.best.clients.len() {
             for habit in habits {
@@ -67,4 +73,9 @@ impl Shrinker {
             _ => {}
         });
     }
+}
+
+/// Up to whole seconds.
+fn rounded(pause: u64) -> u64 {
+    pause.div_ceil(1_000_000).saturating_mul(1_000_000)
 }

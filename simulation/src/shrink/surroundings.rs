@@ -16,20 +16,24 @@ impl Shrinker {
         for (part, fields) in scenario.as_object().into_iter().flatten() {
             for (name, value) in fields.as_object().into_iter().flatten() {
                 let plain = if part == "limits" { limits[name].clone() } else { plain(name, value) };
-                if plain != *value {
-                    self.try_value(part, name, plain);
+                if plain == *value || self.try_value(part, name, plain) || part != "limits" {
+                    continue;
                 }
+                // A limit that is needed is met sooner if it is small.
+                let number = value.as_u64().unwrap_or_default();
+                let _ = [1, number / 2].into_iter().any(|less| {
+                    let is_less = 0 < less && less < number;
+                    is_less && self.try_value(part, name, less.into())
+                });
             }
         }
     }
 
     /// Takes another value for a field, if it is one.
-    fn try_value(&mut self, part: &str, name: &str, value: Value) {
+    fn try_value(&mut self, part: &str, name: &str, value: Value) -> bool {
         let mut candidate = serde_json::to_value(&self.best).unwrap_or_default();
         candidate[part][name] = value;
-        if let Ok(candidate) = serde_json::from_value(candidate) {
-            self.try_one(candidate);
-        }
+        serde_json::from_value(candidate).is_ok_and(|candidate| self.try_one(candidate))
     }
 }
 
