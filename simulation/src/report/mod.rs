@@ -180,3 +180,49 @@ fn moments(timeline: &Timeline) -> Vec<Moment> {
     });
     moment.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use simulation::shrink::Budget;
+    use simulation::swarm;
+    use simulation::world::{Mutation, Options, canary};
+    use std::fs;
+    use std::time::Duration;
+
+    #[test]
+    fn a_report_says_what_failed_and_what_never_was() {
+        let mutation = Mutation { packet: Some(canary), ..Mutation::default() };
+        let options = Options { mutation, ..Options::default() };
+        let plan = Plan { from: 1, seeds: 50, again: 0, threads: 1, first: true, options };
+        let summary = swarm::run(plan, |_| {});
+        let failed = &summary.failures[0];
+        let folder = std::env::temp_dir().join(format!("report-{}", std::process::id()));
+        let mut failure = Failure::new(failed, "c0ffee");
+        let budget = Budget { tries: 20, time: Duration::from_secs(60) };
+        failure.shorten(failed.options, budget, &folder).unwrap();
+        let campaign = Campaign::new(plan, &summary, "c0ffee".into(), vec![failure], vec![]);
+        let said = campaign.to_string();
+        campaign.write(&folder, None).unwrap();
+        let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+        let (page, json) = (read("report.md"), read("report.json"));
+        let pictures = pictures::SHOWN.map(|(file, _)| read(file));
+        fs::remove_dir_all(&folder).unwrap();
+
+        let repeat = format!("cargo run --release -p simulation -- run {} --trace\n", failed.seed);
+        assert!(said.contains(&repeat) && page.contains(&repeat), "{said}");
+        assert!(!campaign.has_held() && page.contains("**Not everything held**"), "{page}");
+        assert!(page.contains("| INV-71 | another hash key | **never** |"), "{page}");
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["failures"][0]["seed"], failed.seed);
+        assert_eq!(json["timeline"].as_array().map(Vec::len), Some(summary.timeline.pieces().len()));
+        for ((file, _), picture) in pictures::SHOWN.iter().zip(pictures) {
+            assert!(page.contains(&format!("({file})")));
+            assert!(picture.starts_with("<svg") && picture.ends_with("</svg>\n"), "{picture}");
+            assert!(
+                picture.contains("time, in percent") && picture.contains("prefers-color-scheme"),
+                "{picture}"
+            );
+        }
+    }
+}

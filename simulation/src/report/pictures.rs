@@ -102,7 +102,7 @@ fn lines(title: &str, unit: &str, timeline: &[Moment], all: &[(&str, Vec<f64>)])
             .map_err(wrong)?;
         chart
             .configure_mesh()
-            .light_line_style(PAPER)
+            .light_line_style(TRANSPARENT)
             .bold_line_style(GRID)
             .axis_style(INK)
             .label_style(text(14))
@@ -135,7 +135,7 @@ fn lines(title: &str, unit: &str, timeline: &[Moment], all: &[(&str, Vec<f64>)])
     Ok(picture)
 }
 
-/// A row for each class of faults, the darker the more of them there were.
+/// A row for each class of faults, the stronger its colour the more of them there were.
 fn heat_map(timeline: &[Moment]) -> Result<String, String> {
     const ROW: u32 = 18;
     let mut picture = String::new();
@@ -175,14 +175,15 @@ fn heat_map(timeline: &[Moment]) -> Result<String, String> {
         }
         let axis = "time, in percent of the time until the world heals";
         area.draw_text(axis, &under, (pixel(WIDTH) / 2, bottom + 18)).map_err(wrong)?;
-        let scale = format!("palest: {least:.4} per second, darkest: {most:.2}, by magnitude; empty: none");
+        let scale =
+            format!("faintest: {least:.4} per second, strongest: {most:.2}, by magnitude; empty: none");
         area.draw_text(&scale, &under, (pixel(WIDTH) / 2, bottom + 38)).map_err(wrong)?;
         area.present().map_err(wrong)?;
     }
     Ok(picture)
 }
 
-/// How dark a rate is among others, by magnitude.
+/// How strong the colour of a rate is among others, by magnitude.
 fn opacity(rate: f64, all: Range<f64>) -> f64 {
     let magnitudes = (all.end / all.start).ln().max(1e-9);
     if rate > 0.0 { 0.12 + 0.88 * (rate / all.start).ln() / magnitudes } else { 0.0 }
