@@ -94,3 +94,32 @@ pub(crate) fn write(file: &Path, text: &str) -> Result<(), String> {
     let written = folder.and_then(|()| fs::write(file, text));
     written.map_err(|error| format!("{}: {error}", file.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        playing: Playing,
+    }
+
+    #[test]
+    fn flags_say_again_how_a_seed_was_played() {
+        let plain = Options::default();
+        let all = [
+            plain,
+            Options { hash_key: [7, !7], ..plain },
+            Options { piece: 1, stop_at: Some(90), ..plain },
+            Options { restless: true, ..plain },
+        ];
+        for options in all {
+            let line = format!("run{}", flags(&options));
+            let said = Line::parse_from(line.split(' ')).playing.options();
+            let of = |options: Options| (options.hash_key, options.piece, options.restless, options.stop_at);
+            assert_eq!(of(said), of(options), "{line}");
+        }
+    }
+}
