@@ -102,7 +102,7 @@ impl Scope {
                 half_open: 0,
                 socket_buffer: u64::MAX,
             },
-            outside: Outside { answer_max: 0, no_answer: 0, deny: 0, store_max: 0, late_max: 0, restore: 0 },
+            outside: Outside::default(),
             clients: vec![client("publisher"), client("subscriber")],
             operations: operations.chain(std::iter::repeat_n(publish, self.messages)).collect(),
             heal_at: BEGIN + 1,
