@@ -33,7 +33,8 @@ impl World<'_> {
             self.end_of_process(*link);
         }
         if !with_snapshot {
-            return self.begin_anew();
+            self.begin_anew();
+            return Ok(());
         }
         self.life += 1;
         self.restore()?;
@@ -61,11 +62,12 @@ impl World<'_> {
             return Err(Violation::new("LIV-6", self.now, detail));
         }
         self.checks.shutting_down = false;
-        self.begin_anew()
+        self.begin_anew();
+        Ok(())
     }
 
     /// Another process, with nothing of the one before.
-    fn begin_anew(&mut self) -> Result<(), Violation> {
+    fn begin_anew(&mut self) {
         self.life += 1;
         let [a, b] = self.options.hash_key;
         let config = self.engine.view().config().clone();
@@ -78,6 +80,5 @@ impl World<'_> {
         (self.by_conn, self.ids, self.store) = (Table::default(), ConnIds::new(), MemoryStore::new());
         self.next.clear();
         self.checks.begin_anew();
-        Ok(())
     }
 }
