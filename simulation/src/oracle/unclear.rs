@@ -20,10 +20,8 @@ impl Unclear {
     /// A message is on its way.
     pub(super) fn published(&mut self, message: &Message, sessions: &BTreeMap<String, Session>) {
         let topic = &message.topic;
-        // Those without payload have no number, and nobody expects to tell them apart.
-        if !message.payload.is_empty() {
-            *self.seen.entry(topic.clone()).or_default().entry(message.payload.clone()).or_default() += 1;
-        }
+        // All without payload look alike.
+        *self.seen.entry(topic.clone()).or_default().entry(message.payload.clone()).or_default() += 1;
         if !self.is_repeated(topic, None) {
             return;
         }
