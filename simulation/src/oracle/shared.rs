@@ -72,10 +72,10 @@ impl Broker {
         seen.push(place);
         for other in 0..self.shared.len() {
             let another = &self.shared[other];
-            let as_subscribed = another
-                .members
-                .get(&holder)
-                .is_some_and(|theirs| Some(theirs) == options || copy.handed_on || another.handed_on);
+            // Of one that was lost RETAIN was not seen.
+            let as_subscribed = another.members.get(&holder).is_some_and(|(qos, _)| {
+                options.is_some_and(|(other, _)| other == qos) || copy.handed_on || another.handed_on
+            });
             let fits = as_subscribed && another.message.looks_like(&copy.message, has_expiry);
             if fits && !seen.contains(&other) && self.make_free(other, to, seen) {
                 self.shared[other].to = Some(holder);
