@@ -72,7 +72,7 @@ impl Canary {
         ];
         let [seeds, operations, clients] = medians;
         let sum = format!(
-            "{} of {} found. Medians: {seeds} seeds, {operations} operations, {clients} clients.",
+            "{} of {} found. Medians: seeds {seeds}, operations {operations}, clients {clients}.",
             found.len(),
             bugs.len()
         );
