@@ -393,7 +393,7 @@ impl Ledger {
         }
         counts.look("INV-10");
         // What waits for the store has been taken out of the queue in time.
-        let age = (route.now - message.arrived_at).saturating_sub(self.slowest_store);
+        let age = route.now.saturating_sub(message.arrived_at).saturating_sub(self.slowest_store);
         let cap = (self.max_message_expiry > 0 && !message.is_will).then_some(self.max_message_expiry);
         let life = message.expiry.into_iter().chain(cap).min();
         if !route.begun && life.is_some_and(|life| age > u64::from(life) * 1_000_000) {

@@ -83,7 +83,16 @@ pub(super) struct Greeting {
 #[derive(Debug)]
 enum Request {
     Subscribe(u16, Vec<(String, mqtt_proto::SubscribeOptions)>),
-    Unsubscribe(u16),
+    Unsubscribe(u16, Vec<String>),
+}
+
+impl Request {
+    fn is_about(&self, filter: &str) -> bool {
+        match self {
+            Self::Subscribe(_, filters) => filters.iter().any(|(known, _)| known == filter),
+            Self::Unsubscribe(_, filters) => filters.iter().any(|known| known == filter),
+        }
+    }
 }
 
 /// Instead of a number, for messages without payload.
@@ -306,11 +315,14 @@ impl Wire {
             Packet::Publish(publish) => {
                 let number = number_in(publish.payload);
                 if let Some(number) = number {
-                    ledger.arrived(now, number, publish.properties.message_expiry_interval);
-                    if self.asked_at.is_none() {
-                        self.behind.clear();
-                    } else {
+                    // Behind a question it is handled later, and sooner than it is answered where the connection ends.
+                    let waits = self.asked_at.is_some();
+                    let at = if waits { u64::MAX } else { now };
+                    ledger.arrived(at, number, publish.properties.message_expiry_interval);
+                    if waits {
                         self.behind.push(number);
+                    } else {
+                        self.behind.clear();
                     }
                 }
                 if let Some(id) = publish.packet_id {
@@ -344,7 +356,7 @@ impl Wire {
             Packet::Unsubscribe(unsubscribe) => {
                 let filters: Vec<String> = unsubscribe.filters.iter().map(str::to_owned).collect();
                 ledger.unsubscribing(&client_id, &filters);
-                self.requests.push_back(Request::Unsubscribe(unsubscribe.packet_id.get()));
+                self.requests.push_back(Request::Unsubscribe(unsubscribe.packet_id.get(), filters));
             }
             Packet::PingReq => self.pings += 1,
             Packet::Disconnect(disconnect) => {
@@ -411,7 +423,8 @@ impl Wire {
             _ => self.waiting_since = now,
         }
         if matches!(packet, Packet::ConnAck(_) | Packet::SubAck(_)) {
-            self.asked_at = None;
+            // What came behind it is heard now.
+            (self.asked_at, self.last_flow) = (None, now);
             // The life of a message begins when its packet is handled.
             self.behind.iter().for_each(|number| ledger.handled(now, *number));
         }
@@ -468,13 +481,16 @@ impl Wire {
                             let asked = options.qos as u8;
                             return Err(("INV-32", format!("{filter} gets {code:?}, asked for {asked}")));
                         }
-                        ledger.subscribed(&client_id, filter, *options, code);
+                        // What came behind it may be in force already.
+                        if !self.requests.iter().any(|request| request.is_about(filter)) {
+                            ledger.subscribed(&client_id, filter, *options, code);
+                        }
                     }
                 }
                 other => return Err(("INV-32", format!("SUBACK #{} for {other:?}", ack.packet_id.get()))),
             },
             Packet::UnsubAck(ack) => match self.requests.pop_front() {
-                Some(Request::Unsubscribe(id)) if id == ack.packet_id.get() => {}
+                Some(Request::Unsubscribe(id, _)) if id == ack.packet_id.get() => {}
                 other => return Err(("INV-32", format!("UNSUBACK #{} for {other:?}", ack.packet_id.get()))),
             },
             Packet::PingResp => {
