@@ -34,6 +34,8 @@ pub(crate) struct Ledger {
     durable: bool,
     /// Time until the store has kept something at most.
     slowest_store: u64,
+    /// Publishers are slowed down when memory is short, so that nobody knows when a message is handled.
+    slows: bool,
 }
 
 /// A message.
@@ -143,6 +145,7 @@ impl Ledger {
             max_message_expiry: config.max_message_expiry,
             durable: config.durability == Durability::Durable,
             slowest_store,
+            slows: config.memory_high.is_some(),
         }
     }
 
@@ -396,7 +399,7 @@ impl Ledger {
         let age = route.now.saturating_sub(message.arrived_at).saturating_sub(self.slowest_store);
         let cap = (self.max_message_expiry > 0 && !message.is_will).then_some(self.max_message_expiry);
         let life = message.expiry.into_iter().chain(cap).min();
-        if !route.begun && life.is_some_and(|life| age > u64::from(life) * 1_000_000) {
+        if !route.begun && !self.slows && life.is_some_and(|life| age > u64::from(life) * 1_000_000) {
             return Err((
                 "INV-10",
                 format!("message {} lives {life:?} s and is sent after {age} us", route.number),

@@ -415,18 +415,15 @@ impl Wire {
         books: &mut Books<'_>,
         max_inflight: u16,
     ) -> Result<(), Wrong> {
+        if matches!(packet, Packet::ConnAck(_) | Packet::SubAck(_)) {
+            self.hook_heard(now, books.ledger);
+        }
         let Books { ledger, counts, marks, .. } = &mut *books;
         let Some(greeting) = &self.greeting else { return Ok(()) };
         let client_id = greeting.client_id.clone();
         match packet {
             Packet::Publish(_) | Packet::PubRel(_) => {}
             _ => self.waiting_since = now,
-        }
-        if matches!(packet, Packet::ConnAck(_) | Packet::SubAck(_)) {
-            // What came behind it is heard now.
-            (self.asked_at, self.last_flow) = (None, now);
-            // The life of a message begins when its packet is handled.
-            self.behind.iter().for_each(|number| ledger.handled(now, *number));
         }
         match packet {
             Packet::ConnAck(connack) if connack.reason.is_error() => {
@@ -519,6 +516,15 @@ impl Wire {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A question is no longer open: what came behind it is heard now.
+    fn hook_heard(&mut self, now: u64, ledger: &mut Ledger) {
+        (self.asked_at, self.last_flow) = (None, now);
+        // The life of a message begins when its packet is handled, which another SUBSCRIBE may hold up.
+        if self.requests.len() <= 1 {
+            self.behind.iter().for_each(|number| ledger.handled(now, *number));
+        }
     }
 
     fn answered(
