@@ -24,6 +24,8 @@ pub(crate) struct Ledger {
     step: u64,
     each_subscription: bool,
     max_message_expiry: u32,
+    /// Payloads and topics of messages that are no client's.
+    strange: (BTreeSet<Vec<u8>>, BTreeSet<String>),
 }
 
 /// A message.
@@ -122,7 +124,18 @@ impl Ledger {
             step: 0,
             each_subscription: config.overlap == Overlap::PerSubscription,
             max_message_expiry: config.max_message_expiry,
+            strange: (BTreeSet::new(), BTreeSet::new()),
         }
+    }
+
+    /// Somebody who does not keep to the protocol has a message of their own.
+    pub(super) fn strange(&mut self, topic: &str, payload: &[u8]) {
+        self.strange.0.insert(payload.to_vec());
+        self.strange.1.insert(topic.to_owned());
+    }
+
+    pub(super) fn is_strange(&self, payload: &[u8]) -> bool {
+        self.strange.0.contains(payload)
     }
 
     fn step(&mut self) -> u64 {
@@ -181,7 +194,8 @@ impl Ledger {
 
     /// Topics that may have a retained message.
     pub(crate) fn retained_topics(&self) -> BTreeSet<String> {
-        self.messages.iter().filter(|sent| sent.retain).map(|sent| sent.topic.clone()).collect()
+        let own = self.messages.iter().filter(|sent| sent.retain).map(|sent| &sent.topic);
+        own.chain(&self.strange.1).cloned().collect()
     }
 
     /// A PUBLISH came to the engine.

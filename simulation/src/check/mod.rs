@@ -6,6 +6,7 @@
 //! * `ceilings` — the configuration's limits
 //! * `ledger` — messages and sessions: who has to get what, and who got it
 //! * `marks` — things that a campaign must have seen at least once, and the faults that happened
+//! * `sightings` — where those take a memory to see
 //!
 //! In worlds of up to 50 clients the reference broker in `oracle` looks as well.
 
@@ -13,14 +14,16 @@ mod ceilings;
 mod deadlines;
 mod ledger;
 mod marks;
+mod sightings;
 mod wire;
 
-pub use marks::{FAULTS, MARKS, Marks};
+pub use marks::{FAULTS, MARKS, Marks, STATES};
 
 use crate::oracle::{Oracle, Turn};
 use crate::trace::Trace;
 use broker_engine::{Config, ConnId, DeadlineReason, Engine, Note};
 use ledger::Ledger;
+use sightings::Sightings;
 use std::collections::BTreeMap;
 use std::fmt;
 use wire::Wires;
@@ -151,6 +154,7 @@ struct Books<'a> {
     counts: &'a mut Counts,
     marks: &'a mut Marks,
     oracle: Option<&'a mut Oracle>,
+    seen: &'a mut Sightings,
 }
 
 /// Most clients of a world in which everything is looked at after every call.
@@ -174,6 +178,7 @@ pub struct Checks {
     /// The reference broker, where there are not too many clients for it.
     oracle: Option<Oracle>,
     wires: Wires,
+    seen: Sightings,
     /// Calls at one time with work left behind each.
     working: (u64, u32),
     /// Worlds of this size and above are recounted now and then, smaller ones after every call.
@@ -191,6 +196,7 @@ impl Checks {
             ledger: Ledger::new(config),
             oracle: (!large).then(|| Oracle::new(config, late)).filter(Oracle::is_decided),
             wires: Wires::new(config),
+            seen: Sightings::new(config),
             working: (0, 0),
             large,
         }
@@ -224,7 +230,14 @@ impl Checks {
 
     /// Bytes that the engine is about to get.
     pub(crate) fn fed(&mut self, now: u64, link: usize, bytes: &[u8], trace: &mut Trace) {
-        self.wires.fed(now, link, bytes, &mut self.ledger, &mut self.marks, trace);
+        self.wires.fed(now, link, bytes, &mut self.ledger, &mut self.marks, &mut self.seen, trace);
+    }
+
+    /// Bytes of a connection that the engine has closed.
+    pub(crate) fn late_bytes(&mut self, link: usize, bytes: &[u8]) {
+        if let Some(first) = bytes.first() {
+            self.marks.packet(self.wires.links[link].state(), *first);
+        }
     }
 
     /// A packet that the engine has sent.
@@ -240,6 +253,7 @@ impl Checks {
             counts: &mut self.counts,
             marks: &mut self.marks,
             oracle: self.oracle.as_mut(),
+            seen: &mut self.seen,
         };
         self.wires.emitted(now, link, bytes, &mut books, trace)
     }
@@ -265,6 +279,7 @@ impl Checks {
         calls: u64,
     ) -> Result<(), Violation> {
         let wrong = |(name, detail)| Violation::new(name, now, detail);
+        self.seen.begin();
         for note in notes {
             if let Note::Disconnected { conn, reason, .. } = note
                 && let Some(link) = links.get(conn)
@@ -272,6 +287,7 @@ impl Checks {
                 self.wires.links[*link].accused(*reason).map_err(wrong)?;
             }
             self.ledger.noted(note, &mut self.marks);
+            self.seen.noted(now, note, links, &mut self.marks);
         }
         if let (Some(oracle), Some(turn)) = (&mut self.oracle, turn) {
             oracle.turn(now, turn, notes, links, &mut self.counts).map_err(wrong)?;

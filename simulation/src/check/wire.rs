@@ -1,6 +1,7 @@
 //! Each connection by itself, seen at the engine's two ends: what went in, and what came out.
 
 use super::ledger::{Ledger, Outgoing, Route};
+use super::sightings::Sightings;
 use super::{Books, Counts, Marks, Violation};
 use crate::oracle::Given;
 use crate::trace::Trace;
@@ -84,7 +85,11 @@ fn number_in(payload: &[u8]) -> Option<u32> {
 
 impl Wires {
     pub(super) fn new(config: &Config) -> Self {
-        let limits = Limits { max_packet_size: config.max_packet_size, ..Limits::default() };
+        let limits = Limits {
+            max_packet_size: config.max_packet_size,
+            max_filters: config.max_filters_per_packet,
+            ..Limits::default()
+        };
         Self { links: Vec::new(), live: BTreeSet::new(), limits, max_inflight: config.max_inflight }
     }
 
@@ -134,12 +139,14 @@ impl Wires {
         bytes: &[u8],
         ledger: &mut Ledger,
         marks: &mut Marks,
+        seen: &mut Sightings,
         trace: &mut Trace,
     ) {
         let wire = &mut self.links[link];
         if wire.garbled || wire.said_goodbye {
             return;
         }
+        seen.chunk(link);
         let mut inbox = std::mem::take(&mut wire.inbox);
         inbox.extend_from_slice(bytes);
         if let Some(greeting) = &wire.greeting {
@@ -149,6 +156,9 @@ impl Wires {
         loop {
             // Behind other packets it may be that the engine closes before it comes to this one.
             let first = rest.len() == inbox.len();
+            if let Some(byte) = rest.first() {
+                marks.packet(wire.state(), *byte);
+            }
             match Packet::parse(rest, wire.version, &self.limits) {
                 Ok(Some((packet, len))) => {
                     rest = &rest[len..];
@@ -159,6 +169,7 @@ impl Wires {
                         wire.packet_before = std::mem::replace(&mut wire.last_packet, now);
                     }
                     wire.take(now, &packet, in_time, ledger, marks);
+                    seen.came(now, link, &packet, !first, marks);
                 }
                 Ok(None) => break,
                 Err(_) => {
@@ -205,6 +216,7 @@ impl Wires {
                 );
             }
         }
+        books.seen.left(now, link, &packet, books.marks);
         wire.give(now, link, &packet, books, self.max_inflight)
             .map_err(|(name, detail)| Violation::new(name, now, format!("client {}: {detail}", wire.client)))
     }
@@ -235,6 +247,16 @@ impl Wires {
 pub(super) type Wrong = (&'static str, String);
 
 impl Wire {
+    /// Its place in [`super::STATES`].
+    pub(super) fn state(&self) -> usize {
+        match (&self.greeting, self.online) {
+            _ if self.said_goodbye || self.ended || self.closed => 3,
+            (None, _) => 0,
+            (Some(_), false) => 1,
+            (Some(_), true) => 2,
+        }
+    }
+
     /// A packet of the client.
     fn take(&mut self, now: u64, packet: &Packet<'_>, in_time: bool, ledger: &mut Ledger, marks: &mut Marks) {
         let client_id = self.greeting.as_ref().map(|greeting| greeting.client_id.clone()).unwrap_or_default();
@@ -242,9 +264,15 @@ impl Wire {
             Packet::Connect(connect) if self.greeting.is_none() => {
                 self.last_flow = now;
                 self.greeted(connect);
+                if let Some(will) = connect.will.as_ref().filter(|_| self.hostile) {
+                    ledger.strange(will.topic.as_str(), will.payload);
+                }
             }
             Packet::Publish(publish) => {
                 let number = number_in(publish.payload);
+                if let Some(topic) = publish.topic.filter(|_| self.hostile) {
+                    ledger.strange(topic.as_str(), publish.payload);
+                }
                 if let Some(number) = number {
                     ledger.arrived(now, number, publish.properties.message_expiry_interval);
                 }
@@ -471,7 +499,7 @@ impl Wire {
         books: &mut Books<'_>,
         max_inflight: u16,
     ) -> Result<(), Wrong> {
-        let Books { ledger, counts, marks, oracle } = books;
+        let Books { ledger, counts, marks, oracle, .. } = books;
         let Some(greeting) = &self.greeting else { return Ok(()) };
         let topic = self.topic(publish, greeting.topic_alias_maximum, counts, marks)?;
         if let (Some(alias), Some(name)) = (publish.properties.topic_alias, publish.topic) {
@@ -480,7 +508,7 @@ impl Wire {
         counts.look("INV-04");
         // An empty one is about a retained message, and has no number.
         let number = match number_in(publish.payload) {
-            None if publish.payload.is_empty() => UNNUMBERED,
+            None if publish.payload.is_empty() || ledger.is_strange(publish.payload) => UNNUMBERED,
             None => return Err(("INV-04", "a message of nobody".to_owned())),
             Some(number) => number,
         };

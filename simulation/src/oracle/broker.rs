@@ -299,6 +299,7 @@ impl Broker {
     /// SUBSCRIBE: each filter by itself [MQTT-3.8.4-3], [MQTT-3.8.4-4].
     pub(super) fn subscribe(&mut self, client_id: &str, filters: &[(String, SubscribeOptions)]) {
         let maximum = self.config.maximum_qos;
+        let levels = usize::from(self.config.max_topic_levels);
         let retained = self.retained.clone();
         let Some(session) = self.session(client_id) else { return };
         // Repeating a SUBSCRIBE begins anew with what it asks for again.
@@ -308,7 +309,8 @@ impl Broker {
                 session.stop_scans(Some(filter));
             }
         }
-        for (filter, options) in filters.iter().filter(|(filter, _)| is_valid(filter)) {
+        let is_taken = |filter: &str| is_valid(filter) && plain(filter).split('/').count() <= levels;
+        for (filter, options) in filters.iter().filter(|(filter, _)| is_taken(filter)) {
             let options = SubscribeOptions { qos: options.qos.min(maximum), ..*options };
             let existed = session.subscriptions.insert(filter.clone(), options).is_some();
             if !wants_retained(options, existed) || is_shared(filter) {

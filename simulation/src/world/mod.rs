@@ -1,23 +1,30 @@
 //! Plays a scenario: one queue of events in virtual time, and the engine in the middle.
 //!
-//! * `network` — links between clients and broker: delays, pieces, breaks, sockets that are full
-//! * `client` — what clients do and answer
+//! * `network` — links between clients and broker: pieces, breaks, sockets that are full
+//! * `weather` — what the network makes of them: delays, bandwidth, partitions
+//! * `client` — what clients do, and `answers`, what they answer
+//! * `ending` — how they lose connections, how the world heals, how everybody leaves
+//! * `strangers` — connections of nobody: hostile bytes, retries that were given up
 //! * [`Mutation`] — a world in which something is wrong on purpose
 //! * `outside` — what the host does: carries the outbox out, answers questions, keeps, wakes
 
+mod answers;
 mod client;
+mod ending;
 mod mutation;
 mod network;
 mod outside;
+mod strangers;
+mod weather;
 
 pub use mutation::{Mutation, PacketChange, canary};
 
 use crate::check::{Checks, Violation};
 use crate::random::Stream;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, What};
 use crate::trace::Trace;
 use broker_engine::{
-    Answer, Config, ConnIds, Engine, HashKey, Input, Interest, MemoryStore, Outbox, Question, Seed, Time,
+    Answer, Config, ConnIds, Engine, HashKey, Interest, MemoryStore, Outbox, Question, Seed, Time,
     View,
 };
 pub(crate) use client::payload_of;
@@ -29,9 +36,13 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::hash::Hasher;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use weather::Weather;
 
 /// Time for everything that is owed to arrive once the world has healed.
 const LIVENESS: u64 = 400 * 1_000_000;
+
+/// What the wall clock shows at first, Unix microseconds: in the year 2027.
+const WALL_CLOCK: u64 = 1_800_000_000_000_000;
 
 /// Says what does not hold, seeing what the broker keeps.
 pub type Statement = fn(View<'_>) -> Result<(), String>;
@@ -89,8 +100,8 @@ enum Event {
     ClientLost { link: usize },
     /// A client does what it had in mind.
     Wake { client: usize, wake: Wake },
-    /// A deadline of the engine.
-    Tick,
+    /// A deadline of the engine, unless another was armed since.
+    Tick { armed: u64 },
     /// An answer of the outside.
     Outside(outside::Done),
     /// Nothing goes wrong any more.
@@ -120,6 +131,49 @@ impl Ord for Due {
     }
 }
 
+/// Random choices, each purpose with a stream of its own.
+struct Choices {
+    delay: Stream,
+    split: Stream,
+    clog: Stream,
+    cut: Stream,
+    abrupt: Stream,
+    bytewise: Stream,
+    roaming: Stream,
+    client: Stream,
+    answer: Stream,
+    store: Stream,
+    timer: Stream,
+    restore: Stream,
+}
+
+impl Choices {
+    fn new(seed: u64) -> Self {
+        let stream = |purpose| Stream::new(seed, purpose);
+        Self {
+            delay: stream("world: delay"),
+            split: stream("world: split"),
+            clog: stream("world: clog"),
+            cut: stream("world: cut"),
+            abrupt: stream("world: abrupt"),
+            bytewise: stream("world: bytewise"),
+            roaming: stream("world: roaming"),
+            client: stream("world: client"),
+            answer: stream("world: answer"),
+            store: stream("world: store"),
+            timer: stream("world: timer"),
+            restore: stream("world: restore"),
+        }
+    }
+}
+
+/// May the engine be called later than it asked for?
+fn is_late(scenario: &Scenario) -> bool {
+    let outside = &scenario.outside;
+    let pauses = scenario.operations.iter().any(|operation| matches!(operation.what, What::Pause(_)));
+    outside.late_max > 0 || outside.tick_lost > 0 || pauses
+}
+
 /// A world at some moment.
 pub(crate) struct World<'s> {
     scenario: &'s Scenario,
@@ -138,8 +192,12 @@ pub(crate) struct World<'s> {
     by_conn: BTreeMap<broker_engine::ConnId, usize>,
     players: Vec<Player>,
     locals: Vec<Local>,
-    network: Stream,
-    outside: Stream,
+    choices: Choices,
+    weather: Vec<Weather>,
+    /// Clients that were cut at one moment.
+    storm: (u64, usize),
+    /// Unix microseconds when the broker's clock showed 0.
+    wall_clock: u64,
     store: MemoryStore,
     /// What the engine is told next.
     next: VecDeque<Next>,
@@ -178,21 +236,23 @@ impl<'s> World<'s> {
         let mut world = Self {
             scenario,
             options,
-            checks: Checks::new(&believed, scenario.clients.len(), scenario.outside.late_max > 0),
+            checks: Checks::new(&believed, scenario.clients.len(), is_late(scenario)),
             engine: Engine::new(config, Seed(scenario.seed), HashKey([a, b])),
             out: Outbox::new(),
             ids: ConnIds::new(),
-            now: 1_000_000,
+            now: scenario.epoch,
             due: BinaryHeap::new(),
             number: 0,
-            called_at: 1_000_000,
+            called_at: scenario.epoch,
             tick: None,
             links: Vec::new(),
             by_conn: BTreeMap::new(),
             players,
             locals,
-            network: Stream::new(scenario.seed, "network"),
-            outside: Stream::new(scenario.seed, "outside"),
+            choices: Choices::new(scenario.seed),
+            weather: vec![Weather::default(); scenario.clients.len()],
+            storm: (0, 0),
+            wall_clock: WALL_CLOCK,
             store: MemoryStore::new(),
             next: VecDeque::new(),
             healed: false,
@@ -202,10 +262,13 @@ impl<'s> World<'s> {
             digest: SipHasher13::new(),
             trace: Trace::new(options.trace),
         };
-        for number in (0..scenario.operations.len()).rev() {
-            world.schedule(scenario.operations[number].at, Event::Operation(number));
+        if scenario.epoch > 0 {
+            world.checks.marks.fault("T05");
         }
-        world.schedule(scenario.heal_at, Event::Heal);
+        for number in (0..scenario.operations.len()).rev() {
+            world.schedule(scenario.epoch + scenario.operations[number].at, Event::Operation(number));
+        }
+        world.schedule(scenario.epoch + scenario.heal_at, Event::Heal);
         world
     }
 
@@ -216,10 +279,9 @@ impl<'s> World<'s> {
     }
 
     fn run(&mut self) -> Result<(), Violation> {
-        let heal_at = self.scenario.heal_at.max(self.now);
-        self.run_until(heal_at + 1)?;
+        self.run_until(self.scenario.epoch + self.scenario.heal_at + 1)?;
         // Everything that is owed arrives.
-        self.run_until(heal_at + LIVENESS)?;
+        self.run_until(self.now + LIVENESS)?;
         if self.has_stopped() {
             return Ok(());
         }
@@ -239,7 +301,8 @@ impl<'s> World<'s> {
                 break;
             }
             let Some(Reverse(due)) = self.due.pop() else { break };
-            self.now = due.at;
+            // What was due while the world stood still comes behind.
+            self.now = self.now.max(due.at);
             self.happen(due.event)?;
             self.settle()?;
         }
@@ -264,15 +327,10 @@ impl<'s> World<'s> {
                 Ok(())
             }
             Event::Wake { client, wake } => self.wake(client, wake),
-            Event::Tick => {
-                self.tick = None;
-                self.handle(Input::Tick)
-            }
+            Event::Tick { armed } if self.tick == Some(armed) => self.ticks(),
+            Event::Tick { .. } => Ok(()),
             Event::Outside(done) => self.outside_done(done),
-            Event::Heal => {
-                self.heal();
-                Ok(())
-            }
+            Event::Heal => self.heal(),
         }
     }
 

@@ -5,7 +5,7 @@ use super::{Event, World};
 use crate::check::Violation;
 use crate::oracle::Turn;
 use broker_engine::{
-    Answer, CallId, Command, ConnId, Engine, Flow, HashKey, Input, Outbox, Question, StoreOp, StoreSeq,
+    Answer, CallId, Command, ConnId, DeadlineReason, Engine, Flow, HashKey, Input, Outbox, Question, StoreOp, StoreSeq,
     StoredDelivery, Time, Wire,
 };
 use mqtt_proto::ReasonCode;
@@ -25,8 +25,8 @@ pub(super) enum Next {
 /// Something that the outside has finished.
 #[derive(Debug)]
 pub(super) enum Done {
-    /// A question is answered.
-    Answer(CallId, Answer),
+    /// A question about a connection is answered.
+    Answer(CallId, ConnId, Answer),
     /// Operations of the store up to this one.
     Stored(StoreSeq),
 }
@@ -159,7 +159,7 @@ impl World<'_> {
             }
         }
         for call in std::mem::take(&mut out.calls) {
-            self.ask(call.id, &call.question);
+            self.ask(call.id, call.conn, &call.question);
         }
         for (seq, op) in std::mem::take(&mut out.stores) {
             self.keep(seq, op);
@@ -197,18 +197,18 @@ impl World<'_> {
         Ok(())
     }
 
-    fn ask(&mut self, call: CallId, question: &Question) {
+    fn ask(&mut self, call: CallId, conn: ConnId, question: &Question) {
         let outside = &self.scenario.outside;
-        if !self.healed && self.outside.chance(outside.no_answer) {
+        if !self.healed && self.choices.answer.chance(outside.no_answer) {
             self.checks.marks.hit("a question that nobody answers");
             return;
         }
-        let deny = !self.healed && self.outside.chance(outside.deny);
+        let deny = !self.healed && self.choices.answer.chance(outside.deny);
         let answer = if deny { Answer::Deny(ReasonCode::NotAuthorized) } else { Answer::Allow };
         let answer = self.options.hook.map_or(answer, |hook| hook(question));
         let slowest = if self.healed { outside.answer_max.min(1000) } else { outside.answer_max };
-        let at = self.now + self.outside.between(0, slowest);
-        self.schedule(at, Event::Outside(Done::Answer(call, answer)));
+        let at = self.now + self.choices.answer.between(0, slowest);
+        self.schedule(at, Event::Outside(Done::Answer(call, conn, answer)));
     }
 
     fn keep(&mut self, seq: StoreSeq, op: StoreOp) {
@@ -216,13 +216,18 @@ impl World<'_> {
         if let Some(deliveries) = self.store.apply(now, op) {
             self.next.push_back(Next::Loaded { fetch: seq, deliveries });
         }
-        let at = self.now + self.outside.between(0, self.scenario.outside.store_max);
+        let at = self.now + self.choices.store.between(0, self.scenario.outside.store_max);
         self.schedule(at, Event::Outside(Done::Stored(seq)));
     }
 
     pub(super) fn outside_done(&mut self, done: Done) -> Result<(), Violation> {
         match done {
-            Done::Answer(call, answer) => self.handle(Input::Reply { call, answer }),
+            Done::Answer(call, conn, answer) => {
+                if !self.by_conn.contains_key(&conn) {
+                    self.checks.marks.hit("an answer after its connection ended");
+                }
+                self.handle(Input::Reply { call, answer })
+            }
             Done::Stored(upto) => self.handle(Input::Stored { upto }),
         }
     }
@@ -232,7 +237,7 @@ impl World<'_> {
         let Some(deadline) = self.engine.next_deadline() else { return };
         let mut at = deadline.at.as_micros().max(self.now);
         if at > self.now && !self.healed {
-            let late = self.outside.between(0, self.scenario.outside.late_max);
+            let late = self.choices.timer.between(0, self.scenario.outside.late_max);
             at = at.saturating_add(late);
             if late > 0 {
                 self.checks.marks.fault("T04");
@@ -240,13 +245,31 @@ impl World<'_> {
         }
         if self.tick.is_none_or(|armed| at < armed) {
             self.tick = Some(at);
-            self.schedule(at, Event::Tick);
+            self.schedule(at, Event::Tick { armed: at });
         }
+    }
+
+    /// A deadline of the engine, which the host may miss, or call for twice.
+    pub(super) fn ticks(&mut self) -> Result<(), Violation> {
+        self.tick = None;
+        let is_timer = self.engine.next_deadline().is_some_and(|next| next.reason == DeadlineReason::Timer);
+        if is_timer && !self.healed {
+            let outside = &self.scenario.outside;
+            if self.choices.timer.chance(outside.tick_lost) {
+                self.checks.marks.fault("T04");
+                return Ok(());
+            }
+            if self.choices.timer.chance(outside.tick_twice) {
+                self.checks.marks.fault("T04");
+                self.handle(Input::Tick)?;
+            }
+        }
+        self.handle(Input::Tick)
     }
 
     /// Takes the engine apart and puts it together again: nobody may notice.
     fn restore_sometimes(&mut self) -> Result<(), Violation> {
-        if self.healed || !self.outside.chance(self.scenario.outside.restore) {
+        if self.healed || !self.choices.restore.chance(self.scenario.outside.restore) {
             return Ok(());
         }
         self.checks.counts.look("INV-73");
