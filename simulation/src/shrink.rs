@@ -1,7 +1,7 @@
 //! The shortest scenario that still fails in the same way: fewer operations, fewer faults, plain habits and limits,
 //! small messages.
 
-use crate::scenario::{Acks, Scenario, What};
+use crate::scenario::{Acks, Client, Drift, Scenario, What};
 use crate::world::{Options, play};
 use broker_engine::Config;
 
@@ -101,8 +101,14 @@ impl Shrinker {
 
     /// Takes faults and limits away one by one.
     fn surroundings(&mut self) {
-        let changes: [fn(&mut Scenario); 12] = [
+        let changes: [fn(&mut Scenario); 20] = [
+            |s| s.epoch = 0,
             |s| s.network.cut = 0,
+            |s| s.network.abrupt = 0,
+            |s| s.network.bytewise = 0,
+            |s| s.network.tail = 0,
+            |s| s.network.bandwidth = 0,
+            |s| s.network.roaming = 0,
             |s| s.network.clog = 0,
             |s| s.network.split = 0,
             |s| s.network.half_open = 0,
@@ -110,6 +116,8 @@ impl Shrinker {
             |s| (s.network.delay_min, s.network.delay_max) = (1000, 1000),
             |s| s.outside.restore = 0,
             |s| s.outside.late_max = 0,
+            |s| s.outside.tick_twice = 0,
+            |s| s.outside.tick_lost = 0,
             |s| s.outside.no_answer = 0,
             |s| s.outside.deny = 0,
             |s| s.outside.answer_max = 0,
@@ -151,7 +159,7 @@ impl Shrinker {
     /// Plain clients, plain messages.
     fn details(&mut self) {
         for client in 0..self.best.clients.len() {
-            let changes: [fn(&mut crate::scenario::Client); 8] = [
+            let changes: [fn(&mut Client); 13] = [
                 |c| c.will = None,
                 |c| c.reconnect = None,
                 |c| c.acks = Acks::Prompt,
@@ -160,6 +168,11 @@ impl Shrinker {
                 |c| c.maximum_packet_size = None,
                 |c| c.topic_alias_maximum = 0,
                 |c| c.version = 5,
+                |c| c.reads = None,
+                |c| c.holds_release = false,
+                |c| c.uses_aliases = false,
+                |c| c.last_packet_id = 0,
+                |c| c.drift = Drift::default(),
             ];
             for change in changes {
                 let mut candidate = self.best.clone();
@@ -177,6 +190,14 @@ impl Shrinker {
                     message.expiry = None;
                 }
                 What::Subscribe(filters) if filters.len() > 1 => filters.truncate(1),
+                What::Pause(pause) => *pause = (*pause).min(1_000_000),
+                What::ConnectMany(count) => *count = (*count).min(2),
+                what @ (What::ConnectFor(_) | What::HalfClose | What::EndMidPacket) => {
+                    *what = if matches!(what, What::ConnectFor(_)) { What::Connect } else { What::Cut };
+                }
+                What::Disconnect { expiry, .. } => *expiry = None,
+                What::Hold { up, down } => (*up, *down) = (true, true),
+                What::Hostile(hostile) => drop(hostile.chunks.pop()),
                 _ => continue,
             }
             if candidate.operations[number] != self.best.operations[number] {

@@ -230,7 +230,14 @@ impl Checks {
 
     /// Bytes that the engine is about to get.
     pub(crate) fn fed(&mut self, now: u64, link: usize, bytes: &[u8], trace: &mut Trace) {
-        self.wires.fed(now, link, bytes, &mut self.ledger, &mut self.marks, &mut self.seen, trace);
+        let mut books = Books {
+            ledger: &mut self.ledger,
+            counts: &mut self.counts,
+            marks: &mut self.marks,
+            oracle: self.oracle.as_mut(),
+            seen: &mut self.seen,
+        };
+        self.wires.fed(now, link, bytes, &mut books, trace);
     }
 
     /// Bytes of a connection that the engine has closed.

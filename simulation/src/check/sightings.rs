@@ -15,6 +15,8 @@ pub(super) struct Sightings {
     max_inflight: u16,
     max_session_expiry: u32,
     links: BTreeMap<usize, Seen>,
+    /// Connections that ended in this call.
+    over: Vec<usize>,
     people: BTreeMap<String, Person>,
     /// Messages by number.
     messages: BTreeMap<u32, Life>,
@@ -91,6 +93,7 @@ impl Sightings {
             max_inflight: config.max_inflight,
             max_session_expiry: config.max_session_expiry,
             links: BTreeMap::new(),
+            over: Vec::new(),
             people: BTreeMap::new(),
             messages: BTreeMap::new(),
             orphaned: BTreeSet::new(),
@@ -106,7 +109,14 @@ impl Sightings {
     }
 
     /// A packet of a client; `behind`: others were before it in its chunk.
-    pub(super) fn came(&mut self, now: u64, link: usize, packet: &Packet<'_>, behind: bool, marks: &mut Marks) {
+    pub(super) fn came(
+        &mut self,
+        now: u64,
+        link: usize,
+        packet: &Packet<'_>,
+        behind: bool,
+        marks: &mut Marks,
+    ) {
         if let Packet::Connect(connect) = packet {
             return self.greeted(link, connect, marks);
         }
@@ -124,7 +134,10 @@ impl Sightings {
             Packet::Publish(publish) => {
                 let life = Life {
                     version: seen.version,
-                    over_at: publish.properties.message_expiry_interval.map(|life| now + u64::from(life) * SECOND),
+                    over_at: publish
+                        .properties
+                        .message_expiry_interval
+                        .map(|life| now + u64::from(life) * SECOND),
                     delayed: false,
                 };
                 if let Some(number) = number_in(publish.payload) {
@@ -136,9 +149,8 @@ impl Sightings {
             Packet::PubAck(ack) => seen.acknowledges(ack, QoS::AtLeastOnce, marks),
             Packet::PubRec(ack) => seen.acknowledges(ack, QoS::ExactlyOnce, marks),
             Packet::PubComp(ack) => {
-                if seen.outgoing.get(&ack.packet_id.get()).is_some_and(|outgoing| outgoing.released) {
-                    seen.outgoing.remove(&ack.packet_id.get());
-                }
+                let id = ack.packet_id.get();
+                seen.outgoing.retain(|other, outgoing| *other != id || !outgoing.released);
             }
             Packet::PubRel(ack) => drop(seen.received.remove(&ack.packet_id.get())),
             Packet::Subscribe(subscribe) => seen.subscribes(now, subscribe, marks),
@@ -324,11 +336,20 @@ impl Sightings {
 
     /// A call of the engine begins to be told.
     pub(super) fn begin(&mut self) {
+        for link in self.over.drain(..) {
+            self.links.remove(&link);
+        }
         self.too_large.clear();
     }
 
     /// What the engine tells of itself.
-    pub(super) fn noted(&mut self, now: u64, note: &Note, links: &BTreeMap<ConnId, usize>, marks: &mut Marks) {
+    pub(super) fn noted(
+        &mut self,
+        now: u64,
+        note: &Note,
+        links: &BTreeMap<ConnId, usize>,
+        marks: &mut Marks,
+    ) {
         match note {
             Note::Connected { conn, client_id, session_present, .. } => {
                 let person = self.people.entry(client_id.clone()).or_default();
@@ -355,18 +376,28 @@ impl Sightings {
                 if person.will_at.is_some_and(|at| at > now) {
                     marks.hit("a will sent because its session ended before its delay");
                 }
-                *person = Person { ended_at: Some(now), takeovers: std::mem::take(&mut person.takeovers), ..Person::default() };
+                *person = Person {
+                    ended_at: Some(now),
+                    takeovers: std::mem::take(&mut person.takeovers),
+                    ..Person::default()
+                };
             }
             Note::MessageDropped { client_id, reason, .. } => {
                 let link = self.people.get(client_id).and_then(|person| person.link);
                 let seen = link.and_then(|link| self.links.get(&link));
                 let in_flight = seen.is_some_and(|seen| !seen.outgoing.is_empty());
                 match reason {
-                    DropReason::Expired if seen.is_none() => marks.hit("a message expired while its client was away"),
-                    DropReason::Expired => marks.hit("a message expired in the queue of a client that is there"),
+                    DropReason::Expired if seen.is_none_or(|seen| seen.sent == 0) => {
+                        marks.hit("a message expired while its client was away");
+                    }
+                    DropReason::Expired => {
+                        marks.hit("a message expired in the queue of a client that is there");
+                    }
                     DropReason::QueueFull if in_flight => marks.hit("a queue full behind messages in flight"),
                     DropReason::PacketTooLarge => drop(self.too_large.insert(client_id.clone())),
-                    DropReason::Qos0Offline => marks.hit("a message dropped: QoS 0 for a client that is away"),
+                    DropReason::Qos0Offline => {
+                        marks.hit("a message dropped: QoS 0 for a client that is away");
+                    }
                     DropReason::Qos0SlowReader => marks.hit("a message dropped: QoS 0 for a slow reader"),
                     _ => {}
                 }
@@ -377,10 +408,12 @@ impl Sightings {
 
     fn ended(&mut self, now: u64, link: usize, reason: ReasonCode, marks: &mut Marks) {
         let clients = self.links.values().filter(|seen| seen.online).count();
-        let Some(seen) = self.links.remove(&link) else {
+        let Some(seen) = self.links.get_mut(&link) else {
             return marks.hit("a connection that ended before its CONNECT");
         };
-        if !seen.online {
+        // What it is told last is still to be seen.
+        self.over.push(link);
+        if !std::mem::replace(&mut seen.online, false) {
             return;
         }
         let person = self.people.entry(seen.client_id.clone()).or_default();
@@ -402,7 +435,8 @@ impl Sightings {
         let is_shared = seen.filters.iter().any(|filter| filter.starts_with("$share/"));
         if is_shared && !seen.outgoing.is_empty() {
             marks.hit("a member of a shared group gone with messages in flight");
-            let numbers = seen.outgoing.values().filter(|out| out.qos == QoS::AtLeastOnce).filter_map(|out| out.number);
+            let numbers =
+                seen.outgoing.values().filter(|out| out.qos == QoS::AtLeastOnce).filter_map(|out| out.number);
             self.orphaned.extend(numbers);
         }
         if taken_over {
@@ -427,7 +461,7 @@ impl Sightings {
         let after = |seconds: u32| now.saturating_add(u64::from(seconds) * SECOND);
         person.link = None;
         person.ends_at = (seen.expiry != u32::MAX).then(|| after(seen.expiry));
-        person.will_at = seen.will.map(|(_, _, delay)| after(delay));
+        person.will_at = seen.will.as_ref().map(|(_, _, delay)| after(*delay));
     }
 }
 
@@ -446,7 +480,7 @@ impl Seen {
         if self.received.contains(&id) && !publish.dup {
             marks.hit("a QoS 2 message repeated as if it were new");
         }
-        if id < 10 && person.answered.contains(&65_530) {
+        if id < 10 && person.answered.range(65_000..).next().is_some() {
             marks.hit("a client's packet identifiers begin again at 1");
         }
         person.answered.remove(&id);

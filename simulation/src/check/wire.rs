@@ -1,7 +1,6 @@
 //! Each connection by itself, seen at the engine's two ends: what went in, and what came out.
 
 use super::ledger::{Ledger, Outgoing, Route};
-use super::sightings::Sightings;
 use super::{Books, Counts, Marks, Violation};
 use crate::oracle::Given;
 use crate::trace::Trace;
@@ -137,11 +136,10 @@ impl Wires {
         now: u64,
         link: usize,
         bytes: &[u8],
-        ledger: &mut Ledger,
-        marks: &mut Marks,
-        seen: &mut Sightings,
+        books: &mut Books<'_>,
         trace: &mut Trace,
     ) {
+        let Books { ledger, marks, seen, .. } = books;
         let wire = &mut self.links[link];
         if wire.garbled || wire.said_goodbye {
             return;

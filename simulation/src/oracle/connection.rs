@@ -132,7 +132,7 @@ impl Oracle {
         let config = &self.broker.config;
         let is_offered = publish.qos <= config.maximum_qos && (!publish.retain || config.retain_available);
         let receive_maximum = usize::from(config.receive_maximum);
-        let levels = usize::from(config.max_topic_levels);
+        let (levels, length) = (usize::from(config.max_topic_levels), usize::from(config.max_topic_length));
         let connection = &mut self.connections[link];
         let name = publish.topic.map(|topic| topic.as_str().to_owned());
         let topic = match (name, publish.properties.topic_alias) {
@@ -156,8 +156,8 @@ impl Oracle {
             self.exceeded.push(link);
             return self.close(now, link, true);
         }
-        let is_deep = topic.split('/').count() > levels;
-        if topic.is_empty() || is_deep || topic.starts_with("$SYS") || topic.starts_with("$share/") {
+        let is_large = topic.len() > length || topic.split('/').count() > levels;
+        if topic.is_empty() || is_large || topic.starts_with("$SYS") || topic.starts_with("$share/") {
             connection.answers[kind].push_back((id, None));
             self.undecided = true;
             return;

@@ -52,7 +52,7 @@ pub struct Network {
     pub clog: u32,
     /// For how long at most.
     pub clog_max: u64,
-    /// How often, per mille, the connection breaks instead of carrying a piece.
+    /// How often, per mille, the connection breaks in the midst of something that is sent.
     pub cut: u32,
     /// How often, per mille, a connection that breaks does so without the broker being told.
     pub half_open: u32,

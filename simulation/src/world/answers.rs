@@ -3,9 +3,7 @@
 use super::client::{Local, Wake, version_of};
 use super::{Event, World};
 use crate::scenario::Acks;
-use mqtt_proto::{
-    Ack, AckProperties, ConnAck, Limits, Packet, PacketId, Publish, QoS, ReasonCode,
-};
+use mqtt_proto::{Ack, AckProperties, ConnAck, Limits, Packet, PacketId, Publish, QoS, ReasonCode};
 
 impl World<'_> {
     /// A client has read bytes.
@@ -44,7 +42,9 @@ impl World<'_> {
                     self.checks.marks.fault("C03");
                     let mut bytes = Vec::new();
                     let release = Packet::PubRel(plain(ack.packet_id));
-                    release.encode(version_of(self.spec(client)), &mut bytes).expect("a packet that can be written");
+                    release
+                        .encode(version_of(self.spec(client)), &mut bytes)
+                        .expect("a packet that can be written");
                     self.players[client].held.push(bytes);
                     return;
                 }
@@ -135,7 +135,9 @@ impl World<'_> {
         packet.encode(version, &mut bytes).expect("a packet that can be written");
         match habit {
             Acks::Prompt => return self.send_now(client, link, &bytes),
-            Acks::HalfWay if !matches!(packet, Packet::PubComp(_)) => return self.send_now(client, link, &bytes),
+            Acks::HalfWay if !matches!(packet, Packet::PubComp(_)) => {
+                return self.send_now(client, link, &bytes);
+            }
             Acks::HalfWay => {
                 self.checks.marks.fault("C03");
                 return self.players[client].held.push(bytes);
@@ -155,8 +157,14 @@ impl World<'_> {
             }
             Acks::Twice => self.send_now(client, link, &bytes.repeat(2)),
             Acks::Stray => {
-                let id = u16::try_from(self.choices.client.between(1, 200)).unwrap_or(1);
-                let kind = *self.choices.client.pick(&[Packet::PubAck, Packet::PubRec, Packet::PubComp, Packet::PubRel]);
+                // Far from those in use: what is sent in the same call would be acknowledged by it.
+                let id = u16::try_from(self.choices.client.between(30_000, 60_000)).unwrap_or(1);
+                let kind = *self.choices.client.pick(&[
+                    Packet::PubAck,
+                    Packet::PubRec,
+                    Packet::PubComp,
+                    Packet::PubRel,
+                ]);
                 if let Some(id) = PacketId::new(id) {
                     kind(plain(id)).encode(version, &mut bytes).expect("a packet that can be written");
                 }

@@ -4,12 +4,10 @@
 use super::{Event, World};
 use crate::check::Violation;
 use crate::scenario::{Client, Drift, Filter, Message, Scenario, What};
-use broker_engine::{Command, Input};
 use mqtt_proto::{
-    Connect, ConnectProperties, Disconnect, DisconnectProperties,
-    Packet, PacketId, Publish, PublishProperties, QoS, ReasonCode, RetainHandling, Subscribe,
-    SubscribeFilters, SubscribeOptions, TopicName, Unsubscribe, UnsubscribeFilters, UserProperties, Version,
-    WillProperties,
+    Connect, ConnectProperties, Disconnect, DisconnectProperties, Packet, PacketId, Publish,
+    PublishProperties, QoS, ReasonCode, RetainHandling, Subscribe, SubscribeFilters, SubscribeOptions,
+    TopicName, Unsubscribe, UnsubscribeFilters, UserProperties, Version, WillProperties,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -131,7 +129,8 @@ impl World<'_> {
             }
             (What::ConnectMany(count), _) => {
                 self.checks.marks.fault("N11");
-                (0..*count).try_for_each(|_| self.connect(client, &Hello { beside: true, ..Hello::default() }))
+                (0..*count)
+                    .try_for_each(|_| self.connect(client, &Hello { beside: true, ..Hello::default() }))
             }
             (What::Subscribe(filters), Some(_)) => {
                 self.subscribe(client, filters);
@@ -185,7 +184,8 @@ impl World<'_> {
                 let reason = if *with_will { ReasonCode::DisconnectWithWill } else { ReasonCode::Success };
                 // A session that was to end with its connection cannot get a longer life [3.14.2.2.2].
                 let session_expiry_interval = expiry.filter(|_| self.players[client].lives_on);
-                let properties = DisconnectProperties { session_expiry_interval, ..DisconnectProperties::default() };
+                let properties =
+                    DisconnectProperties { session_expiry_interval, ..DisconnectProperties::default() };
                 if session_expiry_interval.is_some() {
                     self.checks.marks.fault("C09");
                 }
@@ -194,62 +194,7 @@ impl World<'_> {
                 self.client_is_offline(link);
                 Ok(())
             }
-            (What::Cut, _) => {
-                if let Some(link) = self.players[client].link {
-                    self.counts_as_storm();
-                    self.client_closes(link, true);
-                    self.client_is_offline(link);
-                }
-                Ok(())
-            }
-            (What::EndMidPacket, Some(link)) => {
-                self.checks.marks.fault("N08");
-                // The first half of a PUBLISH.
-                self.send_up(link, &[0x32, 20, 0, 1, b'a', 0]);
-                self.client_closes(link, false);
-                self.client_is_offline(link);
-                Ok(())
-            }
-            (What::HalfClose, Some(link)) => {
-                self.half_close(link);
-                Ok(())
-            }
-            (What::Hold { up, down }, _) => {
-                self.hold(client, *up, *down);
-                Ok(())
-            }
-            (What::Release, _) => self.release(client),
-            (What::Pause(pause), _) if !self.healed => {
-                self.checks.marks.fault("T03");
-                self.now = self.now.saturating_add(*pause);
-                Ok(())
-            }
-            (What::WallClock(step), _) => {
-                self.checks.marks.fault("T01");
-                self.wall_clock = self.wall_clock.saturating_add_signed(step.saturating_mul(1000));
-                self.handle(Input::WallClock(self.wall_clock.saturating_add(self.now)))
-            }
-            (What::Hostile(hostile), _) => self.hostile(client, hostile),
-            (What::StopReading, Some(link)) if !self.healed => {
-                self.set_reading(link, false);
-                Ok(())
-            }
-            (What::Read, Some(link)) => {
-                self.set_reading(link, true);
-                Ok(())
-            }
-            (What::Bytes(bytes), Some(link)) => {
-                self.checks.marks.hit("bytes that mean nothing");
-                self.checks.hostile(link);
-                self.send_up(link, bytes);
-                Ok(())
-            }
-            (What::Kick { end_session }, _) => {
-                let client_id = self.spec(client).id.clone();
-                let (reason, end_session) = (ReasonCode::AdministrativeAction, *end_session);
-                self.handle(Input::Command(Command::Disconnect { client_id, reason, end_session }))
-            }
-            _ => Ok(()),
+            _ => self.befall(client, what, online),
         }
     }
 
@@ -319,7 +264,12 @@ impl World<'_> {
         let player = &mut self.players[client];
         let new = spec.version == 5;
         let expiry = if leave { 0 } else { hello.expiry.unwrap_or(spec.expiry) };
-        *player = Player { local: player.local, link: Some(link), lives_on: new && expiry > 0, ..Player::default() };
+        *player = Player {
+            local: player.local,
+            link: Some(link),
+            lives_on: new && expiry > 0,
+            ..Player::default()
+        };
         let will = spec.will.as_ref().filter(|_| !leave);
         let payload = will.map(|will| self.checks.ledger.will(self.now, &spec.id, will)).map(payload_of_will);
         let payload = payload.unwrap_or_default();

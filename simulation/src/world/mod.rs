@@ -3,6 +3,7 @@
 //! * `network` — links between clients and broker: pieces, breaks, sockets that are full
 //! * `weather` — what the network makes of them: delays, bandwidth, partitions
 //! * `client` — what clients do, and `answers`, what they answer
+//! * `misfortune` — what befalls them
 //! * `ending` — how they lose connections, how the world heals, how everybody leaves
 //! * `strangers` — connections of nobody: hostile bytes, retries that were given up
 //! * [`Mutation`] — a world in which something is wrong on purpose
@@ -11,6 +12,7 @@
 mod answers;
 mod client;
 mod ending;
+mod misfortune;
 mod mutation;
 mod network;
 mod outside;
@@ -24,8 +26,7 @@ use crate::random::Stream;
 use crate::scenario::{Scenario, What};
 use crate::trace::Trace;
 use broker_engine::{
-    Answer, Config, ConnIds, Engine, HashKey, Interest, MemoryStore, Outbox, Question, Seed, Time,
-    View,
+    Answer, Config, ConnIds, Engine, HashKey, Interest, MemoryStore, Outbox, Question, Seed, Time, View,
 };
 pub(crate) use client::payload_of;
 use client::{Local, Player, Wake};
@@ -220,7 +221,7 @@ pub fn play(scenario: &Scenario, options: Options) -> Outcome {
     Outcome {
         violation,
         events: world.events,
-        time: world.now,
+        time: world.now - scenario.epoch,
         digest: world.digest.finish(),
         checks: world.checks,
         trace: world.trace,

@@ -87,12 +87,14 @@ impl World<'_> {
 
     /// A client sends.
     pub(super) fn send_up(&mut self, link: usize, bytes: &[u8]) {
-        for piece in self.pieces(link, bytes) {
+        let pieces = self.pieces(link, bytes);
+        let cut_at = self.breaks(pieces.len());
+        for (number, piece) in pieces.into_iter().enumerate() {
             let state = &self.links[link];
             if state.dead || !state.client_end || state.half_closed {
                 return;
             }
-            if self.breaks() {
+            if cut_at == Some(number) {
                 self.sever(link);
                 return;
             }
@@ -121,11 +123,13 @@ impl World<'_> {
         let taken: Vec<u8> = state.unsent.drain(..count).collect();
         state.in_socket += taken.len() as u64;
         let dead = state.dead;
-        for piece in self.pieces(link, &taken) {
+        let pieces = self.pieces(link, &taken);
+        let cut_at = self.breaks(pieces.len());
+        for (number, piece) in pieces.into_iter().enumerate() {
             if dead || self.links[link].dead {
                 break;
             }
-            if self.breaks() {
+            if cut_at == Some(number) {
                 self.sever(link);
                 break;
             }

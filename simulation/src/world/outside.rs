@@ -5,8 +5,8 @@ use super::{Event, World};
 use crate::check::Violation;
 use crate::oracle::Turn;
 use broker_engine::{
-    Answer, CallId, Command, ConnId, DeadlineReason, Engine, Flow, HashKey, Input, Outbox, Question, StoreOp, StoreSeq,
-    StoredDelivery, Time, Wire,
+    Answer, CallId, Command, ConnId, DeadlineReason, Engine, Flow, HashKey, Input, Outbox, Question, StoreOp,
+    StoreSeq, StoredDelivery, Time, Wire,
 };
 use mqtt_proto::ReasonCode;
 use std::hash::Hasher;

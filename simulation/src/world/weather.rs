@@ -1,7 +1,7 @@
 //! What the network makes of links: pieces, delays, little bandwidth, partitions.
 
-use super::network::usize_of;
 use super::World;
+use super::network::usize_of;
 use crate::check::Violation;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -62,8 +62,10 @@ impl World<'_> {
         pieces
     }
 
-    pub(super) fn breaks(&mut self) -> bool {
-        !self.healed && self.choices.cut.chance(self.scenario.network.cut)
+    /// The piece of something that is sent at which the connection breaks instead.
+    pub(super) fn breaks(&mut self, pieces: usize) -> Option<usize> {
+        let breaks = !self.healed && pieces > 0 && self.choices.cut.chance(self.scenario.network.cut);
+        breaks.then(|| usize_of(self.choices.cut.below(pieces as u64)))
     }
 
     /// When something that leaves then arrives.

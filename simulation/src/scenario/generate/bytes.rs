@@ -149,7 +149,8 @@ pub(super) fn property(stream: &mut Stream, _: bool) -> Vec<u8> {
         &[0x23, 0xFF, 0xFF],
         &[0x26, 0, 0, 0, 0],
     ];
-    let many = [0x26, 0, 1, b'k', 0, 1, b'v'].repeat(usize::try_from(stream.by_magnitude(60, 2000)).unwrap_or(60));
+    let many =
+        [0x26, 0, 1, b'k', 0, 1, b'v'].repeat(usize::try_from(stream.by_magnitude(60, 2000)).unwrap_or(60));
     let listed = if stream.chance(100) { &many[..] } else { *stream.pick(&LISTS) };
     match stream.below(4) {
         0 => connect_with(true, listed, NAME, &[], 2),
@@ -161,7 +162,6 @@ pub(super) fn property(stream: &mut Stream, _: bool) -> Vec<u8> {
 
 /// M04: text that is no UTF-8, or that MQTT does not take, wherever there is text.
 pub(super) fn text(stream: &mut Stream, new: bool) -> Vec<u8> {
-    let long = vec![b'a'; usize::from(u16::MAX)];
     const TEXTS: [&[u8]; 9] = [
         b"a\0b",
         b"\xED\xA0\x80",
@@ -173,6 +173,7 @@ pub(super) fn text(stream: &mut Stream, new: bool) -> Vec<u8> {
         b"\x7Fa",
         b"",
     ];
+    let long = vec![b'a'; usize::from(u16::MAX)];
     let bad = if stream.chance(50) { &long[..] } else { *stream.pick(&TEXTS) };
     let user_property = [&[0x26], &field(b"k")[..], &field(bad)].concat();
     match stream.below(5) {
@@ -211,10 +212,16 @@ pub(super) fn spliced(stream: &mut Stream, new: bool) -> Vec<u8> {
         let at = place(stream, one.len());
         return [&one[..at], &other[..], &one[at..]].concat();
     }
-    let mut both = [one.into_iter(), other.into_iter()];
+    let (mut one, mut other) = (one.into_iter(), other.into_iter());
     let mut bytes = Vec::new();
-    while both.iter().any(|rest| rest.len() > 0) {
-        bytes.extend(both[place(stream, 2)].next().unwrap_or_default());
+    loop {
+        let next = if stream.chance(500) {
+            one.next().or_else(|| other.next())
+        } else {
+            other.next().or_else(|| one.next())
+        };
+        let Some(next) = next else { break };
+        bytes.extend(next);
     }
     bytes
 }
@@ -245,18 +252,28 @@ pub(super) fn known(stream: &mut Stream, new: bool) -> Vec<u8> {
         b"\xE0\x03\x7F\x00\x00",
     ];
     const FILTERS: [&[u8]; 10] = [
-        b"a+b", b"a#", b"a/#/b", b"$share", b"$share/", b"$share/g", b"$share//t", b"$share/g/", b"$share/+/t", b"$",
+        b"a+b",
+        b"a#",
+        b"a/#/b",
+        b"$share",
+        b"$share/",
+        b"$share/g",
+        b"$share//t",
+        b"$share/g/",
+        b"$share/+/t",
+        b"$",
     ];
-    match stream.below(7) {
-        0 => subscribe(new, *stream.pick(&FILTERS), 1, &[]),
+    match stream.below(8) {
+        0 => subscribe(new, stream.pick::<&[u8]>(&FILTERS), 1, &[]),
         // More levels than there may be, in a filter and in a name.
         1 => subscribe(new, &[b'/'; 4000], 1, &[]),
         2 => publish(new, 0x32, &[b'/'; 4000], &[]),
         // The same QoS 2 message a hundred times.
         3 => publish(new, 0x34, b"a", &[]).repeat(100),
+        4 => publish(new, 0x32, b"$SYS/a", &[]),
         // A will to where none may go.
-        4 => {
-            let topic: &[u8] = *stream.pick(&[&b"a/#"[..], b"", b"$SYS/a", b"$share/g/a"]);
+        5 => {
+            let topic = stream.pick::<&[u8]>(&[b"a/#", b"", b"$SYS/a", b"$share/g/a"]);
             let will = [&properties(new, &[])[..], &field(topic), &field(b"gone")].concat();
             connect_with(new, &[], NAME, &will, 6)
         }

@@ -9,7 +9,9 @@ impl Small {
         let mut count = self.clients.between(2, 8);
         // Sometimes two share an identifier and take each other's session over; where they are at odds, all of them.
         let shared_names = self.clients.chance(300);
-        let at_odds = self.class("C08").map_or(0, |mut stream| if stream.chance(400) { stream.between(2, 8) } else { 0 });
+        let at_odds = self
+            .class("C08")
+            .map_or(0, |mut stream| if stream.chance(400) { stream.between(2, 8) } else { 0 });
         count = count.max(at_odds);
         let mut clients: Vec<Client> = (0..count)
             .map(|number| {
@@ -24,7 +26,7 @@ impl Small {
         self.wills_everywhere(&mut clients);
         self.clocks(&mut clients);
         if let Some(mut stream) = self.class("C12") {
-            self.mixed(&mut clients, &mut stream);
+            mixed(&mut clients, &mut stream);
         }
         clients
     }
@@ -47,7 +49,7 @@ impl Small {
             // Two who share an identifier may be of two minds.
             username: shared.then(|| (*stream.pick(&["u", "u", "v"])).to_owned()),
             version,
-            clean: stream.chance(350),
+            clean: stream.chance(250),
             expiry: *stream.pick(&[0, 1, 10, 100, 1000, u32::MAX]),
             keep_alive: *stream.pick(&[0, 0, 1, 5, 60, 43_700]),
             receive_maximum: stream
@@ -63,16 +65,15 @@ impl Small {
             reads: None,
             holds_release: false,
             uses_aliases: stream.chance(300),
-            last_packet_id: if stream.chance(150) { 65_530 } else { 0 },
+            last_packet_id: if stream.chance(150) { 65_533 } else { 0 },
             drift: Drift::default(),
         }
     }
 
     fn slow_readers(&self, clients: &mut [Client]) {
         let Some(mut stream) = self.class("C01") else { return };
-        let rate = share(&mut stream, 300);
         for client in clients {
-            client.reads = stream.chance(rate).then(|| *stream.pick(&[0, 1, 10, 1000]));
+            client.reads = stream.chance(300).then(|| *stream.pick(&[0, 1, 10, 1000]));
         }
     }
 
@@ -81,11 +82,11 @@ impl Small {
             for client in &mut *clients {
                 client.acks = match stream.below(12) {
                     0 => Acks::Never,
-                    1 => Acks::Refuse,
-                    2..=4 => Acks::After(stream.by_magnitude(1000, 20 * SECOND)),
-                    5 => Acks::Reverse(stream.by_magnitude(10_000, 5 * SECOND)),
-                    6 => Acks::Twice,
-                    7 => Acks::Stray,
+                    1 | 2 => Acks::Refuse,
+                    3 | 4 => Acks::After(stream.by_magnitude(1000, 20 * SECOND)),
+                    5 | 6 => Acks::Reverse(stream.by_magnitude(100_000, 5 * SECOND)),
+                    7 | 8 => Acks::Twice,
+                    9 => Acks::Stray,
                     _ => Acks::Prompt,
                 };
             }
@@ -105,8 +106,10 @@ impl Small {
             if stream.chance(300) {
                 client.receive_maximum = Some(*stream.pick(&[1, 2, u16::MAX]));
             }
-            if stream.chance(150) {
-                client.maximum_packet_size = Some(u32::try_from(stream.by_magnitude(1, 200)).unwrap_or(1));
+            if stream.chance(250) {
+                let least = *stream.pick(&[1, 32, 32]);
+                client.maximum_packet_size =
+                    Some(u32::try_from(stream.by_magnitude(least, 200)).unwrap_or(1));
             }
             if stream.chance(300) {
                 client.topic_alias_maximum = *stream.pick(&[0, 1, u16::MAX]);
@@ -135,14 +138,14 @@ impl Small {
             client.drift = Drift { per_mille, turns: *stream.pick(&[0, 0, 5 * SECOND, 60 * SECOND]) };
         }
     }
+}
 
-    fn mixed(&self, clients: &mut [Client], stream: &mut Stream) {
-        for (number, client) in clients.iter_mut().enumerate() {
-            client.version = *stream.pick(&[3, 4, 5]);
-            // Longer than the 23 bytes that 3.1 takes. The first client has to get in, to leave nothing behind.
-            if number > 0 && client.version == 3 && stream.chance(200) {
-                client.id = format!("{}, whose identifier is rather long", client.id);
-            }
+fn mixed(clients: &mut [Client], stream: &mut Stream) {
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.version = *stream.pick(&[3, 4, 5]);
+        // Longer than the 23 bytes that 3.1 takes. The first client has to get in, to leave nothing behind.
+        if number > 0 && client.version == 3 && stream.chance(200) {
+            client.id = format!("{}, whose identifier is rather long", client.id);
         }
     }
 }

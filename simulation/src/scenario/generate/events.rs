@@ -4,6 +4,9 @@ use super::{SECOND, Small};
 use crate::random::Stream;
 use crate::scenario::{Client, Filter, Operation, What};
 
+/// Adds what a class of faults brings, for these clients until the end.
+type Class = fn(&mut Small, &mut Stream, &[Client], u64, &mut List);
+
 /// Operations that are being gathered.
 type List = Vec<Operation>;
 
@@ -27,7 +30,7 @@ fn shuffled(mut places: Vec<usize>, stream: &mut Stream) -> Vec<usize> {
 impl Small {
     pub(super) fn events(&mut self, clients: &[Client], end: u64) -> List {
         let mut list = List::new();
-        let classes: [(&'static str, fn(&mut Self, &mut Stream, &[Client], u64, &mut List)); 12] = [
+        let classes: [(&'static str, Class); 12] = [
             ("N06", |_, stream, clients, end, list| swizzle(stream, clients, end, list)),
             ("N08", |_, stream, clients, end, list| ends(stream, clients, end, list)),
             ("N10", |_, stream, clients, end, list| partition(stream, clients, end, list)),
@@ -59,7 +62,9 @@ impl Small {
             let what = match stream.below(4) {
                 0 => What::Unsubscribe(filter.clone()),
                 1 => What::Publish(self.message(new)),
-                _ => What::Subscribe(vec![Filter { filter: filter.clone(), ..self.filter_like(new, &filter) }]),
+                _ => {
+                    What::Subscribe(vec![Filter { filter: filter.clone(), ..self.filter_like(new, &filter) }])
+                }
             };
             add(list, at, client, what);
             at += pause;
@@ -164,7 +169,8 @@ fn repeats(stream: &mut Stream, clients: &[Client], end: u64, list: &mut List) {
 /// Those who share an identifier take the session from each other again and again.
 fn at_odds(stream: &mut Stream, clients: &[Client], end: u64, list: &mut List) {
     let one = one_of(clients, stream);
-    let owners: Vec<usize> = (0..clients.len()).filter(|other| clients[*other].id == clients[one].id).collect();
+    let owners: Vec<usize> =
+        (0..clients.len()).filter(|other| clients[*other].id == clients[one].id).collect();
     let (mut at, pause) = (stream.below(end), stream.by_magnitude(1000, 2 * SECOND));
     for round in 0..usize::try_from(stream.by_magnitude(4, 30)).unwrap_or(4) {
         let what = if owners.len() > 1 { What::Connect } else { What::ConnectMany(2) };

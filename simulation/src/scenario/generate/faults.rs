@@ -24,6 +24,10 @@ impl Small {
         if let Some(mut stream) = self.class("N04") {
             network.bandwidth = stream.by_magnitude(100, 1_000_000_000);
         }
+        // Who reads slowly is noticed once the socket is full.
+        if let Some(mut stream) = self.class("C01") {
+            network.socket_buffer = stream.by_magnitude(100, 4000);
+        }
         if let Some(mut stream) = self.class("N05") {
             network.socket_buffer = stream.by_magnitude(1, 4000);
         }
@@ -67,8 +71,7 @@ impl Small {
     /// Near the ends of what clocks count in: 32 bits of microseconds, milliseconds and seconds, the years 2038 and 2106,
     /// 63 bits of microseconds.
     pub(super) fn epoch(&self) -> u64 {
-        const LIMITS: [u64; 5] =
-            [1 << 32, 1000 << 32, SECOND << 31, SECOND << 32, 1 << 63];
+        const LIMITS: [u64; 5] = [1 << 32, 1000 << 32, SECOND << 31, SECOND << 32, 1 << 63];
         self.class("T05").map_or(0, |mut stream| {
             let limit = *stream.pick(&LIMITS);
             limit - stream.by_magnitude(1, 300 * SECOND)

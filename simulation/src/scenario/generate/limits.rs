@@ -3,6 +3,7 @@
 use super::Small;
 use broker_engine::{Config, Overlap, QueueFull, SharedStrategy};
 use mqtt_proto::QoS;
+use std::time::Duration;
 
 impl Small {
     pub(super) fn limits(&mut self) -> Config {
@@ -40,6 +41,9 @@ impl Small {
         if stream.chance(300) {
             (config.egress_high, config.egress_low) = (2000, 500);
         }
+        if stream.chance(300) {
+            config.stall_timeout = Duration::from_secs(stream.by_magnitude(1, 30));
+        }
         config.queue_qos0_offline = stream.chance(300);
         if stream.chance(300) {
             config.queue_full = QueueFull::DropNew;
@@ -61,7 +65,7 @@ impl Small {
         }
         config.bind_session_to_user = stream.chance(300);
         if let Some(mut stream) = self.class("N14") {
-            config.max_connections = u32::try_from(stream.by_magnitude(1, 6)).unwrap_or(1);
+            config.max_connections = u32::try_from(stream.between(2, 8)).unwrap_or(1);
         }
         config
     }

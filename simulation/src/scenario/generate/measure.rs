@@ -2,7 +2,9 @@
 
 use super::{SECOND, calm, prompt};
 use crate::random::Stream;
-use crate::scenario::{Acks, Client, Drift, FORMAT, Filter, Message, Network, Operation, Scenario, What, Will};
+use crate::scenario::{
+    Acks, Client, Drift, FORMAT, Filter, Message, Network, Operation, Scenario, What, Will,
+};
 use broker_engine::Config;
 
 /// Pairs of publisher and subscriber that do nothing else.

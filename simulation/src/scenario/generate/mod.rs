@@ -46,9 +46,8 @@ pub enum Profile {
 /// The scenario of a seed.
 pub fn generate(seed: u64, profile: Profile) -> Scenario {
     match profile {
-        Profile::Small => large::of(seed).unwrap_or_else(|| {
-            Small::new(seed, move |purpose| Stream::new(seed, purpose)).scenario()
-        }),
+        Profile::Small => large::of(seed)
+            .unwrap_or_else(|| Small::new(seed, move |purpose| Stream::new(seed, purpose)).scenario()),
         Profile::Dense { clients } => measure::dense(seed, clients),
         Profile::Fleet { clients } => measure::fleet(seed, clients),
     }

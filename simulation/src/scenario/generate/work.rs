@@ -27,7 +27,7 @@ const KINDS: [(Kind, u64); 13] = [
     (Kind::Subscribe, 30),
     (Kind::Unsubscribe, 8),
     (Kind::Publish, 100),
-    (Kind::Flood, 1),
+    (Kind::Flood, 3),
     (Kind::Repeat, 5),
     (Kind::Ping, 3),
     (Kind::Disconnect, 6),
@@ -40,7 +40,7 @@ const KINDS: [(Kind, u64); 13] = [
 
 impl Small {
     pub(super) fn operations(&mut self, clients: &[Client], heal_at: u64) -> Vec<Operation> {
-        let count = self.work.by_magnitude(10, 400);
+        let count = self.work.by_magnitude(30, 700);
         // Some kinds are left out this time, others are frequent.
         let weights: Vec<u64> = KINDS
             .iter()
@@ -134,7 +134,7 @@ impl Small {
             } else {
                 u32::try_from(stream.by_magnitude(8, 500)).unwrap_or(8)
             },
-            expiry: (new && stream.chance(200))
+            expiry: (new && stream.chance(300))
                 .then(|| u32::try_from(stream.by_magnitude(1, 100)).unwrap_or(1)),
         }
     }
