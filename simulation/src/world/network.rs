@@ -271,7 +271,9 @@ impl World<'_> {
             }
             return;
         }
-        self.reads(link, bytes);
+        let mut all = std::mem::take(&mut state.held_down);
+        all.extend_from_slice(bytes);
+        self.reads(link, &all);
     }
 
     fn reads(&mut self, link: usize, bytes: &[u8]) {

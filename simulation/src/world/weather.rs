@@ -20,8 +20,8 @@ pub(super) struct Weather {
 /// What waits behind a partition.
 #[derive(Debug, Default)]
 pub(super) struct Stuck {
-    up: Vec<u8>,
-    down: Vec<u8>,
+    up: Vec<Vec<u8>>,
+    down: Vec<Vec<u8>>,
     /// The broker's end, and whether it is the client's doing.
     up_end: Option<bool>,
     down_end: bool,
@@ -119,7 +119,9 @@ impl World<'_> {
         if !self.healed {
             self.number += 1;
             let weather = &mut self.weather[client];
-            (weather.up_held, weather.down_held, weather.held_since) = (up, down, self.number);
+            weather.up_held |= up;
+            weather.down_held |= down;
+            weather.held_since = self.number;
         }
     }
 
@@ -145,12 +147,12 @@ impl World<'_> {
             if !up.is_empty() || !down.is_empty() || up_end.is_some() || down_end {
                 self.checks.marks.fault("N10");
             }
-            if !up.is_empty() {
-                self.arrived(link, &up)?;
+            for bytes in up {
+                self.arrived(link, &bytes)?;
                 self.settle()?;
             }
-            if !down.is_empty() {
-                self.delivered(link, &down);
+            for bytes in down {
+                self.delivered(link, &bytes);
             }
             if let Some(by_peer) = up_end {
                 self.broker_lost(link, by_peer)?;
@@ -166,7 +168,7 @@ impl World<'_> {
     pub(super) fn is_held_up(&mut self, link: usize, bytes: &[u8]) -> bool {
         let held = self.weather[self.links[link].client].up_held;
         if held {
-            self.links[link].stuck.up.extend_from_slice(bytes);
+            self.links[link].stuck.up.push(bytes.to_vec());
         }
         held
     }
@@ -174,7 +176,7 @@ impl World<'_> {
     pub(super) fn is_held_down(&mut self, link: usize, bytes: &[u8]) -> bool {
         let held = self.weather[self.links[link].client].down_held;
         if held {
-            self.links[link].stuck.down.extend_from_slice(bytes);
+            self.links[link].stuck.down.push(bytes.to_vec());
         }
         held
     }
