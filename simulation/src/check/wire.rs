@@ -71,7 +71,7 @@ pub(super) struct Greeting {
 #[derive(Debug)]
 enum Request {
     Subscribe(u16, Vec<(String, mqtt_proto::SubscribeOptions)>),
-    Unsubscribe(u16),
+    Unsubscribe(u16, Vec<String>),
 }
 
 /// Instead of a number, for messages without payload.
@@ -308,7 +308,7 @@ impl Wire {
             Packet::Unsubscribe(unsubscribe) => {
                 let filters: Vec<String> = unsubscribe.filters.iter().map(str::to_owned).collect();
                 ledger.unsubscribing(&client_id, &filters);
-                self.requests.push_back(Request::Unsubscribe(unsubscribe.packet_id.get()));
+                self.requests.push_back(Request::Unsubscribe(unsubscribe.packet_id.get(), filters));
             }
             Packet::PingReq => self.pings += 1,
             Packet::Disconnect(disconnect) => {
@@ -426,13 +426,17 @@ impl Wire {
                             let asked = options.qos as u8;
                             return Err(("INV-32", format!("{filter} gets {code:?}, asked for {asked}")));
                         }
-                        ledger.subscribed(&client_id, filter, *options, code);
+                        // One that the same call ends again may be over already.
+                        let ends = |request: &Request| matches!(request, Request::Unsubscribe(_, over) if over.contains(filter));
+                        if !self.requests.iter().any(ends) {
+                            ledger.subscribed(&client_id, filter, *options, code);
+                        }
                     }
                 }
                 other => return Err(("INV-32", format!("SUBACK #{} for {other:?}", ack.packet_id.get()))),
             },
             Packet::UnsubAck(ack) => match self.requests.pop_front() {
-                Some(Request::Unsubscribe(id)) if id == ack.packet_id.get() => {}
+                Some(Request::Unsubscribe(id, _)) if id == ack.packet_id.get() => {}
                 other => return Err(("INV-32", format!("UNSUBACK #{} for {other:?}", ack.packet_id.get()))),
             },
             Packet::PingResp => {
