@@ -6,7 +6,7 @@
 //! commute with it (sleep sets, Godefroid 1996).
 
 use crate::check::Violation;
-use crate::scenario::{Acks, Client, FORMAT, Filter, Message, Network, Operation, Outside, Scenario, What};
+use crate::scenario::{Client, FORMAT, Filter, Message, Network, Operation, Outside, Scenario, What, quiet};
 use crate::world::{Mishaps, Options, Outcome, Step, play_in_order};
 use broker_engine::Config;
 use std::sync::Mutex;
@@ -58,20 +58,7 @@ const BEGIN: u64 = 2_000_000;
 
 impl Scope {
     fn scenario(self) -> Scenario {
-        let client = |id: &str| Client {
-            id: id.into(),
-            username: None,
-            version: 5,
-            clean: false,
-            expiry: 1000,
-            keep_alive: 0,
-            receive_maximum: None,
-            maximum_packet_size: None,
-            topic_alias_maximum: 0,
-            will: None,
-            acks: Acks::Prompt,
-            reconnect: None,
-        };
+        let client = |id: &str| Client { id: id.into(), clean: false, expiry: 1000, ..quiet() };
         let filter = Filter {
             filter: "a".into(),
             qos: self.qos,
@@ -90,18 +77,9 @@ impl Scope {
         Scenario {
             format: FORMAT,
             seed: 0,
+            epoch: 0,
             limits: Config::default(),
-            network: Network {
-                delay_min: 0,
-                delay_max: 0,
-                split: 0,
-                piece: 1,
-                clog: 0,
-                clog_max: 0,
-                cut: 0,
-                half_open: 0,
-                socket_buffer: u64::MAX,
-            },
+            network: Network { piece: 1, socket_buffer: u64::MAX, ..Network::default() },
             outside: Outside::default(),
             clients: vec![client("publisher"), client("subscriber")],
             operations: operations.chain(std::iter::repeat_n(publish, self.messages)).collect(),

@@ -49,7 +49,7 @@ impl Course {
 }
 
 /// A piece of time, all runs together.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Piece {
     /// Virtual microseconds.
     pub time: u64,
@@ -61,6 +61,12 @@ pub struct Piece {
     pub faults: [u64; FAULTS.len()],
     /// Messages that waited at its end, and in how many runs it was so many.
     queued: BTreeMap<u64, u64>,
+}
+
+impl Default for Piece {
+    fn default() -> Self {
+        Self { time: 0, received: 0, sent: 0, faults: [0; FAULTS.len()], queued: BTreeMap::new() }
+    }
 }
 
 impl Piece {

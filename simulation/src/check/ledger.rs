@@ -36,6 +36,8 @@ pub(crate) struct Ledger {
     slowest_store: u64,
     /// Publishers are slowed down when memory is short, so that nobody knows when a message is handled.
     slows: bool,
+    /// Payloads and topics of messages that are no client's.
+    strange: (BTreeSet<Vec<u8>>, BTreeSet<String>),
 }
 
 /// A message.
@@ -146,7 +148,18 @@ impl Ledger {
             durable: config.durability == Durability::Durable,
             slowest_store,
             slows: config.memory_high.is_some(),
+            strange: (BTreeSet::new(), BTreeSet::new()),
         }
+    }
+
+    /// Somebody who does not keep to the protocol has a message of their own.
+    pub(super) fn strange(&mut self, topic: &str, payload: &[u8]) {
+        self.strange.0.insert(payload.to_vec());
+        self.strange.1.insert(topic.to_owned());
+    }
+
+    pub(super) fn is_strange(&self, payload: &[u8]) -> bool {
+        self.strange.0.contains(payload)
     }
 
     fn step(&mut self) -> u64 {
@@ -227,7 +240,8 @@ impl Ledger {
 
     /// Topics that may have a retained message.
     pub(crate) fn retained_topics(&self) -> BTreeSet<String> {
-        self.messages.iter().filter(|sent| sent.retain).map(|sent| sent.topic.to_string()).collect()
+        let own = self.messages.iter().filter(|sent| sent.retain).map(|sent| sent.topic.to_string());
+        own.chain(self.strange.1.iter().cloned()).collect()
     }
 
     /// A PUBLISH came to the engine.

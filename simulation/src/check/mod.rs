@@ -6,6 +6,7 @@
 //! * `ceilings` — the configuration's limits
 //! * `ledger` — messages and sessions: who has to get what, and who got it
 //! * `marks` — things that a campaign must have seen at least once, and the faults that happened
+//! * `sightings` — where those take a memory to see
 //!
 //! In worlds of up to 50 clients the reference broker in `oracle` looks as well.
 
@@ -13,9 +14,10 @@ mod ceilings;
 mod deadlines;
 mod ledger;
 mod marks;
+mod sightings;
 mod wire;
 
-pub use marks::{FAULTS, MARKS, Marks};
+pub use marks::{FAULTS, MARKS, Marks, STATES};
 
 use crate::oracle::{Oracle, Turn};
 use crate::scenario::Outside;
@@ -23,6 +25,7 @@ use crate::trace::Trace;
 use crate::world::Table;
 use broker_engine::{Config, DeadlineReason, Durability, Engine, Note};
 use ledger::Ledger;
+use sightings::Sightings;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use wire::Wires;
@@ -169,6 +172,7 @@ struct Books<'a> {
     counts: &'a mut Counts,
     marks: &'a mut Marks,
     oracle: Option<&'a mut Oracle>,
+    seen: &'a mut Sightings,
 }
 
 /// Most clients of a world in which everything is looked at after every call.
@@ -194,6 +198,7 @@ pub struct Checks {
     wires: Wires,
     /// The broker was told to shut down.
     pub(crate) shutting_down: bool,
+    seen: Sightings,
     /// Calls at one time with work left behind each.
     working: (u64, u32),
     /// Calls between two recounts: each one in small worlds, else some for each client, so that the time for it stays a
@@ -203,9 +208,9 @@ pub struct Checks {
 }
 
 impl Checks {
-    pub(crate) fn new(config: &Config, clients: usize, outside: &Outside) -> Self {
+    /// `late`: the engine may be called later than it asks for.
+    pub(crate) fn new(config: &Config, clients: usize, outside: &Outside, late: bool) -> Self {
         let large = clients > MANY;
-        let late = outside.late_max > 0;
         let follows = !large && !outside.ask_subscribe && config.durability == Durability::Memory;
         Self {
             counts: Counts::default(),
@@ -215,6 +220,7 @@ impl Checks {
             oracle: follows.then(|| Oracle::new(config, late)).filter(Oracle::is_decided),
             wires: Wires::new(config, outside.store_max),
             shutting_down: false,
+            seen: Sightings::new(config),
             working: (0, 0),
             recount: if large { 16 * clients as u64 } else { 1 },
             large,
@@ -267,7 +273,22 @@ impl Checks {
 
     /// Bytes that the engine is about to get.
     pub(crate) fn fed(&mut self, now: u64, link: usize, bytes: &[u8], trace: &mut Trace) {
-        self.wires.fed(now, link, bytes, &mut self.ledger, &mut self.marks, trace);
+        let mut books = Books {
+            ledger: &mut self.ledger,
+            counts: &mut self.counts,
+            marks: &mut self.marks,
+            oracle: self.oracle.as_mut(),
+            seen: &mut self.seen,
+        };
+        self.wires.fed(now, link, bytes, &mut books, trace);
+    }
+
+    /// Bytes of a connection that the engine has closed.
+    pub(crate) fn late_bytes(&mut self, link: usize, bytes: &[u8]) {
+        if let Some(first) = bytes.first() {
+            let state = self.wires.get_mut(link).map_or(STATES.len() - 1, |wire| wire.state());
+            self.marks.packet(state, *first);
+        }
     }
 
     /// A packet that the engine has sent.
@@ -283,6 +304,7 @@ impl Checks {
             counts: &mut self.counts,
             marks: &mut self.marks,
             oracle: self.oracle.as_mut(),
+            seen: &mut self.seen,
         };
         self.wires.emitted(now, link, bytes, &mut books, trace)
     }
@@ -315,6 +337,7 @@ impl Checks {
         calls: u64,
     ) -> Result<(), Violation> {
         let wrong = |(name, detail)| Violation::new(name, now, detail);
+        self.seen.begin();
         for note in notes {
             if let Note::Disconnected { conn, reason, .. } = note
                 && let Some(wire) = links.get(*conn).and_then(|link| self.wires.get_mut(link))
@@ -328,6 +351,7 @@ impl Checks {
                 wire.let_in(link, &mut self.ledger);
             }
             self.ledger.noted(note, &mut self.marks);
+            self.seen.noted(now, note, links, &mut self.marks);
         }
         if let (Some(oracle), Some(turn)) = (&mut self.oracle, turn) {
             oracle.turn(now, turn, notes, links, &mut self.counts).map_err(wrong)?;

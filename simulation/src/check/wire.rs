@@ -105,7 +105,11 @@ fn number_in(payload: &[u8]) -> Option<u32> {
 
 impl Wires {
     pub(super) fn new(config: &Config, slowest_store: u64) -> Self {
-        let limits = Limits { max_packet_size: config.max_packet_size, ..Limits::default() };
+        let limits = Limits {
+            max_packet_size: config.max_packet_size,
+            max_filters: config.max_filters_per_packet,
+            ..Limits::default()
+        };
         Self {
             links: Vec::new(),
             live: BTreeSet::new(),
@@ -169,12 +173,13 @@ impl Wires {
         now: u64,
         link: usize,
         bytes: &[u8],
-        ledger: &mut Ledger,
-        marks: &mut Marks,
+        books: &mut Books<'_>,
         trace: &mut Trace,
     ) {
+        let Books { ledger, marks, seen, .. } = books;
         let open = self.links.get_mut(link).and_then(Option::as_deref_mut);
         let Some(wire) = open.filter(|wire| !wire.garbled && !wire.said_goodbye) else { return };
+        seen.chunk(link);
         let mut inbox = std::mem::take(&mut wire.inbox);
         inbox.extend_from_slice(bytes);
         if let Some(greeting) = &wire.greeting {
@@ -184,6 +189,9 @@ impl Wires {
         loop {
             // Behind other packets it may be that the engine closes before it comes to this one.
             let first = rest.len() == inbox.len();
+            if let Some(byte) = rest.first() {
+                marks.packet(wire.state(), *byte);
+            }
             match Packet::parse(rest, wire.version, &self.limits) {
                 Ok(Some((packet, len))) => {
                     rest = &rest[len..];
@@ -194,6 +202,7 @@ impl Wires {
                         wire.packet_before = std::mem::replace(&mut wire.last_packet, now);
                     }
                     wire.take(now, &packet, in_time, ledger, marks);
+                    seen.came(now, link, &packet, !first, marks);
                 }
                 Ok(None) => break,
                 Err(_) => {
@@ -220,7 +229,10 @@ impl Wires {
             Err(Violation::new(name, now, format!("client {}: {detail}", wire.client)))
         };
         books.counts.look("INV-50");
-        let packet = match Packet::parse(bytes, wire.version, &Limits::NONE) {
+        // A CONNECT of a level that nobody knows is answered as 3.x clients understand it.
+        let is_unknown = wire.greeting.is_none() && bytes.starts_with(&[0x20, 2]);
+        let version = if is_unknown { Version::V311 } else { wire.version };
+        let packet = match Packet::parse(bytes, version, &Limits::NONE) {
             Ok(Some((packet, len))) if len == bytes.len() => packet,
             other => return wrong("INV-50", format!("{bytes:02x?} is {other:?}")),
         };
@@ -242,6 +254,7 @@ impl Wires {
                 );
             }
         }
+        books.seen.left(now, link, &packet, books.marks);
         wire.give(now, link, &packet, books, self.max_inflight)
             .map_err(|(name, detail)| Violation::new(name, now, format!("client {}: {detail}", wire.client)))
     }
@@ -301,6 +314,16 @@ impl Wire {
         Ok(())
     }
 
+    /// Its place in [`super::STATES`].
+    pub(super) fn state(&self) -> usize {
+        match (&self.greeting, self.online) {
+            _ if self.said_goodbye || self.ended => 3,
+            (None, _) => 0,
+            (Some(_), false) => 1,
+            (Some(_), true) => 2,
+        }
+    }
+
     /// A packet of the client.
     fn take(&mut self, now: u64, packet: &Packet<'_>, in_time: bool, ledger: &mut Ledger, marks: &mut Marks) {
         let client_id = self.greeting.as_ref().map(|greeting| greeting.client_id.clone()).unwrap_or_default();
@@ -311,9 +334,15 @@ impl Wire {
             Packet::Connect(connect) if self.greeting.is_none() => {
                 self.last_flow = now;
                 self.greeted(connect);
+                if let Some(will) = connect.will.as_ref().filter(|_| self.hostile) {
+                    ledger.strange(will.topic.as_str(), will.payload);
+                }
             }
             Packet::Publish(publish) => {
                 let number = number_in(publish.payload);
+                if let Some(topic) = publish.topic.filter(|_| self.hostile) {
+                    ledger.strange(topic.as_str(), publish.payload);
+                }
                 if let Some(number) = number {
                     // Behind a question it is handled later, and sooner than it is answered where the connection ends.
                     let waits = self.asked_at.is_some();
@@ -564,7 +593,7 @@ impl Wire {
         books: &mut Books<'_>,
         max_inflight: u16,
     ) -> Result<(), Wrong> {
-        let Books { ledger, counts, marks, oracle } = books;
+        let Books { ledger, counts, marks, oracle, .. } = books;
         let Some(greeting) = &self.greeting else { return Ok(()) };
         let topic = self.topic(publish, greeting.topic_alias_maximum, counts, marks)?;
         if let (Some(alias), Some(name)) = (publish.properties.topic_alias, publish.topic) {
@@ -573,7 +602,7 @@ impl Wire {
         counts.look("INV-04");
         // An empty one is about a retained message, and has no number.
         let number = match number_in(publish.payload) {
-            None if publish.payload.is_empty() => UNNUMBERED,
+            None if publish.payload.is_empty() || ledger.is_strange(publish.payload) => UNNUMBERED,
             None => return Err(("INV-04", "a message of nobody".to_owned())),
             Some(number) => number,
         };

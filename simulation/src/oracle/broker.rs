@@ -314,6 +314,8 @@ impl Broker {
     /// SUBSCRIBE: each filter by itself [MQTT-3.8.4-3], [MQTT-3.8.4-4].
     pub(super) fn subscribe(&mut self, client_id: &str, filters: &[(String, SubscribeOptions)]) {
         let maximum = self.config.maximum_qos;
+        let (levels, length) =
+            (usize::from(self.config.max_topic_levels), usize::from(self.config.max_topic_length));
         let retained = self.retained.clone();
         let Some(session) = self.session(client_id) else { return };
         // Repeating a SUBSCRIBE begins anew with what it asks for again.
@@ -323,7 +325,9 @@ impl Broker {
                 session.stop_scans(Some(filter));
             }
         }
-        for (filter, options) in filters.iter().filter(|(filter, _)| is_valid(filter)) {
+        let is_small = |filter: &str| filter.len() <= length && plain(filter).split('/').count() <= levels;
+        let is_taken = |filter: &str| is_valid(filter) && is_small(filter);
+        for (filter, options) in filters.iter().filter(|(filter, _)| is_taken(filter)) {
             let options = SubscribeOptions { qos: options.qos.min(maximum), ..*options };
             let existed = session.subscriptions.insert(filter.clone(), options).is_some();
             session.scan_with(filter, options.qos);

@@ -112,10 +112,15 @@ impl Oracle {
                 }
             }
             Packet::Disconnect(disconnect) => {
+                let longest = self.broker.config.max_session_expiry;
                 if let (Some(expiry), Some(session)) =
                     (disconnect.properties.session_expiry_interval, self.broker.session(&client_id))
                 {
-                    session.expiry = expiry;
+                    // One that was to end with its connection gets no longer life [3.14.2.2.2].
+                    if session.expiry == 0 && expiry > 0 {
+                        return self.close(now, link, true);
+                    }
+                    session.expiry = expiry.min(longest);
                 }
                 // [MQTT-3.14.4-3]
                 self.close(now, link, disconnect.reason != ReasonCode::Success);
@@ -130,6 +135,7 @@ impl Oracle {
         let config = &self.broker.config;
         let is_offered = publish.qos <= config.maximum_qos && (!publish.retain || config.retain_available);
         let receive_maximum = usize::from(config.receive_maximum);
+        let (levels, length) = (usize::from(config.max_topic_levels), usize::from(config.max_topic_length));
         let connection = &mut self.connections[link];
         let name = publish.topic.map(|topic| topic.as_str().to_owned());
         let topic = match (name, publish.properties.topic_alias) {
@@ -155,7 +161,8 @@ impl Oracle {
             self.exceeded.push(link);
             return self.close(now, link, true);
         }
-        if topic.is_empty() || topic.starts_with("$SYS") || topic.starts_with("$share/") {
+        let is_large = topic.len() > length || topic.split('/').count() > levels;
+        if topic.is_empty() || is_large || topic.starts_with("$SYS") || topic.starts_with("$share/") {
             connection.answers[kind].push_back((id, None));
             self.undecided = true;
             return;

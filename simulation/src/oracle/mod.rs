@@ -72,7 +72,11 @@ pub(crate) struct Oracle {
 impl Oracle {
     pub(crate) fn new(config: &Config, late: bool) -> Self {
         Self {
-            limits: Limits { max_packet_size: config.max_packet_size, ..Limits::default() },
+            limits: Limits {
+                max_packet_size: config.max_packet_size,
+                max_filters: config.max_filters_per_packet,
+                ..Limits::default()
+            },
             undecided: config.work_per_call < AT_ONCE || config.memory_high.is_some(),
             broker: Broker::new(config.clone()),
             connections: Vec::new(),

@@ -11,9 +11,17 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Default)]
 pub(super) struct Unclear {
     /// How often each message came.
-    seen: BTreeMap<String, BTreeMap<Vec<u8>, u32>>,
+    seen: BTreeMap<String, Seen>,
     /// By topic.
     clients: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// Messages to a topic.
+#[derive(Debug, Default)]
+struct Seen {
+    times: BTreeMap<Vec<u8>, u32>,
+    /// Some came more than once.
+    again: bool,
 }
 
 impl Unclear {
@@ -21,8 +29,11 @@ impl Unclear {
     pub(super) fn published(&mut self, message: &Message, sessions: &BTreeMap<String, Session>) {
         let topic = &message.topic;
         // All without payload look alike.
-        *self.seen.entry(topic.clone()).or_default().entry(message.payload.clone()).or_default() += 1;
-        if !self.is_repeated(topic, None) {
+        let seen = self.seen.entry(topic.clone()).or_default();
+        let times = seen.times.entry(message.payload.clone()).or_default();
+        *times += 1;
+        seen.again |= *times > 1;
+        if !seen.again {
             return;
         }
         let ways = |session: &Session| {
@@ -40,8 +51,8 @@ impl Unclear {
     /// Did this message, or any to the topic, come again?
     fn is_repeated(&self, topic: &str, payload: Option<&[u8]>) -> bool {
         self.seen.get(topic).is_some_and(|seen| match payload {
-            Some(payload) => seen.get(payload).is_some_and(|times| *times > 1),
-            None => seen.values().any(|times| *times > 1),
+            Some(payload) => seen.times.get(payload).is_some_and(|times| *times > 1),
+            None => seen.again,
         })
     }
 

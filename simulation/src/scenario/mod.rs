@@ -1,8 +1,8 @@
 //! A scenario: everything that is going to happen, as data.
 
-mod faults;
 mod generate;
 
+pub(crate) use generate::quiet;
 pub use generate::{Profile, from_bytes, generate};
 
 use broker_engine::Config;
@@ -19,6 +19,9 @@ pub struct Scenario {
     pub format: u32,
     /// Decides what the operations leave open: delays, splits, shared choices.
     pub seed: u64,
+    /// What the broker's clock shows when the world begins; all other times count from then.
+    #[serde(default)]
+    pub epoch: u64,
     /// Limits of the broker.
     pub limits: Config,
     /// How bytes travel.
@@ -35,7 +38,7 @@ pub struct Scenario {
 }
 
 /// How bytes travel between clients and broker. Bytes of one direction keep their order, as with TCP.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
     /// One-way delay at least.
@@ -50,12 +53,27 @@ pub struct Network {
     pub clog: u32,
     /// For how long at most.
     pub clog_max: u64,
-    /// How often, per mille, the connection breaks instead of carrying a piece.
+    /// How often, per mille, the connection breaks in the midst of something that is sent.
     pub cut: u32,
     /// How often, per mille, a connection that breaks does so without the broker being told.
     pub half_open: u32,
     /// Bytes that a socket takes before the broker has to keep the rest.
     pub socket_buffer: u64,
+    /// How often, per mille of connections, every byte travels by itself.
+    #[serde(default)]
+    pub bytewise: u32,
+    /// How often, per mille, a piece takes up to a minute.
+    #[serde(default)]
+    pub tail: u32,
+    /// Bytes per second of each direction of a connection; 0 for as many as there are.
+    #[serde(default)]
+    pub bandwidth: u64,
+    /// How often, per mille, the broker's closing is a reset that discards what it sent last.
+    #[serde(default)]
+    pub abrupt: u32,
+    /// How often, per mille, a client comes from another address than before.
+    #[serde(default)]
+    pub roaming: u32,
 }
 
 /// What the host does for the engine.
@@ -90,6 +108,12 @@ pub struct Outside {
     pub store_fail: u32,
     /// Lateness of timers at most.
     pub late_max: u64,
+    /// How often, per mille, a timer comes twice.
+    #[serde(default)]
+    pub tick_twice: u32,
+    /// How often, per mille, a timer does not come: the next input is what the engine hears next.
+    #[serde(default)]
+    pub tick_lost: u32,
     /// How often, per mille of inputs, the engine is taken apart into a snapshot and put together again.
     pub restore: u32,
     /// How often, in a hundred thousand events, the process ends without a word and another one begins, with a
@@ -135,6 +159,31 @@ pub struct Client {
     pub acks: Acks,
     /// Time until it connects again after it lost its connection; `None`: only when an operation says so.
     pub reconnect: Option<u64>,
+    /// Bytes that it reads per second, 0 for none; `None`: all at once. From the healing on everybody reads.
+    #[serde(default)]
+    pub reads: Option<u64>,
+    /// Keeps every PUBREL to itself until the world heals.
+    #[serde(default)]
+    pub holds_release: bool,
+    /// Sends topic aliases as far as the broker takes them; MQTT 5 only.
+    #[serde(default)]
+    pub uses_aliases: bool,
+    /// Packet identifier that it used last before its first packet.
+    #[serde(default)]
+    pub last_packet_id: u16,
+    /// How its clock goes.
+    #[serde(default)]
+    pub drift: Drift,
+}
+
+/// How a client's clock goes beside the broker's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drift {
+    /// Its waits are longer by so many per mille, shorter if negative.
+    pub per_mille: i32,
+    /// Microseconds after which longer and shorter change places; 0 for never.
+    pub turns: u64,
 }
 
 /// A will.
@@ -163,6 +212,14 @@ pub enum Acks {
     Never,
     /// With an error code, where the version has one.
     Refuse,
+    /// What came within so many microseconds at once, the latest first.
+    Reverse(u64),
+    /// Everything two times.
+    Twice,
+    /// At once, and beside it what never came.
+    Stray,
+    /// PUBACK and PUBREC at once, PUBCOMP not until the world heals.
+    HalfWay,
 }
 
 /// Something that is done.
@@ -183,6 +240,10 @@ pub struct Operation {
 pub enum What {
     /// Opens a connection. A client that has one lets go of it first, without a word.
     Connect,
+    /// Opens a connection as [`What::Connect`] does, with another Session Expiry Interval; MQTT 5 only.
+    ConnectFor(u32),
+    /// Opens so many connections at once, all under its identifier, and goes on with the last.
+    ConnectMany(u8),
     /// Subscribes.
     Subscribe(Vec<Filter>),
     /// Unsubscribes.
@@ -193,26 +254,108 @@ pub enum What {
     Flood(Message),
     /// Sends the last unfinished QoS 2 message again.
     Repeat,
+    /// The same, as if it were the first time: with DUP 0.
+    RepeatAsNew,
     /// Pings.
     Ping,
     /// Says goodbye: with reason 0x04 the will stays due.
     Disconnect {
         /// Reason 0x04 instead of 0x00.
         with_will: bool,
+        /// Another Session Expiry Interval, for a session that has one; MQTT 5 only.
+        #[serde(default)]
+        expiry: Option<u32>,
     },
     /// Breaks the connection.
     Cut,
+    /// Ends the connection in the middle of a packet.
+    EndMidPacket,
+    /// Ends its own direction of the connection and reads on.
+    HalfClose,
+    /// The network keeps what is on its way to and from this client, in the directions that are said.
+    Hold {
+        /// Towards the broker.
+        up: bool,
+        /// Towards the client.
+        down: bool,
+    },
+    /// The network hands on what it kept.
+    Release,
+    /// The world stands still for so many microseconds; whatever was due meanwhile comes at once, behind them.
+    Pause(u64),
+    /// The wall clock jumps by so many milliseconds; the broker's own does not.
+    WallClock(i64),
     /// Stops reading from its socket.
     StopReading,
     /// Reads again.
     Read,
     /// Sends bytes that need not mean anything.
     Bytes(Vec<u8>),
+    /// Somebody sends what no client would.
+    Hostile(Hostile),
     /// The operator ends this client's connection, and its session too if so said.
     Kick {
         /// End the session as well.
         end_session: bool,
     },
+}
+
+/// What somebody sends who does not keep to the protocol.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hostile {
+    /// What is wrong with it.
+    pub class: Hostility,
+    /// On the client's own connection; otherwise on one that is opened for it.
+    pub own: bool,
+    /// Bytes that are sent at once.
+    pub chunks: Vec<Vec<u8>>,
+    /// Time between two of them.
+    pub pause: u64,
+}
+
+/// What is wrong with bytes, by the fault catalogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hostility {
+    /// C10: nothing comes at all, or a CONNECT byte by byte.
+    Slow,
+    /// M01: bits and bytes are changed, left out, repeated, cut off.
+    Damaged,
+    /// M02: a length is not that of what follows.
+    Length,
+    /// M03: properties that are unknown, repeated, at the wrong place, too many.
+    Property,
+    /// M04: text that is none, or none that MQTT takes.
+    Text,
+    /// M05: a packet that is not for this state.
+    Illegal,
+    /// M06: reserved bits.
+    Reserved,
+    /// M07: two sessions in one stream.
+    Spliced,
+    /// M08: what brokers have stumbled over before.
+    Known,
+    /// M11: another protocol.
+    Foreign,
+}
+
+impl Hostility {
+    /// Its class in the fault catalogue.
+    pub const fn class(self) -> &'static str {
+        match self {
+            Self::Slow => "C10",
+            Self::Damaged => "M01",
+            Self::Length => "M02",
+            Self::Property => "M03",
+            Self::Text => "M04",
+            Self::Illegal => "M05",
+            Self::Reserved => "M06",
+            Self::Spliced => "M07",
+            Self::Known => "M08",
+            Self::Foreign => "M11",
+        }
+    }
 }
 
 /// A subscription.
@@ -245,6 +388,17 @@ pub struct Message {
     pub size: u32,
     /// Message Expiry Interval, seconds; MQTT 5 only.
     pub expiry: Option<u32>,
+}
+
+impl Client {
+    /// A limit at one of its ends.
+    pub(crate) fn has_odd_limits(&self) -> bool {
+        let odd = [1, 2, u16::MAX];
+        self.version == 5
+            && (self.receive_maximum.is_some_and(|most| odd.contains(&most))
+                || self.maximum_packet_size.is_some_and(|most| most <= 200)
+                || self.topic_alias_maximum == u16::MAX)
+    }
 }
 
 impl Scenario {

@@ -12,6 +12,8 @@ const SECOND: u64 = 1_000_000;
 /// Everything that is due: the scenario's operations, and what follows from them.
 pub(super) struct Agenda<'s> {
     operations: &'s [Operation],
+    /// The operations' time 0.
+    epoch: u64,
     /// Operations that have happened.
     done: usize,
     /// Everything that is due before `later` begins.
@@ -48,10 +50,18 @@ impl Ord for Due {
 }
 
 impl<'s> Agenda<'s> {
-    pub(super) fn new(operations: &'s [Operation]) -> Self {
+    pub(super) fn new(operations: &'s [Operation], epoch: u64) -> Self {
         // Operations have the numbers below.
         let number = operations.len() as u64;
-        Self { operations, done: 0, soon: BinaryHeap::new(), later: BTreeMap::new(), horizon: 0, number }
+        Self {
+            operations,
+            epoch,
+            done: 0,
+            soon: BinaryHeap::new(),
+            later: BTreeMap::new(),
+            horizon: 0,
+            number,
+        }
     }
 
     /// Events of one time happen in the order in which they were added, behind the operations of that time.
@@ -86,8 +96,9 @@ impl<'s> Agenda<'s> {
             self.soon.extend(dues.into_iter().map(Reverse));
         }
         let event_at = self.soon.peek().map_or(u64::MAX, |Reverse(due)| due.at);
-        if let Some(operation) = self.operations.get(self.done).filter(|next| next.at <= event_at) {
-            let (at, number) = (operation.at, self.done);
+        let operation = self.operations.get(self.done).map(|next| self.epoch + next.at);
+        if let Some(at) = operation.filter(|at| *at <= event_at) {
+            let number = self.done;
             self.done += usize::from(at < end);
             return (at < end).then_some(Due { at, number: number as u64, event: Event::Operation(number) });
         }

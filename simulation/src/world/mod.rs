@@ -1,20 +1,29 @@
 //! Plays a scenario: one queue of events in virtual time, and the engine in the middle.
 //!
 //! * `agenda` — what is due, in order of time
-//! * `network` — links between clients and broker: delays, pieces, breaks, sockets that are full
-//! * `client` — what clients do and answer
+//! * `network` — links between clients and broker: pieces, breaks, sockets that are full
+//! * `weather` — what the network makes of them: delays, bandwidth, partitions
+//! * `client` — what clients do, and `answers`, what they answer
+//! * `misfortune` — what befalls them
+//! * `ending` — how they lose connections, how the world heals, how everybody leaves
+//! * `strangers` — connections of nobody: hostile bytes, retries that were given up
 //! * [`Mutation`] — a world in which something is wrong on purpose
 //! * `orders` — what happens at one time in an order that is chosen
 //! * `outside` — what the host does: carries the outbox out, answers questions, keeps, wakes
 //! * `process` — how the broker's process ends, and another one begins
 
 mod agenda;
+mod answers;
 mod client;
+mod ending;
+mod misfortune;
 mod mutation;
 mod network;
 mod orders;
 mod outside;
 mod process;
+mod strangers;
+mod weather;
 
 pub use mutation::{Mutation, PacketChange, canary};
 pub use orders::{Mishaps, Step, play_in_order};
@@ -22,12 +31,11 @@ pub use orders::{Mishaps, Step, play_in_order};
 use crate::check::{Checks, Violation};
 use crate::figures::Course;
 use crate::random::Stream;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, What};
 use crate::trace::Trace;
 use agenda::Agenda;
 use broker_engine::{
-    Answer, Config, ConnIds, Engine, HashKey, Input, Interest, MemoryStore, Outbox, Question, Seed, Time,
-    View,
+    Answer, Config, ConnIds, Engine, HashKey, Interest, MemoryStore, Outbox, Question, Seed, Time, View,
 };
 pub(crate) use client::payload_of;
 use client::{Local, Player, Wake};
@@ -38,9 +46,13 @@ use siphasher::sip::SipHasher13;
 use std::collections::VecDeque;
 use std::hash::Hasher;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use weather::Weather;
 
 /// Time for everything that is owed to arrive once the world has healed.
 const LIVENESS: u64 = 400 * 1_000_000;
+
+/// What the wall clock shows at first, Unix microseconds: in the year 2027.
+const WALL_CLOCK: u64 = 1_800_000_000_000_000;
 
 /// Says what does not hold, seeing what the broker keeps.
 pub type Statement = fn(View<'_>) -> Result<(), String>;
@@ -100,12 +112,59 @@ enum Event {
     ClientLost { link: usize },
     /// A client does what it had in mind.
     Wake { client: usize, wake: Wake },
-    /// A deadline of the engine.
-    Tick,
+    /// A deadline of the engine, unless another was armed since.
+    Tick { armed: u64 },
     /// An answer of the outside to the process of this number.
     Outside(u32, outside::Done),
     /// Nothing goes wrong any more.
     Heal,
+}
+
+/// Random choices, each purpose with a stream of its own.
+struct Choices {
+    delay: Stream,
+    split: Stream,
+    clog: Stream,
+    cut: Stream,
+    abrupt: Stream,
+    bytewise: Stream,
+    roaming: Stream,
+    client: Stream,
+    answer: Stream,
+    store: Stream,
+    timer: Stream,
+    restore: Stream,
+    process: Stream,
+    blocked: Stream,
+}
+
+impl Choices {
+    fn new(seed: u64) -> Self {
+        let stream = |purpose| Stream::new(seed, purpose);
+        Self {
+            delay: stream("world: delay"),
+            split: stream("world: split"),
+            clog: stream("world: clog"),
+            cut: stream("world: cut"),
+            abrupt: stream("world: abrupt"),
+            bytewise: stream("world: bytewise"),
+            roaming: stream("world: roaming"),
+            client: stream("world: client"),
+            answer: stream("world: answer"),
+            store: stream("world: store"),
+            timer: stream("world: timer"),
+            restore: stream("world: restore"),
+            process: stream("world: process"),
+            blocked: stream("world: blocked"),
+        }
+    }
+}
+
+/// May the engine be called later than it asked for?
+fn is_late(scenario: &Scenario) -> bool {
+    let outside = &scenario.outside;
+    let pauses = scenario.operations.iter().any(|operation| matches!(operation.what, What::Pause(_)));
+    outside.late_max > 0 || outside.tick_lost > 0 || pauses
 }
 
 /// A world at some moment.
@@ -125,8 +184,12 @@ pub(crate) struct World<'s> {
     by_conn: Table,
     players: Vec<Player>,
     locals: Vec<Local>,
-    network: Stream,
-    outside: Stream,
+    choices: Choices,
+    weather: Vec<Weather>,
+    /// Clients that were cut at one moment.
+    storm: (u64, usize),
+    /// Unix microseconds when the broker's clock showed 0.
+    wall_clock: u64,
     store: MemoryStore,
     /// Number of the process that the broker is.
     life: u32,
@@ -162,7 +225,7 @@ fn outcome<'s>(
     Outcome {
         violation,
         events: world.events,
-        time: world.now,
+        time: world.now - scenario.epoch,
         digest: world.digest.finish(),
         checks: world.checks,
         course: world.course,
@@ -181,20 +244,22 @@ impl<'s> World<'s> {
         let mut world = Self {
             scenario,
             options,
-            checks: Checks::new(&believed, scenario.clients.len(), &scenario.outside),
+            checks: Checks::new(&believed, scenario.clients.len(), &scenario.outside, is_late(scenario)),
             engine: Engine::new(config, Seed(scenario.seed), HashKey([a, b])),
             out: Outbox::new(),
             ids: ConnIds::new(),
-            now: 1_000_000,
-            agenda: Agenda::new(&scenario.operations),
-            called_at: 1_000_000,
+            now: scenario.epoch,
+            agenda: Agenda::new(&scenario.operations, scenario.epoch),
+            called_at: scenario.epoch,
             tick: None,
             links: Vec::new(),
             by_conn: Table::default(),
             players,
             locals,
-            network: Stream::new(scenario.seed, "network"),
-            outside: Stream::new(scenario.seed, "outside"),
+            choices: Choices::new(scenario.seed),
+            weather: vec![Weather::default(); scenario.clients.len()],
+            storm: (0, 0),
+            wall_clock: WALL_CLOCK,
             store: MemoryStore::new(),
             life: 0,
             blocked_until: 0,
@@ -207,7 +272,10 @@ impl<'s> World<'s> {
             course: Course::new(scenario.heal_at),
             trace: Trace::new(options.trace),
         };
-        world.schedule(scenario.heal_at, Event::Heal);
+        if scenario.epoch > 0 {
+            world.checks.marks.fault("T05");
+        }
+        world.schedule(scenario.epoch + scenario.heal_at, Event::Heal);
         world
     }
 
@@ -216,10 +284,9 @@ impl<'s> World<'s> {
     }
 
     fn run(&mut self) -> Result<(), Violation> {
-        let heal_at = self.scenario.heal_at.max(self.now);
-        self.run_until(heal_at + 1)?;
+        self.run_until(self.scenario.epoch + self.scenario.heal_at + 1)?;
         // Everything that is owed arrives.
-        self.run_until(heal_at + LIVENESS)?;
+        self.run_until(self.now + LIVENESS)?;
         if self.has_stopped() {
             return Ok(());
         }
@@ -240,8 +307,9 @@ impl<'s> World<'s> {
         while !self.has_stopped()
             && let Some((at, event)) = self.agenda.next_before(end)
         {
+            // What was due while the world stood still comes behind.
             let at = self.now.max(at);
-            self.course.goes_on(at, self.engine.view(), &self.checks.marks);
+            self.course.goes_on(at - self.scenario.epoch, self.engine.view(), &self.checks.marks);
             self.now = at;
             self.happen(event)?;
             self.settle()?;
@@ -269,15 +337,10 @@ impl<'s> World<'s> {
                 Ok(())
             }
             Event::Wake { client, wake } => self.wake(client, wake),
-            Event::Tick => {
-                self.tick = None;
-                self.handle(Input::Tick)
-            }
+            Event::Tick { armed } if self.tick == Some(armed) => self.ticks(),
+            Event::Tick { .. } => Ok(()),
             Event::Outside(life, done) => self.outside_done(life, done),
-            Event::Heal => {
-                self.heal();
-                Ok(())
-            }
+            Event::Heal => self.heal(),
         }
     }
 

@@ -1,7 +1,9 @@
 //! Links between clients and broker, as TCP connections are: bytes of a direction keep their order, and everything
 //! else may happen to them.
 
+use super::client::Wake;
 use super::outside::Next;
+use super::weather::Stuck;
 use super::{Event, World};
 use crate::check::Violation;
 use broker_engine::{CloseCause, ConnId, Input};
@@ -13,25 +15,38 @@ use std::collections::BTreeSet;
 pub(super) struct Link {
     pub(super) conn: ConnId,
     pub(super) client: usize,
+    /// The broker's process that it leads to.
+    life: u32,
     /// The broker's end is open.
     pub(super) broker: bool,
     /// The client's end is open.
     pub(super) client_end: bool,
     /// No bytes of either direction arrive any more.
     pub(super) dead: bool,
+    /// The client has ended its direction, and reads on.
+    half_closed: bool,
+    /// Every byte travels by itself.
+    pub(super) bytewise: bool,
     /// Nothing arrives before what was sent before it.
     up_at: u64,
     down_at: u64,
+    /// When the last byte has left, where there is little bandwidth.
+    pub(super) up_free_at: u64,
+    pub(super) down_free_at: u64,
     /// The broker does not read: what arrived waits here.
     pub(super) paused: bool,
     held_up: Vec<u8>,
     /// The client does not read: what arrived waits here.
     reading: bool,
     held_down: Vec<u8>,
+    /// A slow reader's next look is due.
+    reads_soon: bool,
     /// Bytes of the broker that its socket has taken and the client has not read.
     in_socket: u64,
     /// Bytes that the host has to keep.
     unsent: Vec<u8>,
+    /// What waits behind a partition.
+    pub(super) stuck: Stuck,
     /// What the engine was last told of it.
     told: usize,
     /// The broker closes once everything is sent.
@@ -70,38 +85,49 @@ impl World<'_> {
         self.links.push(Link {
             conn,
             client,
+            life: self.life,
             broker: true,
             client_end: true,
             dead: false,
+            half_closed: false,
+            bytewise: self.choices.bytewise.chance(self.scenario.network.bytewise),
             up_at: self.now,
             down_at: self.now,
+            up_free_at: self.now,
+            down_free_at: self.now,
             paused: false,
             held_up: Vec::new(),
             reading: true,
             held_down: Vec::new(),
+            reads_soon: false,
             in_socket: 0,
             unsent: Vec::new(),
+            stuck: Stuck::default(),
             told: 0,
             closing: false,
         });
         self.by_conn.insert(conn, link);
         self.checks.opened(self.now, link, client);
-        self.handle(Input::Opened { conn, listener: broker_engine::ListenerId(0), peer: None })?;
+        let peer = Some(self.address(client, link));
+        self.handle(Input::Opened { conn, listener: broker_engine::ListenerId(0), peer })?;
         Ok(link)
     }
 
     /// A client sends.
     pub(super) fn send_up(&mut self, link: usize, bytes: &[u8]) {
-        for piece in self.pieces(bytes) {
+        let pieces = self.pieces(link, bytes);
+        let cut_at = self.breaks(pieces.len());
+        for (number, piece) in pieces.into_iter().enumerate() {
             let state = &self.links[link];
-            if state.dead || !state.client_end {
+            if state.dead || !state.client_end || state.half_closed {
                 return;
             }
-            if self.breaks() {
+            if cut_at == Some(number) {
                 self.sever(link);
                 return;
             }
-            let at = self.delay().max(self.links[link].up_at);
+            let leaves_at = self.leaves_at(link, piece.len(), true);
+            let at = self.delay(leaves_at).max(self.links[link].up_at);
             self.links[link].up_at = at;
             self.schedule(at, Event::ToBroker { link, bytes: piece });
         }
@@ -127,15 +153,18 @@ impl World<'_> {
         let taken: Vec<u8> = state.unsent.drain(..count).collect();
         state.in_socket += taken.len() as u64;
         let dead = state.dead;
-        for piece in self.pieces(&taken) {
+        let pieces = self.pieces(link, &taken);
+        let cut_at = self.breaks(pieces.len());
+        for (number, piece) in pieces.into_iter().enumerate() {
             if dead || self.links[link].dead {
                 break;
             }
-            if self.breaks() {
+            if cut_at == Some(number) {
                 self.sever(link);
                 break;
             }
-            let at = self.delay().max(self.links[link].down_at);
+            let leaves_at = self.leaves_at(link, piece.len(), false);
+            let at = self.delay(leaves_at).max(self.links[link].down_at);
             self.links[link].down_at = at;
             self.schedule(at, Event::ToClient { link, bytes: piece });
         }
@@ -164,6 +193,16 @@ impl World<'_> {
         state.held_up.clear();
         self.by_conn.remove(self.links[link].conn);
         self.ids.release(self.links[link].conn);
+        let abrupt = !self.healed && self.choices.abrupt.chance(self.scenario.network.abrupt);
+        if abrupt && !self.links[link].dead {
+            // A reset: what was sent last is discarded.
+            self.checks.marks.hit("the end of a connection discards what was sent last");
+            self.checks.marks.fault("N09");
+            self.links[link].dead = true;
+            let at = self.delay(self.now);
+            self.schedule(at, Event::ClientLost { link });
+            return;
+        }
         self.flush(link);
     }
 
@@ -177,9 +216,22 @@ impl World<'_> {
         if reset {
             state.dead = true;
         }
-        let at = if reset { self.delay() } else { self.delay().max(self.links[link].up_at) };
+        let at = self.delay(self.now);
+        let at = if reset { at } else { at.max(self.links[link].up_at) };
         self.links[link].up_at = at;
         self.schedule(at, Event::BrokerLost { link, by_peer: !reset });
+    }
+
+    /// The client ends its direction of a connection, and reads what still comes.
+    pub(super) fn half_close(&mut self, link: usize) {
+        let state = &mut self.links[link];
+        if !state.client_end || state.dead || std::mem::replace(&mut state.half_closed, true) {
+            return;
+        }
+        self.checks.marks.fault("N08");
+        let at = self.delay(self.now).max(self.links[link].up_at);
+        self.links[link].up_at = at;
+        self.schedule(at, Event::BrokerLost { link, by_peer: true });
     }
 
     /// The network breaks a connection: both sides are told sooner or later, or the broker never is.
@@ -189,13 +241,13 @@ impl World<'_> {
         }
         self.checks.marks.hit("a connection that breaks");
         self.checks.marks.fault("N09");
-        let at = self.delay();
+        let at = self.delay(self.now);
         self.schedule(at, Event::ClientLost { link });
-        if self.network.chance(self.scenario.network.half_open) {
+        if self.choices.cut.chance(self.scenario.network.half_open) {
             self.checks.marks.hit("a connection that breaks and the broker is not told");
             self.checks.marks.fault("N07");
         } else {
-            let at = self.delay();
+            let at = self.delay(self.now);
             self.schedule(at, Event::BrokerLost { link, by_peer: false });
         }
     }
@@ -212,21 +264,30 @@ impl World<'_> {
         state.unsent.clear();
         state.held_up.clear();
         if !state.dead {
-            let at = self.delay().max(self.links[link].down_at);
+            let at = self.delay(self.now).max(self.links[link].down_at);
             self.schedule(at, Event::ClientLost { link });
         }
     }
 
     pub(super) fn arrived(&mut self, link: usize, bytes: &[u8]) -> Result<(), Violation> {
-        let state = &mut self.links[link];
-        if state.dead || !state.broker {
+        if self.is_held_up(link, bytes) {
             return Ok(());
+        }
+        let state = &mut self.links[link];
+        if state.dead || !state.broker && state.life < self.life {
+            return Ok(());
+        }
+        let conn = state.conn;
+        if !state.broker {
+            // The host reads on for a moment, and the engine has forgotten the connection.
+            self.checks.marks.fault("N15");
+            self.checks.late_bytes(link, bytes);
+            return self.handle(Input::Received { conn, data: bytes });
         }
         if state.paused {
             state.held_up.extend_from_slice(bytes);
             return Ok(());
         }
-        let conn = state.conn;
         self.checks.fed(self.now, link, bytes, &mut self.trace);
         self.handle(Input::Received { conn, data: bytes })
     }
@@ -239,21 +300,60 @@ impl World<'_> {
     }
 
     pub(super) fn delivered(&mut self, link: usize, bytes: &[u8]) {
+        if self.is_held_down(link, bytes) {
+            return;
+        }
         let state = &mut self.links[link];
         if state.dead || !state.client_end {
             return;
         }
-        if !state.reading {
+        let pace = self.scenario.clients[state.client].reads.filter(|_| !self.healed);
+        if !state.reading || pace.is_some() {
             state.held_down.extend_from_slice(bytes);
+            let looks = state.reading && !state.reads_soon && pace.is_some_and(|pace| pace > 0);
+            if looks {
+                state.reads_soon = true;
+                let client = state.client;
+                self.schedule(self.now + 1_000_000, Event::Wake { client, wake: Wake::Read(link) });
+            }
             return;
         }
+        let mut all = std::mem::take(&mut state.held_down);
+        all.extend_from_slice(bytes);
+        self.reads(link, &all);
+    }
+
+    fn reads(&mut self, link: usize, bytes: &[u8]) {
+        let state = &mut self.links[link];
         state.in_socket = state.in_socket.saturating_sub(bytes.len() as u64);
         self.flush(link);
         self.client_reads(link, bytes);
     }
 
+    /// A slow reader's second is over.
+    pub(super) fn reads_on(&mut self, link: usize) {
+        let state = &mut self.links[link];
+        state.reads_soon = false;
+        let pace = self.scenario.clients[state.client].reads.filter(|_| !self.healed);
+        if state.dead || !state.client_end || !state.reading || state.held_down.is_empty() {
+            return;
+        }
+        let count = pace.map_or(usize::MAX, usize_of).min(state.held_down.len());
+        let some: Vec<u8> = state.held_down.drain(..count).collect();
+        if !state.held_down.is_empty() {
+            state.reads_soon = true;
+            let client = state.client;
+            self.schedule(self.now + 1_000_000, Event::Wake { client, wake: Wake::Read(link) });
+        }
+        self.checks.marks.fault("C01");
+        self.reads(link, &some);
+    }
+
     pub(super) fn set_reading(&mut self, link: usize, reading: bool) {
         self.links[link].reading = reading;
+        if !reading {
+            self.checks.marks.fault("C01");
+        }
         let held = if reading { std::mem::take(&mut self.links[link].held_down) } else { Vec::new() };
         if !held.is_empty() {
             self.delivered(link, &held);
@@ -261,11 +361,19 @@ impl World<'_> {
     }
 
     pub(super) fn broker_lost(&mut self, link: usize, by_peer: bool) -> Result<(), Violation> {
+        if self.is_end_held_up(link, by_peer) {
+            return Ok(());
+        }
         let state = &mut self.links[link];
         if !std::mem::replace(&mut state.broker, false) {
             return Ok(());
         }
         let conn = state.conn;
+        if state.half_closed && !state.dead {
+            // The host closes its own direction too.
+            let at = state.down_at;
+            self.schedule(at, Event::ClientLost { link });
+        }
         let cause = if by_peer { CloseCause::PeerClosed } else { CloseCause::Fault };
         // What the engine sends before it hears of this counts as sent.
         self.handle(Input::Closed { conn, cause })?;
@@ -276,6 +384,9 @@ impl World<'_> {
     }
 
     pub(super) fn client_lost(&mut self, link: usize) {
+        if self.is_end_held_down(link) {
+            return;
+        }
         let state = &mut self.links[link];
         if !std::mem::replace(&mut state.client_end, false) {
             return;
@@ -290,47 +401,8 @@ impl World<'_> {
         }
         self.client_is_offline(link);
     }
-
-    /// What is sent at once, in pieces.
-    fn pieces(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
-        let network = &self.scenario.network;
-        if bytes.is_empty() {
-            return Vec::new();
-        }
-        if self.healed || !self.network.chance(network.split) {
-            return vec![bytes.to_vec()];
-        }
-        self.checks.marks.fault("N02");
-        let mut pieces = Vec::new();
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            // Not more than so many, or a large message would be an event for each byte.
-            let least = rest.len() / 50 + 1;
-            let count = usize_of(self.network.between(1, network.piece.max(1))).max(least).min(rest.len());
-            let (piece, left) = rest.split_at(count);
-            pieces.push(piece.to_vec());
-            rest = left;
-        }
-        pieces
-    }
-
-    fn breaks(&mut self) -> bool {
-        !self.healed && self.network.chance(self.scenario.network.cut)
-    }
-
-    /// When something that is sent now arrives.
-    fn delay(&mut self) -> u64 {
-        let network = &self.scenario.network;
-        let mut delay = self.network.between(network.delay_min, network.delay_max.max(network.delay_min));
-        if !self.healed && self.network.chance(network.clog) {
-            delay += self.network.between(0, network.clog_max);
-            self.checks.marks.hit("bytes held up for long");
-            self.checks.marks.fault("N06");
-        }
-        self.now + delay
-    }
 }
 
-fn usize_of(number: u64) -> usize {
+pub(super) fn usize_of(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }

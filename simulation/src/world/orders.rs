@@ -142,7 +142,7 @@ impl World<'_> {
                 Step::ToClient(self.links[*link].client)
             }
             Event::ToBroker { link, .. } | Event::BrokerLost { link, .. } => Step::ToBroker(*link),
-            Event::Tick | Event::Outside(..) | Event::Heal => Step::Host,
+            Event::Tick { .. } | Event::Outside(..) | Event::Heal => Step::Host,
         }
     }
 

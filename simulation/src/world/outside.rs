@@ -5,8 +5,8 @@ use super::{Event, World};
 use crate::check::Violation;
 use crate::oracle::Turn;
 use broker_engine::{
-    Answer, Call, CallId, Command, ConnId, Engine, Flow, HashKey, Input, MemoryPressure, Outbox, Question,
-    StoreOp, StoreSeq, StoredDelivery, Time, Wire,
+    Answer, Call, CallId, Command, ConnId, DeadlineReason, Engine, Flow, HashKey, Input, MemoryPressure,
+    Outbox, Question, StoreOp, StoreSeq, StoredDelivery, Time, Wire,
 };
 use mqtt_proto::ReasonCode;
 use std::hash::Hasher;
@@ -35,8 +35,8 @@ pub(super) enum Next {
 /// Something that the outside has finished.
 #[derive(Debug)]
 pub(super) enum Done {
-    /// A question is answered.
-    Answer(CallId, Answer),
+    /// A question about a connection is answered.
+    Answer(CallId, ConnId, Answer),
     /// Operations of the store up to this one.
     Stored(StoreSeq),
     /// Sockets take something again.
@@ -221,9 +221,9 @@ impl World<'_> {
         let slowest = if self.healed { outside.answer_max.min(1000) } else { outside.answer_max };
         if self.healed {
             let answer = self.options.hook.map_or(Answer::Allow, |hook| hook(&call.question));
-            return self.answer(call.id, answer, slowest);
+            return self.answer((call.id, call.conn), answer, slowest);
         }
-        if self.outside.chance(outside.interrupt) {
+        if self.choices.answer.chance(outside.interrupt) {
             self.checks.marks.fault("H05");
             let client_id = match &call.question {
                 Question::Authenticate(who) => who.client_id.clone(),
@@ -232,21 +232,21 @@ impl World<'_> {
             };
             self.next.push_back(Next::Kick { client_id });
         }
-        if self.outside.chance(outside.stray_answer) {
+        if self.choices.answer.chance(outside.stray_answer) {
             self.checks.marks.fault("H02");
-            self.answer(asked_by_nobody(call.id), Answer::Allow, slowest);
+            self.answer((asked_by_nobody(call.id), call.conn), Answer::Allow, slowest);
         }
-        if self.outside.chance(outside.no_answer) {
+        if self.choices.answer.chance(outside.no_answer) {
             self.checks.marks.hit("a question that nobody answers");
             self.checks.marks.fault("H02");
             return;
         }
         let answer = self.opinion(&call.question);
-        if self.outside.chance(outside.answer_again) {
+        if self.choices.answer.chance(outside.answer_again) {
             self.checks.marks.fault("H02");
-            self.answer(call.id, answer.clone(), slowest);
+            self.answer((call.id, call.conn), answer.clone(), slowest);
         }
-        self.answer(call.id, answer, slowest);
+        self.answer((call.id, call.conn), answer, slowest);
     }
 
     /// What is answered.
@@ -255,34 +255,34 @@ impl World<'_> {
             return hook(question);
         }
         let outside = &self.scenario.outside;
-        if self.outside.chance(outside.deny) {
+        if self.choices.answer.chance(outside.deny) {
             return Answer::Deny(ReasonCode::NotAuthorized);
         }
         match question {
-            Question::Subscribe { filters, .. } if self.outside.chance(outside.change) => {
+            Question::Subscribe { filters, .. } if self.choices.answer.chance(outside.change) => {
                 self.checks.marks.fault("H03");
                 let codes = [ReasonCode::Success, ReasonCode::GrantedQoS1, ReasonCode::NotAuthorized];
                 // Sometimes fewer than there are filters.
-                let count = self.outside.between(0, filters.len() as u64);
-                Answer::Filters((0..count).map(|_| *self.outside.pick(&codes)).collect())
+                let count = self.choices.answer.between(0, filters.len() as u64);
+                Answer::Filters((0..count).map(|_| *self.choices.answer.pick(&codes)).collect())
             }
             _ => Answer::Allow,
         }
     }
 
-    fn answer(&mut self, call: CallId, answer: Answer, slowest: u64) {
-        let pause = if slowest == 0 { 0 } else { self.outside.by_magnitude(1, slowest) };
+    fn answer(&mut self, (call, conn): (CallId, ConnId), answer: Answer, slowest: u64) {
+        let pause = if slowest == 0 { 0 } else { self.choices.answer.by_magnitude(1, slowest) };
         if pause > SLOW {
             self.checks.marks.fault("H01");
         }
-        self.schedule(self.now + pause, Event::Outside(self.life, Done::Answer(call, answer)));
+        self.schedule(self.now + pause, Event::Outside(self.life, Done::Answer(call, conn, answer)));
     }
 
     /// Keeps what is to be kept, in one batch that is kept or not.
     fn keep(&mut self, batch: Vec<(StoreSeq, StoreOp)>) {
         let (Some((first, _)), Some((last, _))) = (batch.first(), batch.last()) else { return };
         let (first, last) = (*first, *last);
-        if !self.healed && self.outside.chance(self.scenario.outside.store_fail) {
+        if !self.healed && self.choices.store.chance(self.scenario.outside.store_fail) {
             self.checks.marks.fault("S02");
             self.next.push_back(Next::StoreFailed(first));
             return;
@@ -294,7 +294,7 @@ impl World<'_> {
             }
         }
         let slowest = self.scenario.outside.store_max;
-        let pause = self.outside.between(0, if self.healed { slowest.min(1000) } else { slowest });
+        let pause = self.choices.store.between(0, if self.healed { slowest.min(1000) } else { slowest });
         if pause > SLOW {
             self.checks.marks.fault("S01");
         }
@@ -313,7 +313,12 @@ impl World<'_> {
             }
             // For a process that is no more.
             _ if life != self.life => Ok(()),
-            Done::Answer(call, answer) => self.handle(Input::Reply { call, answer }),
+            Done::Answer(call, conn, answer) => {
+                if self.by_conn.get(conn).is_none() {
+                    self.checks.marks.hit("an answer after its connection ended");
+                }
+                self.handle(Input::Reply { call, answer })
+            }
             Done::Stored(upto) => self.handle(Input::Stored { upto }),
         }
     }
@@ -321,11 +326,11 @@ impl World<'_> {
     /// For a while no socket takes anything, whoever reads.
     pub(super) fn block_sometimes(&mut self) {
         let outside = &self.scenario.outside;
-        if self.healed || self.outside.below(RARELY) >= u64::from(outside.blocked) {
+        if self.healed || self.choices.blocked.below(RARELY) >= u64::from(outside.blocked) {
             return;
         }
         self.checks.marks.fault("P04");
-        self.blocked_until = self.now + self.outside.between(1, outside.blocked_max);
+        self.blocked_until = self.now + self.choices.blocked.between(1, outside.blocked_max);
         self.schedule(self.blocked_until, Event::Outside(self.life, Done::Unblocked));
     }
 
@@ -334,7 +339,7 @@ impl World<'_> {
         let Some(deadline) = self.engine.next_deadline() else { return };
         let mut at = deadline.at.as_micros().max(self.now);
         if at > self.now && !self.healed {
-            let late = self.outside.between(0, self.scenario.outside.late_max);
+            let late = self.choices.timer.between(0, self.scenario.outside.late_max);
             at = at.saturating_add(late);
             if late > 0 {
                 self.checks.marks.fault("T04");
@@ -342,12 +347,30 @@ impl World<'_> {
         }
         if self.tick.is_none_or(|armed| at < armed) {
             self.tick = Some(at);
-            self.schedule(at, Event::Tick);
+            self.schedule(at, Event::Tick { armed: at });
         }
     }
 
+    /// A deadline of the engine, which the host may miss, or call for twice.
+    pub(super) fn ticks(&mut self) -> Result<(), Violation> {
+        self.tick = None;
+        let is_timer = self.engine.next_deadline().is_some_and(|next| next.reason == DeadlineReason::Timer);
+        if is_timer && !self.healed {
+            let outside = &self.scenario.outside;
+            if self.choices.timer.chance(outside.tick_lost) {
+                self.checks.marks.fault("T04");
+                return Ok(());
+            }
+            if self.choices.timer.chance(outside.tick_twice) {
+                self.checks.marks.fault("T04");
+                self.handle(Input::Tick)?;
+            }
+        }
+        self.handle(Input::Tick)
+    }
+
     fn restore_sometimes(&mut self) -> Result<(), Violation> {
-        if self.healed || !self.outside.chance(self.scenario.outside.restore) {
+        if self.healed || !self.choices.restore.chance(self.scenario.outside.restore) {
             return Ok(());
         }
         self.restore()

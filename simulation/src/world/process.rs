@@ -12,12 +12,12 @@ impl World<'_> {
         if self.healed {
             return Ok(());
         }
-        if self.outside.below(RARELY) < u64::from(outside.crash) {
+        if self.choices.process.below(RARELY) < u64::from(outside.crash) {
             self.checks.marks.fault("P01");
-            let with_snapshot = self.outside.chance(500);
+            let with_snapshot = self.choices.process.chance(500);
             return self.crash(with_snapshot);
         }
-        if self.outside.below(RARELY) < u64::from(outside.shutdown) {
+        if self.choices.process.below(RARELY) < u64::from(outside.shutdown) {
             self.checks.marks.fault("P02");
             return self.shut_down();
         }

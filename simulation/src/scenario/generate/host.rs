@@ -1,0 +1,54 @@
+//! Faults of hooks, store and process.
+
+use super::clients::share;
+use super::{SECOND, Small};
+use crate::scenario::Outside;
+use broker_engine::{Config, Durability};
+use std::time::Duration;
+
+impl Small {
+    /// The reference broker does not follow where SUBSCRIBE is asked about, the store is waited for, or memory is short,
+    /// so these are in fewer seeds.
+    pub(super) fn host(&self, outside: &mut Outside, limits: &mut Config) {
+        if let Some(mut stream) = self.seldom("H01", 300) {
+            outside.answer_max = stream.by_magnitude(1000, 120 * SECOND);
+            limits.hook_timeout = Duration::from_millis(stream.by_magnitude(10, 120_000));
+        }
+        if let Some(mut stream) = self.class("H02") {
+            outside.no_answer = share(&mut stream, 100);
+            outside.answer_again = share(&mut stream, 1000);
+            outside.stray_answer = share(&mut stream, 1000);
+        }
+        if let Some(mut stream) = self.seldom("H03", 200) {
+            outside.ask_subscribe = true;
+            outside.change = share(&mut stream, 500);
+        }
+        if let Some(mut stream) = self.class("H05") {
+            outside.interrupt = share(&mut stream, 100);
+        }
+        if let Some(mut stream) = self.seldom("S01", 150) {
+            limits.durability = Durability::Durable;
+            outside.store_max = stream.by_magnitude(1, 10 * SECOND);
+            if stream.chance(500) {
+                limits.queue_window_messages = share(&mut stream, 20);
+            }
+        }
+        if let Some(mut stream) = self.class("S02") {
+            outside.store_fail = share(&mut stream, 100);
+        }
+        if let Some(mut stream) = self.class("P01") {
+            outside.crash = share(&mut stream, 1000);
+        }
+        if let Some(mut stream) = self.class("P02") {
+            outside.shutdown = share(&mut stream, 1000);
+        }
+        if let Some(mut stream) = self.seldom("P03", 100) {
+            let high = stream.by_magnitude(5000, 200_000);
+            (limits.memory_high, limits.memory_max) = (Some(high), Some(high + high / 2));
+        }
+        if let Some(mut stream) = self.class("P04") {
+            outside.blocked = share(&mut stream, 2000);
+            outside.blocked_max = stream.by_magnitude(1000, 30 * SECOND);
+        }
+    }
+}

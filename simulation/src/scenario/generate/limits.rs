@@ -1,0 +1,72 @@
+//! Limits of the broker, many of them tiny: bounds find bugs.
+
+use super::Small;
+use broker_engine::{Config, Overlap, QueueFull, SharedStrategy};
+use mqtt_proto::QoS;
+use std::time::Duration;
+
+impl Small {
+    pub(super) fn limits(&mut self) -> Config {
+        let Self { limits: stream, .. } = self;
+        let mut config = Config::default();
+        if stream.chance(500) {
+            config.max_inflight = u16::try_from(stream.by_magnitude(1, 20)).unwrap_or(1);
+        }
+        if stream.chance(300) {
+            config.max_queued_messages = u32::try_from(stream.by_magnitude(1, 50)).unwrap_or(1);
+        }
+        if stream.chance(200) {
+            config.max_queued_bytes = u32::try_from(stream.by_magnitude(50, 5000)).unwrap_or(50);
+        }
+        if stream.chance(300) {
+            config.receive_maximum = u16::try_from(stream.by_magnitude(1, 20)).unwrap_or(1);
+        }
+        config.max_session_expiry = match stream.below(10) {
+            0 | 1 => u32::try_from(stream.by_magnitude(1, 600)).unwrap_or(1),
+            2 | 3 => u32::MAX,
+            _ => config.max_session_expiry,
+        };
+        if stream.chance(100) {
+            config.max_sessions = u32::try_from(stream.between(1, 6)).unwrap_or(1);
+        }
+        if stream.chance(200) {
+            config.max_message_expiry = u32::try_from(stream.by_magnitude(1, 100)).unwrap_or(1);
+        }
+        if stream.chance(300) {
+            config.work_per_call = u32::try_from(stream.by_magnitude(1, 64)).unwrap_or(1);
+        }
+        if stream.chance(200) {
+            config.match_cache_entries = u32::try_from(stream.below(4)).unwrap_or(0);
+        }
+        if stream.chance(300) {
+            (config.egress_high, config.egress_low) = (2000, 500);
+        }
+        if stream.chance(300) {
+            config.stall_timeout = Duration::from_secs(stream.by_magnitude(1, 30));
+        }
+        config.queue_qos0_offline = stream.chance(300);
+        if stream.chance(300) {
+            config.queue_full = QueueFull::DropNew;
+        }
+        if stream.chance(300) {
+            config.overlap = Overlap::PerSubscription;
+        }
+        let strategies = [
+            SharedStrategy::RoundRobin,
+            SharedStrategy::Random,
+            SharedStrategy::Sticky,
+            SharedStrategy::LeastInflight,
+            SharedStrategy::HashClient,
+            SharedStrategy::HashTopic,
+        ];
+        config.shared_strategy = *stream.pick(&strategies);
+        if stream.chance(100) {
+            config.maximum_qos = QoS::AtLeastOnce;
+        }
+        config.bind_session_to_user = stream.chance(300);
+        if let Some(mut stream) = self.class("N14") {
+            config.max_connections = u32::try_from(stream.between(2, 8)).unwrap_or(1);
+        }
+        config
+    }
+}

@@ -1,0 +1,77 @@
+//! What befalls clients, rather than what they do: connections that break, networks that hold bytes back, clocks that
+//! jump, operators, strangers.
+
+use super::World;
+use crate::check::Violation;
+use crate::scenario::What;
+use broker_engine::{Command, Input};
+use mqtt_proto::ReasonCode;
+
+impl World<'_> {
+    /// `online`: the client's connection, if it is accepted.
+    pub(super) fn befall(
+        &mut self,
+        client: usize,
+        what: &What,
+        online: Option<usize>,
+    ) -> Result<(), Violation> {
+        match (what, online) {
+            (What::Cut, _) => {
+                if let Some(link) = self.players[client].link {
+                    self.counts_as_storm();
+                    self.client_closes(link, true);
+                    self.client_is_offline(link);
+                }
+                Ok(())
+            }
+            (What::EndMidPacket, Some(link)) => {
+                self.checks.marks.fault("N08");
+                // The first half of a PUBLISH.
+                self.send_up(link, &[0x32, 20, 0, 1, b'a', 0]);
+                self.client_closes(link, false);
+                self.client_is_offline(link);
+                Ok(())
+            }
+            (What::HalfClose, Some(link)) => {
+                self.half_close(link);
+                Ok(())
+            }
+            (What::Hold { up, down }, _) => {
+                self.hold(client, *up, *down);
+                Ok(())
+            }
+            (What::Release, _) => self.release(client),
+            (What::Pause(pause), _) if !self.healed => {
+                self.checks.marks.fault("T03");
+                self.now = self.now.saturating_add(*pause);
+                Ok(())
+            }
+            (What::WallClock(step), _) => {
+                self.checks.marks.fault("T01");
+                self.wall_clock = self.wall_clock.saturating_add_signed(step.saturating_mul(1000));
+                self.handle(Input::WallClock(self.wall_clock.saturating_add(self.now)))
+            }
+            (What::Hostile(hostile), _) => self.hostile(client, hostile),
+            (What::StopReading, Some(link)) if !self.healed => {
+                self.set_reading(link, false);
+                Ok(())
+            }
+            (What::Read, Some(link)) => {
+                self.set_reading(link, true);
+                Ok(())
+            }
+            (What::Bytes(bytes), Some(link)) => {
+                self.checks.marks.hit("bytes that mean nothing");
+                self.checks.hostile(link);
+                self.send_up(link, bytes);
+                Ok(())
+            }
+            (What::Kick { end_session }, _) => {
+                let client_id = self.spec(client).id.clone();
+                let (reason, end_session) = (ReasonCode::AdministrativeAction, *end_session);
+                self.handle(Input::Command(Command::Disconnect { client_id, reason, end_session }))
+            }
+            _ => Ok(()),
+        }
+    }
+}
