@@ -119,7 +119,7 @@ impl Timeline {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::{Profile, generate};
+    use crate::scenario::{Profile, Scenario, What, generate};
     use crate::world::{Options, play};
 
     #[test]
@@ -127,8 +127,12 @@ mod tests {
         let place = FAULTS.iter().position(|(class, _)| *class == "N09").unwrap();
         let mut timeline = Timeline::default();
         let (mut time, mut broken) = (0, 0);
-        for seed in 0..8 {
-            let scenario = generate(seed, Profile::Small);
+        // A world that stands still for a while heals later than it was to.
+        let is_steady = |scenario: &Scenario| {
+            !scenario.operations.iter().any(|operation| matches!(operation.what, What::Pause(_)))
+        };
+        let scenarios = (0..).map(|seed| generate(seed, Profile::Small)).filter(is_steady);
+        for scenario in scenarios.take(8) {
             let outcome = play(&scenario, Options::default());
             timeline.add(&outcome.course);
             time += scenario.heal_at / HEALED as u64 * PIECES as u64;
