@@ -111,6 +111,36 @@ fn packets_that_waited_are_heard_before_the_connection_ends() {
     }
 }
 
+/// What is heard behind a SUBSCRIBE is answered behind its SUBACK. The hook has not said yes, so it is a no, and
+/// stays one.
+#[test]
+fn a_subscribe_whose_answer_does_not_come_is_refused_before_what_is_behind_it() {
+    for version in [Version::V311, Version::V5] {
+        let mut world = World::new(config(Wait::Question));
+        let client = world.persistent(version, "c");
+        world.hold_questions = true;
+        world.subscribe_with(client, "t", SubscribeOptions::default(), None);
+        world.unsubscribe(client, "t");
+        world.publish(client, "t", "", AtLeastOnce, 1);
+        world.expect(client, &[]);
+        world.hold_questions = false;
+        world.persistent(version, "c");
+        let wanted: &[&str] = match version {
+            Version::V5 => &[
+                "SUBACK #9 80",
+                "UNSUBACK #8 11",
+                "PUBACK #1 No matching subscribers",
+                "DISCONNECT Session taken over",
+                "closed",
+            ],
+            _ => &["SUBACK #9 80", "UNSUBACK #8", "PUBACK #1", "closed"],
+        };
+        world.expect(client, wanted);
+        world.answer(Answer::Allow);
+        assert_eq!(world.engine.view().subscriptions(), 0, "{version:?}");
+    }
+}
+
 /// What makes a CONNECT one that is refused.
 type Fault = fn(&mut Connect<'static>);
 

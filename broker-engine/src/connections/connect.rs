@@ -386,7 +386,8 @@ impl Engine {
         self.settle_question(id, Answer::Deny(ReasonCode::NotAuthorized), out);
     }
 
-    fn settle_question(&mut self, id: ConnId, answer: Answer, out: &mut Outbox) {
+    /// A question is no longer open; the packets behind it go on.
+    pub(super) fn settle_question(&mut self, id: ConnId, answer: Answer, out: &mut Outbox) {
         let Some(parked) = self.conn_mut(id).and_then(|conn| conn.parked.take()) else { return };
         let Parked::Question { about, .. } = *parked else { return };
         self.count_connection(id);

@@ -2,10 +2,11 @@
 
 use super::{About, Connection, Farewell, Parked, Phase, Reading};
 use crate::engine::Engine;
+use crate::hooks::Answer;
 use crate::ids::{ConnId, ListenerId};
 use crate::outbox::{Flow, Outbox, Wire};
 use core::net::SocketAddr;
-use mqtt_proto::{DecodeError, FixedHeader, Packet, PacketType};
+use mqtt_proto::{DecodeError, FixedHeader, Packet, PacketType, ReasonCode};
 
 /// Bytes that may wait behind a parked packet before the client's reads are paused.
 const PARKED_BYTES: usize = 16 << 10;
@@ -111,8 +112,8 @@ impl Engine {
     /// Handles what has waited in the input buffer of a connection that is about to end: what its client said
     /// before then counts, a DISCONNECT that cancels its will above all.
     ///
-    /// What it waits for does not hold it up any more: a fan-out goes on without it, and who leaves while a hook
-    /// thinks about a SUBSCRIBE has not subscribed.
+    /// What it waits for does not hold it up any more: a fan-out goes on without it, and a SUBSCRIBE that a hook
+    /// still thinks about is refused, as the answers behind its SUBACK must not leave without it.
     pub(crate) fn hear_out(&mut self, id: ConnId, out: &mut Outbox) {
         while let Some(conn) = self.conn_mut(id)
             && conn.session().is_some()
@@ -123,8 +124,12 @@ impl Engine {
                 None | Some(Parked::Question { about: About::Reauthentication, .. }) => return,
                 // Answers would come before its CONNACK.
                 Some(Parked::Greeting) if !conn.is_gone() => return,
+                Some(Parked::Question { .. }) => {
+                    self.settle_question(id, Answer::Deny(ReasonCode::UnspecifiedError), out);
+                    continue;
+                }
                 Some(Parked::Fanout) => self.fanouts.disown(),
-                Some(_) => {}
+                Some(Parked::Pressure { .. } | Parked::Greeting) => {}
             }
             if let Some(conn) = self.conn_mut(id) {
                 conn.parked = None;
@@ -232,11 +237,7 @@ impl Engine {
 
     fn too_large(&mut self, id: ConnId, out: &mut Outbox) {
         self.counters.protocol_errors += 1;
-        self.close(
-            id,
-            Farewell::tell(mqtt_proto::ReasonCode::PacketTooLarge, "a packet above the maximum size"),
-            out,
-        );
+        self.close(id, Farewell::tell(ReasonCode::PacketTooLarge, "a packet above the maximum size"), out);
     }
 
     /// Stops or resumes reading from a client; repeated wishes are one.
