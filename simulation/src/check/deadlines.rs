@@ -5,20 +5,38 @@ use super::{Counts, Violation};
 use broker_engine::{Config, Durability};
 use std::time::Duration;
 
+/// When the world stood still, and for how long: hooks and the store answer so much later.
+#[derive(Debug, Default)]
+pub(super) struct Standstills(Vec<(u64, u64)>);
+
+impl Standstills {
+    pub(super) fn begin(&mut self, now: u64, pause: u64) {
+        self.0.push((now, pause));
+    }
+
+    /// For how long since then.
+    pub(super) fn since(&self, then: u64) -> u64 {
+        self.0.iter().rev().take_while(|(at, _)| *at >= then).map(|(_, pause)| pause).sum()
+    }
+}
+
 impl Wires {
     /// Behind a call of the engine, by which everything that was due has happened, unless it `works` on.
     pub(super) fn in_time(
         &self,
         now: u64,
         config: &Config,
+        standstills: &Standstills,
         works: bool,
         counts: &mut Counts,
     ) -> Result<(), Violation> {
         let nobody_waits = config.durability == Durability::Memory && config.memory_high.is_none();
         // Everything is answered at once, but for who is asked about.
         let at_once = nobody_waits && !works && self.open().any(|wire| wire.asked_at.is_some());
+        // Hooks and the store stand still with the world, and with them whatever waits for them.
+        let patience =
+            |since: u64| micros(config.hook_timeout) + self.slowest_store + standstills.since(since);
         for wire in self.open() {
-            let patience = micros(config.hook_timeout) + self.slowest_store;
             let mut holds = wire.in_time(now, config, patience, counts);
             if at_once && holds.is_ok() {
                 holds = wire.undelayed(counts);
@@ -32,7 +50,14 @@ impl Wires {
 }
 
 impl Wire {
-    fn in_time(&self, now: u64, config: &Config, patience: u64, counts: &mut Counts) -> Result<(), Wrong> {
+    /// `patience`: for what has waited since a time.
+    fn in_time(
+        &self,
+        now: u64,
+        config: &Config,
+        patience: impl Fn(u64) -> u64,
+        counts: &mut Counts,
+    ) -> Result<(), Wrong> {
         let since = |what: &str, from: u64| format!("{what} for {} us", now - from);
         let Some(greeting) = &self.greeting else {
             counts.look("INV-28");
@@ -45,7 +70,7 @@ impl Wire {
         };
         if !self.online {
             counts.look("LIV-2");
-            let is_late = now >= self.last_flow + patience;
+            let is_late = now >= self.last_flow + patience(self.last_flow);
             return if is_late { Err(("LIV-2", since("no CONNACK", self.last_flow))) } else { Ok(()) };
         }
         counts.look("INV-53");
@@ -65,8 +90,8 @@ impl Wire {
         if let Some((what, _)) = self.unanswered().filter(|_| !self.hostile) {
             // Who is not read is not waited for, unless it is for a hook.
             let waits = self.asked_at.or((!self.paused).then(|| self.waiting_since.max(self.last_flow)));
-            if waits.is_some_and(|from| now >= from + patience) {
-                return Err(("LIV-2", format!("{what} is not answered within {patience} us")));
+            if let Some(from) = waits.filter(|from| now >= from + patience(*from)) {
+                return Err(("LIV-2", format!("{what} is not answered within {} us", patience(from))));
             }
         }
         Ok(())

@@ -2,6 +2,7 @@
 //! moment at which a message between SUBSCRIBE and SUBACK is routed, is left open: then a session may get it and need
 //! not.
 
+use super::deadlines::Standstills;
 use super::{Counts, Marks, Violation};
 use crate::oracle::topics::{matches, plain};
 use crate::scenario::{Message, Will};
@@ -34,6 +35,7 @@ pub(crate) struct Ledger {
     durable: bool,
     /// Time until the store has kept something at most.
     slowest_store: u64,
+    pub(super) standstills: Standstills,
     /// Publishers are slowed down when memory is short, so that nobody knows when a message is handled.
     slows: bool,
     /// Payloads and topics of messages that are no client's.
@@ -147,6 +149,7 @@ impl Ledger {
             max_message_expiry: config.max_message_expiry,
             durable: config.durability == Durability::Durable,
             slowest_store,
+            standstills: Standstills::default(),
             slows: config.memory_high.is_some(),
             strange: (BTreeSet::new(), BTreeSet::new()),
         }
@@ -409,8 +412,11 @@ impl Ledger {
             }
         }
         counts.look("INV-10");
-        // What waits for the store has been taken out of the queue in time.
-        let age = route.now.saturating_sub(message.arrived_at).saturating_sub(self.slowest_store);
+        // What waits for the store has been taken out of the queue in time, and the store stands still with the world.
+        let waits = self.durable && route.qos == QoS::ExactlyOnce;
+        let stood_still = if waits { self.standstills.since(message.arrived_at) } else { 0 };
+        let age = route.now.saturating_sub(message.arrived_at);
+        let age = age.saturating_sub(self.slowest_store).saturating_sub(stood_still);
         let cap = (self.max_message_expiry > 0 && !message.is_will).then_some(self.max_message_expiry);
         let life = message.expiry.into_iter().chain(cap).min();
         if !route.begun && !self.slows && life.is_some_and(|life| age > u64::from(life) * 1_000_000) {

@@ -256,6 +256,11 @@ impl Checks {
         }
     }
 
+    /// The world stands still: hooks and the store answer so much later.
+    pub(crate) fn stands_still(&mut self, now: u64, pause: u64) {
+        self.ledger.standstills.begin(now, pause);
+    }
+
     /// The engine asks about a client.
     pub(crate) fn asked(&mut self, now: u64, link: usize) {
         if let Some(wire) = self.wires.get_mut(link) {
@@ -389,7 +394,7 @@ impl Checks {
             return Ok(());
         }
         let works = engine.next_deadline().is_some_and(|deadline| deadline.reason == DeadlineReason::Work);
-        self.wires.in_time(now, &self.config, works, &mut self.counts)
+        self.wires.in_time(now, &self.config, &self.ledger.standstills, works, &mut self.counts)
     }
 
     /// All faults have ended long ago. Only who is `half_open` is still waited for: without a keep-alive, and where

@@ -43,6 +43,7 @@ impl World<'_> {
             (What::Release, _) => self.release(client),
             (What::Pause(pause), _) if !self.healed => {
                 self.checks.marks.fault("T03");
+                self.checks.stands_still(self.now, *pause);
                 self.now = self.now.saturating_add(*pause);
                 Ok(())
             }
