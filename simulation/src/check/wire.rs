@@ -305,10 +305,12 @@ impl Wire {
         open.into_iter().find(|(_, count)| *count > 0)
     }
 
-    /// A shutdown closes it: a client of MQTT 5 was told.
+    /// A shutdown closes it: a client of MQTT 5 was told, unless it had been silent for too long before: timers that are
+    /// due fire first.
     pub(super) fn told_of_shutdown(&self) -> Result<(), String> {
         let hears = self.online && self.version == Version::V5;
-        if hears && self.told != Some(ReasonCode::ServerShuttingDown) {
+        let is_right = |told| matches!(told, ReasonCode::ServerShuttingDown | ReasonCode::KeepAliveTimeout);
+        if hears && !self.told.is_some_and(is_right) {
             return Err(format!("client {} hears {:?} of a shutdown", self.client, self.told));
         }
         Ok(())
