@@ -595,9 +595,14 @@ impl Ledger {
                 missing.entry(&self.messages[*number as usize].topic).or_default().push(*number);
             }
             counts.look("INV-01");
+            // Of a message that only the store had, and has lost, nobody knows the topic.
+            let mut nameless = known.drops.get("").copied().unwrap_or_default() as usize;
             for (topic, numbers) in missing {
                 let dropped = known.drops.get(topic).copied().unwrap_or_default();
-                if numbers.len() > dropped as usize {
+                let unexplained = numbers.len().saturating_sub(dropped as usize);
+                if let Some(left) = nameless.checked_sub(unexplained) {
+                    nameless = left;
+                } else {
                     let detail = format!(
                         "{} never got {numbers:?} to {topic}, {dropped} were dropped",
                         session.client_id()
