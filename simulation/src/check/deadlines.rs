@@ -74,8 +74,9 @@ impl Wire {
             return if is_late { Err(("LIV-2", since("no CONNACK", self.last_flow))) } else { Ok(()) };
         }
         counts.look("INV-53");
-        // Behind a question it waits like everything else.
-        if self.garbled && self.asked_at.is_none() {
+        // Behind a question it waits like everything else, and behind a PUBLISH when memory is short.
+        let is_slowed = config.memory_high.is_some() && now < self.last_packet + patience(self.last_packet);
+        if self.garbled && self.asked_at.is_none() && !is_slowed {
             return Err(("INV-53", "what cannot be understood does not end the connection".to_owned()));
         }
         let silence = u64::from(greeting.keep_alive) * 1_500_000;
