@@ -39,6 +39,8 @@ pub(super) struct Broker {
     pub(super) wills: u64,
     /// Sessions that ended in this call, and what they had.
     pub(super) ended: Vec<(String, Session)>,
+    /// Client identifiers whose session the engine ended in this call, in its order.
+    pub(super) ending: Vec<String>,
     /// Client identifiers whose session changed in this call.
     pub(super) touched: BTreeSet<String>,
 }
@@ -54,6 +56,7 @@ impl Broker {
             unseen_turns: BTreeSet::new(),
             wills: 0,
             ended: Vec::new(),
+            ending: Vec::new(),
             touched: BTreeSet::new(),
         }
     }
@@ -81,13 +84,15 @@ impl Broker {
         self.sessions.get_mut(client_id)
     }
 
-    /// Wills and sessions that are due by now, in order of time; a session's will comes before its end.
+    /// Wills and sessions that are due by now, in order of time; a session's will comes before its end. Which of two
+    /// sessions ends first at one time is for the engine to say, and with it who is still there to get the other's will.
     pub(super) fn advance(&mut self, now: u64) {
         loop {
             let due = |session: &Session| session.will_at.into_iter().chain(session.ends_at).min();
-            let next =
-                self.sessions.iter().filter_map(|(id, session)| Some((due(session)?, id.clone()))).min();
-            let Some((at, client_id)) = next.filter(|(at, _)| *at <= now) else { break };
+            let turn = |id: &String| self.ending.iter().position(|ending| ending == id).unwrap_or(usize::MAX);
+            let dues =
+                self.sessions.iter().filter_map(|(id, session)| Some((due(session)?, turn(id), id.clone())));
+            let Some((at, _, client_id)) = dues.min().filter(|(at, ..)| *at <= now) else { break };
             let is_will = self.sessions[&client_id].will_at == Some(at);
             if is_will { self.send_will(at, &client_id) } else { self.end(at, &client_id) }
         }

@@ -132,6 +132,13 @@ impl Oracle {
                 _ => None,
             })
             .collect();
+        self.broker.ending = notes
+            .iter()
+            .filter_map(|note| match note {
+                Note::SessionEnded { client_id } => Some(client_id.clone()),
+                _ => None,
+            })
+            .collect();
         self.timers(now, &gone);
         match turn {
             Turn::Bytes(link, bytes) => self.received(now, *link, bytes),
