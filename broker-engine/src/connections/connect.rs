@@ -302,6 +302,9 @@ impl Engine {
             if planted!("qos2-forgotten") {
                 session.received.clear();
             }
+            for received in &mut session.received {
+                received.is_earlier = true;
+            }
             session.will_at = None;
         }
         self.count_session(key);

@@ -9,6 +9,7 @@ use crate::ids::ConnId;
 use crate::input::CommandPublish;
 use crate::memory::MemoryPressure;
 use crate::outbox::Outbox;
+use crate::sessions::Received;
 use crate::storage::StoreOp;
 use alloc::{boxed::Box, collections::VecDeque, string::ToString, vec::Vec};
 use mqtt_proto::planted;
@@ -236,14 +237,16 @@ impl Engine {
             self.finish(id, key, index);
         }
         let Some(session) = self.sessions.get_mut(key) else { return };
-        let reason = match session.received.binary_search(&packet_id.get()) {
+        let reason = match session.find_received(packet_id) {
             Ok(index) => {
-                session.received.remove(index);
+                let released = session.received.remove(index);
                 if session.received.is_empty() && session.received.capacity() > 64 {
                     session.received = VecDeque::new();
                 }
                 self.count_session(key);
-                if let Some(conn) = self.conn_mut(id) {
+                if released.is_some_and(|released| !released.is_earlier)
+                    && let Some(conn) = self.conn_mut(id)
+                {
                     conn.received = conn.received.saturating_sub(1);
                 }
                 let packet_id = packet_id.get();
@@ -257,7 +260,7 @@ impl Engine {
 
     fn is_received(&self, key: SlotKey, packet_id: PacketId) -> bool {
         let session = self.sessions.get(key);
-        session.is_some_and(|session| session.received.binary_search(&packet_id.get()).is_ok())
+        session.is_some_and(|session| session.find_received(packet_id).is_ok())
     }
 
     /// QoS 1 and 2 messages of this connection whose exchange is not over. Those of earlier connections do not
@@ -268,11 +271,11 @@ impl Engine {
     }
 
     fn remember_received(&mut self, id: ConnId, key: SlotKey, packet_id: PacketId) {
-        let packet_id = packet_id.get();
         if let Some(session) = self.sessions.get_mut(key)
-            && let Err(index) = session.received.binary_search(&packet_id)
+            && let Err(index) = session.find_received(packet_id)
         {
-            session.received.insert(index, packet_id);
+            let packet_id = packet_id.get();
+            session.received.insert(index, Received { packet_id, is_earlier: false });
             self.count_session(key);
             if let Some(conn) = self.conn_mut(id) {
                 conn.received = conn.received.saturating_add(1);

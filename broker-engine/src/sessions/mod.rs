@@ -20,7 +20,7 @@ use crate::time::Time;
 use crate::topics::{EntryRef, GroupId};
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use inflight::Inflight;
-use mqtt_proto::{QoS, SubscribeOptions, SubscriptionIds};
+use mqtt_proto::{PacketId, QoS, SubscribeOptions, SubscriptionIds};
 use queue::Queue;
 use serde::{Deserialize, Serialize};
 
@@ -52,8 +52,8 @@ pub(crate) struct Session {
     /// Deliveries that wait to be sent, oldest first.
     pub(crate) queue: Queue,
     pub(crate) inflight: Inflight,
-    /// Packet identifiers of QoS 2 messages that wait for PUBREL, sorted.
-    pub(crate) received: VecDeque<u16>,
+    /// QoS 2 messages of the client that wait for PUBREL, sorted by packet identifier.
+    pub(crate) received: VecDeque<Received>,
     /// Position of the next queued delivery, for the store.
     pub(crate) position: u64,
     /// Its part of [`crate::engine::Engine::session_bytes`].
@@ -86,8 +86,14 @@ impl Session {
     pub(crate) fn kept(&self) -> u64 {
         let names = self.client_id.len() + self.username.as_ref().map_or(0, |name| name.len());
         let will = self.will.as_ref().map_or(0, |will| will.kept());
-        let exchanges = self.received.len() as u64 * 2 + u64::from(self.inflight.released()) * 64;
+        let received = (self.received.len() * size_of::<Received>()) as u64;
+        let exchanges = received + u64::from(self.inflight.released()) * 64;
         names as u64 + will + self.filter_bytes + exchanges
+    }
+
+    /// Where a QoS 2 message of the client is in `received`, or belongs.
+    pub(crate) fn find_received(&self, packet_id: PacketId) -> Result<usize, usize> {
+        self.received.binary_search_by_key(&packet_id.get(), |received| received.packet_id)
     }
 
     /// Does it outlive its connection?
@@ -99,6 +105,14 @@ impl Session {
     pub(crate) fn is_stored(&self) -> bool {
         self.is_persistent() || self.queue.paged() > 0
     }
+}
+
+/// A QoS 2 message of the client that waits for PUBREL.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Received {
+    pub(crate) packet_id: u16,
+    /// It came on an earlier connection, so it takes nothing of this one's Receive Maximum.
+    pub(crate) is_earlier: bool,
 }
 
 /// A subscription as its session sees it.

@@ -20,8 +20,6 @@ pub(super) struct Connection {
     aliases: BTreeMap<u16, String>,
     /// QoS 2 messages of this connection that wait for PUBREL.
     unreleased: BTreeSet<u16>,
-    /// It released some of an earlier one.
-    released_earlier: bool,
     /// What PUBACK and PUBREC have to say: identifier, and whether anybody subscribed where that is to be told.
     pub(super) answers: [VecDeque<(u16, Option<bool>)>; 2],
 }
@@ -88,8 +86,7 @@ impl Oracle {
         match packet {
             Packet::Publish(publish) => self.publish(now, link, &client_id, publish),
             Packet::PubRel(ack) => {
-                let connection = &mut self.connections[link];
-                connection.released_earlier |= !connection.unreleased.remove(&ack.packet_id.get());
+                self.connections[link].unreleased.remove(&ack.packet_id.get());
                 if let Some(session) = self.broker.session(&client_id) {
                     session.received.remove(&ack.packet_id.get());
                 }
@@ -156,8 +153,6 @@ impl Oracle {
         }
         // [MQTT-3.3.4-7]
         if publish.qos > QoS::AtMostOnce && connection.unreleased.len() >= receive_maximum {
-            // The engine counts, and counts these as if they were of this connection.
-            self.undecided |= connection.released_earlier;
             self.exceeded.push(link);
             return self.close(now, link, true);
         }
