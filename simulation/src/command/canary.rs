@@ -80,7 +80,9 @@ impl Canary {
         if self.write {
             write(Path::new(PAGE), &page(&lines.join("\n"), &sum, self.seeds, &commit))?;
         }
-        Ok(found.len() == bugs.len() && medians.iter().zip(MEDIANS).all(|(median, goal)| *median <= goal))
+        // One bug alone has no median worth the name.
+        let is_good = !self.all || medians.iter().zip(MEDIANS).all(|(median, goal)| *median <= goal);
+        Ok(found.len() == bugs.len() && is_good)
     }
 }
 
