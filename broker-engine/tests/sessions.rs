@@ -2,7 +2,9 @@
 
 mod common;
 
-use broker_engine::{Answer, Command, Config, Durability, Engine, HashKey, Input, Interest, Seed, StoreSeq};
+use broker_engine::{
+    Answer, Command, Config, ConnId, Durability, Engine, HashKey, Input, Interest, Seed, StoreSeq,
+};
 use common::{World, clean, lasting, message};
 use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 use mqtt_proto::{
@@ -429,14 +431,20 @@ fn shutdown_tells_everybody_once() {
     world.expect(late, &["closed"]);
 }
 
-/// With durability asked for, acknowledgements wait for the store, in order; pings do not.
-#[test]
-fn acknowledgements_wait_for_the_store() {
+/// Durability is asked for, somebody who is away has a subscription to "t", and who publishes.
+fn durable() -> (World, ConnId) {
     let mut world = World::new(Config { durability: Durability::Durable, ..Config::default() });
     let subscriber = world.persistent(Version::V5, "s");
     world.subscribe(subscriber, "t", AtLeastOnce);
     world.cut(subscriber);
     let publisher = world.client(Version::V5, "p");
+    (world, publisher)
+}
+
+/// With durability asked for, acknowledgements wait for the store, in order; pings do not.
+#[test]
+fn acknowledgements_wait_for_the_store() {
+    let (mut world, publisher) = durable();
     let mut out = broker_engine::Outbox::new();
     let mut feed = |world: &mut World, input: Input<'_>| {
         out.clear();
@@ -461,11 +469,7 @@ fn acknowledgements_wait_for_the_store() {
 /// An acknowledgement that promises nothing waits for its turn alone, also when the store has failed meanwhile.
 #[test]
 fn what_promises_nothing_does_not_wait_for_what_failed() {
-    let mut world = World::new(Config { durability: Durability::Durable, ..Config::default() });
-    let subscriber = world.persistent(Version::V5, "s");
-    world.subscribe(subscriber, "t", AtLeastOnce);
-    world.cut(subscriber);
-    let publisher = world.client(Version::V5, "p");
+    let (mut world, publisher) = durable();
     let mut out = broker_engine::Outbox::new();
     let mut feed = |world: &mut World, input: Input<'_>| {
         out.clear();
@@ -485,11 +489,7 @@ fn what_promises_nothing_does_not_wait_for_what_failed() {
 /// CONNACK is the first packet also when it waits for the store [MQTT-3.2.0-1].
 #[test]
 fn nothing_overtakes_a_connack_that_waits() {
-    let mut world = World::new(Config { durability: Durability::Durable, ..Config::default() });
-    let subscriber = world.persistent(Version::V5, "s");
-    world.subscribe(subscriber, "t", AtLeastOnce);
-    world.cut(subscriber);
-    let publisher = world.client(Version::V5, "p");
+    let (mut world, publisher) = durable();
     world.publish(publisher, "t", "m", AtLeastOnce, 1);
     world.hold_stored = true;
     let again = world.connect_with(&lasting(Version::V5, "s"));

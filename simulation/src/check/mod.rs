@@ -276,16 +276,21 @@ impl Checks {
         }
     }
 
-    /// Bytes that the engine is about to get.
-    pub(crate) fn fed(&mut self, now: u64, link: usize, bytes: &[u8], trace: &mut Trace) {
-        let mut books = Books {
+    fn wires_and_books(&mut self) -> (&mut Wires, Books<'_>) {
+        let books = Books {
             ledger: &mut self.ledger,
             counts: &mut self.counts,
             marks: &mut self.marks,
             oracle: self.oracle.as_mut(),
             seen: &mut self.seen,
         };
-        self.wires.fed(now, link, bytes, &mut books, trace);
+        (&mut self.wires, books)
+    }
+
+    /// Bytes that the engine is about to get.
+    pub(crate) fn fed(&mut self, now: u64, link: usize, bytes: &[u8], trace: &mut Trace) {
+        let (wires, mut books) = self.wires_and_books();
+        wires.fed(now, link, bytes, &mut books, trace);
     }
 
     /// Bytes of a connection that the engine has closed.
@@ -304,14 +309,8 @@ impl Checks {
         bytes: &[u8],
         trace: &mut Trace,
     ) -> Result<(), Violation> {
-        let mut books = Books {
-            ledger: &mut self.ledger,
-            counts: &mut self.counts,
-            marks: &mut self.marks,
-            oracle: self.oracle.as_mut(),
-            seen: &mut self.seen,
-        };
-        self.wires.emitted(now, link, bytes, &mut books, trace)
+        let (wires, mut books) = self.wires_and_books();
+        wires.emitted(now, link, bytes, &mut books, trace)
     }
 
     /// The engine has closed.
