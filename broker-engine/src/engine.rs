@@ -26,6 +26,8 @@ pub struct Seed(pub u64);
 pub struct Engine {
     pub(crate) config: Config,
     pub(crate) now: Time,
+    /// When this call is made. While timers fire that are late, `now` is behind it.
+    pub(crate) called_at: Time,
     /// Numbers the calls of [`Engine::handle`]; what was emitted is counted per call.
     pub(crate) call: u64,
     /// Work that this call may still do.
@@ -69,6 +71,7 @@ impl Engine {
             gates: Gates::new(config.durability),
             config,
             now: Time::ZERO,
+            called_at: Time::ZERO,
             call: 0,
             budget: 0,
             shutting_down: false,
@@ -94,11 +97,12 @@ impl Engine {
     /// Takes one event and says what to do about it.
     ///
     /// Timers that are due by `now` fire first, each at its own time, so that being called late changes when
-    /// outputs leave but not what they are. A `now` smaller than an earlier one counts as that one.
+    /// outputs leave but not what they are, except for what is left of a message's life. A `now` smaller than an earlier one counts as that one.
     pub fn handle(&mut self, now: Time, input: Input<'_>, out: &mut Outbox) {
         self.call += 1;
         self.budget = self.config.work_per_call.max(1);
         let now = now.max(self.now);
+        self.called_at = now;
         self.fire_timers(now, out);
         self.now = now;
         self.do_work(out);

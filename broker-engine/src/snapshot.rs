@@ -66,6 +66,7 @@ macro_rules! state {
                     scratch: Scratch::default(),
                     config: Config { interest: self.interest, ..self.config },
                     budget: 0,
+                    called_at: self.now,
                     $($field: self.$field,)*
                 }
             }

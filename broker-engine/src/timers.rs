@@ -159,8 +159,8 @@ impl Engine {
         }
     }
 
-    /// Is a kept message past its expiry?
+    /// Is a kept message past its expiry, as its receiver would get it?
     pub(crate) fn is_expired(&self, message: SlotKey) -> bool {
-        self.messages.get(message).is_some_and(|message| message.is_expired(self.now))
+        self.messages.get(message).is_some_and(|message| message.is_expired(self.called_at))
     }
 }

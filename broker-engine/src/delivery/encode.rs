@@ -117,7 +117,7 @@ impl Engine {
             return self.send_own_publish(id, publication, kept, qos, retain, false, packet_id, ids, out);
         }
         let form = usize::from(v5) | (qos as usize) << 1 | usize::from(retain) << 3;
-        let now = self.now;
+        let now = self.called_at;
         let Some(template) = self.scratch.templates.forms.get_mut(form) else { return false };
         let frame = if let Some(frame) = &template.frame {
             frame
@@ -215,7 +215,7 @@ impl Engine {
         ids: &SubIds,
         out: &mut Outbox,
     ) -> bool {
-        let now = self.now;
+        let now = self.called_at;
         let may_wait = self.gates.holds(qos);
         let Some(conn) = self.conn_mut(id) else { return false };
         let version = conn.version;

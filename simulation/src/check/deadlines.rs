@@ -75,13 +75,15 @@ impl Wire {
         }
         counts.look("INV-53");
         // Behind a question it waits like everything else, and behind a PUBLISH when memory is short.
-        let is_slowed = config.memory_high.is_some() && now < self.last_packet + patience(self.last_packet);
+        let is_slowed = config.memory_high.is_some()
+            && (self.paused || now < self.last_packet + patience(self.last_packet));
         if self.garbled && self.asked_at.is_none() && !is_slowed {
             return Err(("INV-53", "what cannot be understood does not end the connection".to_owned()));
         }
         let silence = u64::from(greeting.keep_alive) * 1_500_000;
         let heard = self.last_packet.max(self.last_flow);
-        if silence > 0 && !self.paused {
+        // Whether what waits behind a question is a packet is not known before.
+        if silence > 0 && !self.paused && !self.garbled {
             counts.look("INV-27");
             if now >= heard + silence {
                 return Err(("INV-27", since("silent", heard)));

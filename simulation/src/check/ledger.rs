@@ -475,7 +475,10 @@ impl Ledger {
     /// The engine has closed the client's connection, perhaps in the midst of its latest input.
     pub(super) fn closed(&mut self, client_id: &str) {
         let known = self.session(client_id);
-        known.uncertain.extend(std::mem::take(&mut known.just_acknowledged));
+        for (id, before) in std::mem::take(&mut known.just_acknowledged) {
+            // As it was before the first of several acknowledgements.
+            known.uncertain.entry(id).or_insert(before);
+        }
     }
 
     pub(super) fn in_flight(&mut self, client_id: &str, id: u16, outgoing: Outgoing) -> Result<(), String> {

@@ -246,6 +246,11 @@ impl Checks {
         }
     }
 
+    /// Did a client send what need not mean anything?
+    pub(crate) fn is_hostile(&mut self, link: usize) -> bool {
+        self.wires.get_mut(link).is_some_and(|wire| wire.hostile)
+    }
+
     /// The engine stops or begins to read a client.
     pub(crate) fn flow(&mut self, now: u64, link: usize, paused: bool) {
         if let Some(wire) = self.wires.get_mut(link) {
@@ -264,7 +269,7 @@ impl Checks {
     /// The engine asks about a client.
     pub(crate) fn asked(&mut self, now: u64, link: usize) {
         if let Some(wire) = self.wires.get_mut(link) {
-            wire.asked_at = Some(now);
+            wire.asked(now);
         }
     }
 

@@ -48,6 +48,8 @@ pub(super) struct Wire {
     pub(super) last_flow: u64,
     /// When a hook was asked about it, until it hears the answer.
     pub(super) asked_at: Option<u64>,
+    /// Answers that it has still to hear: one may wait for the store while the next question is open.
+    unheard: u32,
     /// Messages that came behind what was asked about.
     behind: Vec<u32>,
     /// When the oldest of its requests began to wait for nothing but its answer.
@@ -129,6 +131,7 @@ impl Wires {
             paused: false,
             last_flow: now,
             asked_at: None,
+            unheard: 0,
             behind: Vec::new(),
             waiting_since: now,
             told: None,
@@ -182,7 +185,8 @@ impl Wires {
         seen.chunk(link);
         let mut inbox = std::mem::take(&mut wire.inbox);
         inbox.extend_from_slice(bytes);
-        if let Some(greeting) = &wire.greeting {
+        // Behind a question everything waits, and is heard when it is answered, or never.
+        if let Some(greeting) = wire.greeting.as_ref().filter(|_| wire.asked_at.is_none()) {
             ledger.next_input(&greeting.client_id);
         }
         let mut rest = &inbox[..];
@@ -549,11 +553,22 @@ impl Wire {
         Ok(())
     }
 
+    /// A hook is asked about it.
+    pub(super) fn asked(&mut self, now: u64) {
+        self.asked_at = Some(now);
+        self.unheard += 1;
+    }
+
     /// A question is no longer open: what came behind it is heard now.
     fn hook_heard(&mut self, now: u64, ledger: &mut Ledger) {
-        (self.asked_at, self.last_flow) = (None, now);
+        self.last_flow = now;
+        self.unheard = self.unheard.saturating_sub(1);
+        if self.unheard == 0 {
+            self.asked_at = None;
+        }
         // The life of a message begins when its packet is handled, which another SUBSCRIBE may hold up.
-        if self.requests.len() <= 1 {
+        let subscribes = self.requests.iter().filter(|request| matches!(request, Request::Subscribe(..)));
+        if subscribes.count() <= 1 {
             self.behind.iter().for_each(|number| ledger.handled(now, *number));
         }
     }

@@ -35,6 +35,8 @@ pub(super) struct Broker {
     pub(super) unclear: Unclear,
     /// Shared groups, with their members' connections, in which it could not be seen whose turn it was.
     pub(super) unseen_turns: BTreeSet<super::Members>,
+    /// Messages that were published in this call.
+    pub(super) published: Vec<Arc<Message>>,
     /// Wills that were published.
     pub(super) wills: u64,
     /// Sessions that ended in this call, and what they had.
@@ -54,6 +56,7 @@ impl Broker {
             shared: Vec::new(),
             unclear: Unclear::default(),
             unseen_turns: BTreeSet::new(),
+            published: Vec::new(),
             wills: 0,
             ended: Vec::new(),
             ending: Vec::new(),
@@ -64,6 +67,7 @@ impl Broker {
     /// A call of the engine begins.
     pub(super) fn begin(&mut self) {
         self.ended.clear();
+        self.published.clear();
         for client_id in std::mem::take(&mut self.touched) {
             if let Some(session) = self.sessions.get_mut(&client_id) {
                 session.last_words.clear();
@@ -215,6 +219,7 @@ impl Broker {
     /// Hands a message to whoever subscribed; says whether anybody did.
     pub(super) fn publish(&mut self, message: Message) -> bool {
         let message = Arc::new(message);
+        self.published.push(message.clone());
         self.unclear.published(&message, &self.sessions);
         if message.retain {
             self.keep(&message);

@@ -86,6 +86,8 @@ impl Oracle {
     pub(crate) fn carried_out(&mut self, counts: &mut Counts) -> Result<(), Wrong> {
         let broker = &mut self.broker;
         let waits = broker.config.queue_qos0_offline;
+        let published = std::mem::take(&mut broker.published);
+        let is_new = |message: &Arc<Message>| published.iter().any(|new| Arc::ptr_eq(new, message));
         let ended = broker.ended.iter_mut().map(|(id, session)| (&*id, session));
         let touched = broker.sessions.iter_mut().filter(|(id, _)| broker.touched.contains(*id));
         let mut dropped = std::mem::take(&mut self.drops_at_once);
@@ -97,7 +99,9 @@ impl Oracle {
                     continue;
                 }
                 let topic = copy.message.topic.clone();
-                let told = dropped.iter().position(|(id, about)| (id, about) == (client_id, &topic));
+                // What is dropped at once has just been published.
+                let is_told = |(id, about): &(String, String)| (id, about) == (client_id, &topic);
+                let told = dropped.iter().position(is_told).filter(|_| is_new(&copy.message));
                 let excused = told.map(|told| dropped.swap_remove(told)).is_some();
                 if excused || !waits && session.excuse(&topic) {
                     session.owed.remove(place);
@@ -117,12 +121,15 @@ impl Oracle {
                 broker.shared.iter_mut().filter(|copy| may_be(copy)).for_each(|copy| copy.optional = true);
                 continue;
             }
-            // The newest one: at QoS 0 it is decided at once.
-            let newest = broker.shared.iter().rfind(|copy| copy.to.is_none() && may_be(copy));
-            let newest = newest.map(|copy| copy.message.clone());
-            let is_it = |copy: &SharedCopy| {
-                may_be(copy) && newest.as_ref().is_none_or(|newest| Arc::ptr_eq(newest, &copy.message))
-            };
+            // At QoS 0 it is decided at once, though not to be seen of which message where there are several.
+            let is_it = |copy: &SharedCopy| may_be(copy) && is_new(&copy.message);
+            let free = || broker.shared.iter().filter(|copy| copy.to.is_none() && is_it(copy));
+            let first = free().next().map(|copy| copy.message.clone());
+            if free().any(|copy| first.as_ref().is_some_and(|first| !Arc::ptr_eq(first, &copy.message))) {
+                broker.shared.iter_mut().filter(|copy| is_it(copy)).for_each(|copy| copy.optional = true);
+                counts.decide(false);
+                continue;
+            }
             let was_its = |copy: &Copy| copy.message.topic == topic && copy.qos == QoS::AtMostOnce;
             let mut ended = broker.ended.iter().filter(|(id, _)| *id == client_id);
             let is_over = ended.any(|(_, session)| session.last_words.iter().any(was_its));

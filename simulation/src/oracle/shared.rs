@@ -4,7 +4,7 @@
 use super::broker::Broker;
 use super::session::{Copy, Message};
 use mqtt_proto::QoS;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A message for one member of a shared group, whichever.
@@ -30,11 +30,13 @@ impl Broker {
     pub(super) fn take_shared(&mut self, to: &str, fits: impl Fn(&SharedCopy) -> bool) -> Option<SharedCopy> {
         let fitting: Vec<usize> = (0..self.shared.len()).filter(|at| fits(&self.shared[*at])).collect();
         let is_free = |at: &usize| self.shared[*at].to.is_none();
-        // QoS 0 is decided at once, so it is the newest; of others, one that fewer may have.
+        let is_same = |one: &SharedCopy, other: &SharedCopy| Arc::ptr_eq(&one.message, &other.message);
+        let age = |copy| self.shared.iter().position(|other| is_same(copy, other));
+        // QoS 0 is decided at once, so it is of the newest message; and it is one that fewer may have.
         let rank = |at: &usize| {
             let copy = &self.shared[*at];
             let is_at_once = copy.members.get(to).is_some_and(|(qos, _)| *qos == QoS::AtMostOnce);
-            (std::cmp::Reverse(if is_at_once { *at } else { 0 }), copy.members.len())
+            (std::cmp::Reverse(age(copy).filter(|_| is_at_once)), copy.members.len())
         };
         let free = fitting.iter().copied().filter(is_free).min_by_key(rank);
         let place =
@@ -46,11 +48,24 @@ impl Broker {
             let qos = other.to.as_ref().and_then(|to| other.members.get(to)).map(|(qos, _)| *qos);
             qos.is_some_and(|qos| qos != QoS::AtLeastOnce)
         };
-        let is_same = |other: &SharedCopy| Arc::ptr_eq(&other.message, &copy.message);
-        if self.shared.iter().filter(|other| is_same(other)).all(is_over) {
-            self.shared.retain(|other| !is_same(other));
+        if self.shared.iter().filter(|other| is_same(&copy, other)).all(is_over) {
+            self.shared.retain(|other| !is_same(&copy, other));
         }
         Some(copy)
+    }
+
+    /// One of these copies that no loss stands for, where each loss that a member owned up to stands for one of them.
+    pub(super) fn not_lost<'a>(&self, missing: &[&'a SharedCopy]) -> Option<&'a SharedCopy> {
+        let losses: Vec<(&String, &String)> = self
+            .sessions
+            .iter()
+            .flat_map(|(id, session)| session.drops.iter().map(move |(topic, count)| (id, topic, *count)))
+            .flat_map(|(id, topic, count)| (0..missing.len().min(count as usize)).map(move |_| (id, topic)))
+            .collect();
+        let mut stands_for = vec![None; losses.len()];
+        let is_left =
+            |place: &usize| !explain(*place, missing, &losses, &mut stands_for, &mut BTreeSet::new());
+        (0..missing.len()).find(is_left).map(|place| missing[place])
     }
 
     /// Who has this copy may just as well have another one that looks the same: its own by a subscription that is not
@@ -85,4 +100,26 @@ impl Broker {
         }
         false
     }
+}
+
+/// Finds a loss that stands for the copy at this place; one that stands for another copy, if that one has another loss.
+fn explain(
+    place: usize,
+    missing: &[&SharedCopy],
+    losses: &[(&String, &String)],
+    stands_for: &mut [Option<usize>],
+    seen: &mut BTreeSet<usize>,
+) -> bool {
+    let copy = missing[place];
+    for (at, (client_id, topic)) in losses.iter().enumerate() {
+        let fits = copy.message.topic == **topic && copy.members.contains_key(*client_id);
+        if !fits || !seen.insert(at) {
+            continue;
+        }
+        if stands_for[at].is_none_or(|other| explain(other, missing, losses, stands_for, seen)) {
+            stands_for[at] = Some(place);
+            return true;
+        }
+    }
+    false
 }

@@ -146,7 +146,7 @@ impl World<'_> {
                 self.checks.marks.fault("C09");
                 self.connect(client, &Hello { expiry: Some(*expiry), ..Hello::default() })
             }
-            (What::ConnectMany(count), _) => {
+            (What::ConnectMany(count), _) if !self.healed => {
                 self.checks.marks.fault("N11");
                 (0..*count)
                     .try_for_each(|_| self.connect(client, &Hello { beside: true, ..Hello::default() }))

@@ -270,9 +270,11 @@ impl World<'_> {
     }
 
     pub(super) fn arrived(&mut self, link: usize, bytes: &[u8]) -> Result<(), Violation> {
-        if self.is_held_up(link, bytes) {
-            return Ok(());
-        }
+        if self.is_held_up(link, bytes) { Ok(()) } else { self.received(link, bytes) }
+    }
+
+    /// Bytes are there for the broker to read.
+    fn received(&mut self, link: usize, bytes: &[u8]) -> Result<(), Violation> {
         let state = &mut self.links[link];
         if state.dead || !state.broker && state.life < self.life {
             return Ok(());
@@ -296,13 +298,17 @@ impl World<'_> {
     pub(super) fn read_on(&mut self, link: usize) -> Result<(), Violation> {
         self.links[link].paused = false;
         let held = std::mem::take(&mut self.links[link].held_up);
-        if held.is_empty() { Ok(()) } else { self.arrived(link, &held) }
+        if held.is_empty() { Ok(()) } else { self.received(link, &held) }
     }
 
     pub(super) fn delivered(&mut self, link: usize, bytes: &[u8]) {
-        if self.is_held_down(link, bytes) {
-            return;
+        if !self.is_held_down(link, bytes) {
+            self.reaches(link, bytes);
         }
+    }
+
+    /// Bytes are there for a client to read.
+    fn reaches(&mut self, link: usize, bytes: &[u8]) {
         let state = &mut self.links[link];
         if state.dead || !state.client_end {
             return;
@@ -356,7 +362,7 @@ impl World<'_> {
         }
         let held = if reading { std::mem::take(&mut self.links[link].held_down) } else { Vec::new() };
         if !held.is_empty() {
-            self.delivered(link, &held);
+            self.reaches(link, &held);
         }
     }
 

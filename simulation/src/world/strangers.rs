@@ -29,12 +29,14 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Nobody but clients is there any more, and each on one connection.
+    /// Nobody but clients is there any more, and each on one connection, on which nothing came but what it meant.
     pub(super) fn strangers_leave(&mut self) {
         for link in 0..self.links.len() {
             let state = &self.links[link];
-            if state.client_end && self.players[state.client].link != Some(link) {
+            let is_own = self.players[state.client].link == Some(link);
+            if state.client_end && (!is_own || self.checks.is_hostile(link)) {
                 self.client_closes(link, true);
+                self.client_is_offline(link);
             }
         }
     }
