@@ -94,6 +94,10 @@ impl Engine {
             }
             _ => self.enqueue(key, delivery, publication.topic, out),
         }
+        // What this call has sent already may be all that keeps it, and then no input tells that there is room again.
+        if let Some(conn) = conn.filter(|conn| !waiting && !self.can_send(*conn) && !self.is_held(*conn)) {
+            self.drain_later(conn);
+        }
     }
 
     /// Is there quota and room in the socket for a new delivery, and nothing to be sent again before it?

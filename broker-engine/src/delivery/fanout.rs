@@ -6,6 +6,7 @@
 use super::message::Message;
 use super::{Publication, Recipient, Routed, Work};
 use crate::connections::Parked;
+use crate::counters::DropReason;
 use crate::engine::Engine;
 use crate::ids::{ConnId, MessageKey};
 use crate::outbox::Outbox;
@@ -187,12 +188,18 @@ impl Engine {
         out: &mut Outbox,
     ) -> Result<bool, Stage> {
         let mut kept = Some(message);
+        let is_expired = self.is_expired(message);
         while self.budget > 0 {
             let Some(recipient) = slice.recipients.get_mut(slice.next) else { break };
             let recipient = Recipient { ids: core::mem::take(&mut recipient.ids), ..*recipient };
             slice.next += 1;
             self.budget -= 1;
-            self.deliver(publication, &mut kept, recipient, out);
+            if is_expired {
+                self.counters.routed += 1;
+                self.dropped(recipient.session, publication.topic, DropReason::Expired, out);
+            } else {
+                self.deliver(publication, &mut kept, recipient, out);
+            }
         }
         self.flush_templates(out);
         if slice.next < slice.recipients.len() {

@@ -81,9 +81,10 @@ impl Wire {
             return Err(("INV-53", "what cannot be understood does not end the connection".to_owned()));
         }
         let silence = u64::from(greeting.keep_alive) * 1_500_000;
-        let heard = self.last_packet.max(self.last_flow);
         // Whether what waits behind a question is a packet is not known before.
-        if silence > 0 && !self.paused && !self.garbled {
+        let last = if self.asked_at.is_some() { self.last_bytes } else { self.last_packet };
+        let heard = last.max(self.last_flow);
+        if silence > 0 && !self.paused {
             counts.look("INV-27");
             if now >= heard + silence {
                 return Err(("INV-27", since("silent", heard)));

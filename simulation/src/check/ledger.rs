@@ -3,11 +3,11 @@
 //! not.
 
 use super::deadlines::Standstills;
-use super::{Counts, Marks, Violation};
+use super::{AT_ONCE, Counts, Marks, Violation};
 use crate::oracle::topics::{matches, plain};
 use crate::scenario::{Message, Will};
 use crate::world::payload_of;
-use broker_engine::{Config, DropReason, Durability, Engine, Note, Overlap};
+use broker_engine::{Config, DropReason, Durability, Engine, MemoryPressure, Note, Overlap};
 use mqtt_proto::{QoS, ReasonCode, SubscribeOptions};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -33,6 +33,8 @@ pub(crate) struct Ledger {
     max_message_expiry: u32,
     /// QoS 2 waits for the store before it is sent first, and QoS 1 does not.
     durable: bool,
+    /// There is little work for each call.
+    works_on: bool,
     /// Time until the store has kept something at most.
     slowest_store: u64,
     pub(super) standstills: Standstills,
@@ -51,7 +53,9 @@ struct Sent {
     qos: u8,
     retain: bool,
     size: u32,
+    /// The longest that it came with, and whether it came without.
     expiry: Option<u32>,
+    lives_on: bool,
     is_will: bool,
     /// The client said goodbye, so this will is not to be seen.
     cancelled: bool,
@@ -68,6 +72,8 @@ struct Sent {
 struct Known {
     exists: bool,
     link: usize,
+    /// Its first connection.
+    began_on: usize,
     /// Subscriptions that surely are in force.
     surely: BTreeMap<String, Surely>,
     /// Topic filters that were asked for, ever, and the highest QoS.
@@ -148,6 +154,7 @@ impl Ledger {
             each_subscription: config.overlap == Overlap::PerSubscription,
             max_message_expiry: config.max_message_expiry,
             durable: config.durability == Durability::Durable,
+            works_on: config.work_per_call < AT_ONCE,
             slowest_store,
             standstills: Standstills::default(),
             slows: config.memory_high.is_some(),
@@ -196,6 +203,7 @@ impl Ledger {
             retain: message.retain,
             size: message.size,
             expiry: message.expiry,
+            lives_on: message.expiry.is_none(),
             is_will: false,
             cancelled: false,
             arrived_at: 0,
@@ -217,6 +225,7 @@ impl Ledger {
             retain: will.retain,
             size: 8,
             expiry: None,
+            lives_on: true,
             is_will: true,
             cancelled: false,
             arrived_at: now,
@@ -251,10 +260,13 @@ impl Ledger {
     pub(super) fn arrived(&mut self, now: u64, number: u32, expiry: Option<u32>) {
         let step = self.step();
         let Some(sent) = self.messages.get_mut(number as usize) else { return };
-        sent.arrivals += 1;
         // A publisher that sends it again, not having heard that it came, begins its life anew; another one of the same
-        // identifier may do so in a version without expiry.
-        (sent.arrived_at, sent.expiry) = (now, expiry);
+        // identifier may do so in a version without expiry, so that one of the two copies lives for ever.
+        let again = sent.arrivals > 0;
+        sent.lives_on = sent.lives_on && again || expiry.is_none();
+        sent.expiry = if again { sent.expiry.max(expiry) } else { expiry };
+        sent.arrived_at = now;
+        sent.arrivals += 1;
         if sent.arrivals == 1 {
             sent.arrived_step = step;
         }
@@ -307,7 +319,12 @@ impl Ledger {
     /// The session is a new one.
     pub(super) fn began_anew(&mut self, client_id: &str, link: usize) {
         let ever = std::mem::take(&mut self.session(client_id).ever);
-        *self.session(client_id) = Known { exists: true, link, ever, ..Known::default() };
+        *self.session(client_id) = Known { exists: true, link, began_on: link, ever, ..Known::default() };
+    }
+
+    /// Is this connection one of the session that is there now?
+    pub(super) fn is_of_session(&self, client_id: &str, link: usize) -> bool {
+        self.sessions.get(client_id).is_some_and(|known| link >= known.began_on)
     }
 
     /// A SUBSCRIBE came: what it replaces is uncertain for a while.
@@ -412,13 +429,14 @@ impl Ledger {
             }
         }
         counts.look("INV-10");
-        // What waits for the store has been taken out of the queue in time, and the store stands still with the world.
-        let waits = self.durable && route.qos == QoS::ExactlyOnce;
+        // What waits for the store has been taken out of the queue in time, and the store stands still with the world;
+        // with little work for each call a PUBLISH waits to be handled.
+        let waits = self.durable && route.qos == QoS::ExactlyOnce || self.works_on;
         let stood_still = if waits { self.standstills.since(message.arrived_at) } else { 0 };
         let age = route.now.saturating_sub(message.arrived_at);
         let age = age.saturating_sub(self.slowest_store).saturating_sub(stood_still);
         let cap = (self.max_message_expiry > 0 && !message.is_will).then_some(self.max_message_expiry);
-        let life = message.expiry.into_iter().chain(cap).min();
+        let life = message.expiry.filter(|_| !message.lives_on).into_iter().chain(cap).min();
         if !route.begun && !self.slows && life.is_some_and(|life| age > u64::from(life) * 1_000_000) {
             return Err((
                 "INV-10",
@@ -584,6 +602,10 @@ impl Ledger {
         for session in engine.view().each_session().filter(|session| session.connection().is_some()) {
             let known = self.sessions.get(session.client_id());
             let Some(known) = known.filter(|known| !half_open.contains(&known.link)) else { continue };
+            // Who publishes again before it acknowledges may be let go of each time, for want of memory.
+            if engine.view().memory_pressure() != MemoryPressure::None {
+                continue;
+            }
             counts.look("LIV-1");
             if session.queued() + session.inflight() > 0 {
                 let (queued, inflight) = (session.queued(), session.inflight());

@@ -173,6 +173,8 @@ struct Books<'a> {
     marks: &'a mut Marks,
     oracle: Option<&'a mut Oracle>,
     seen: &'a mut Sightings,
+    /// The engine had work left behind its latest call.
+    works: bool,
 }
 
 /// Most clients of a world in which everything is looked at after every call.
@@ -201,6 +203,8 @@ pub struct Checks {
     seen: Sightings,
     /// Calls at one time with work left behind each.
     working: (u64, u32),
+    /// There was some behind the latest call.
+    works: bool,
     /// Calls between two recounts: each one in small worlds, else some for each client, so that the time for it stays a
     /// small share.
     recount: u64,
@@ -222,6 +226,7 @@ impl Checks {
             shutting_down: false,
             seen: Sightings::new(config),
             working: (0, 0),
+            works: false,
             recount: if large { 16 * clients as u64 } else { 1 },
             large,
         }
@@ -288,6 +293,7 @@ impl Checks {
             marks: &mut self.marks,
             oracle: self.oracle.as_mut(),
             seen: &mut self.seen,
+            works: self.works,
         };
         (&mut self.wires, books)
     }
@@ -378,7 +384,7 @@ impl Checks {
         // No livelock: time goes on, or there is no work left.
         let works = engine.next_deadline().is_some_and(|deadline| deadline.reason == DeadlineReason::Work);
         let calls = if works && self.working.0 == now { self.working.1 + 1 } else { 0 };
-        self.working = (now, calls);
+        (self.working, self.works) = ((now, calls), works);
         self.counts.look("LIV-5");
         if u64::from(calls) * u64::from(self.config.work_per_call) > TIRELESS {
             return Err(Violation::new("LIV-5", now, "the engine never comes to rest"));

@@ -59,6 +59,8 @@ pub(super) struct Wire {
     /// When its latest packet came, and the one before at another time.
     pub(super) last_packet: u64,
     packet_before: u64,
+    /// When anything came.
+    pub(super) last_bytes: u64,
     /// PUBLISH packets that wait for PUBACK, or for PUBREC.
     unanswered: [VecDeque<u16>; 2],
     /// Requests that wait for their answer.
@@ -145,6 +147,7 @@ impl Wires {
             said_goodbye: false,
             last_packet: 0,
             packet_before: 0,
+            last_bytes: now,
             unanswered: [VecDeque::new(), VecDeque::new()],
             requests: VecDeque::new(),
             releases: VecDeque::new(),
@@ -179,14 +182,18 @@ impl Wires {
         books: &mut Books<'_>,
         trace: &mut Trace,
     ) {
-        let Books { ledger, marks, seen, .. } = books;
-        let open = self.links.get_mut(link).and_then(Option::as_deref_mut);
-        let Some(wire) = open.filter(|wire| !wire.garbled && !wire.said_goodbye) else { return };
+        let Books { ledger, marks, seen, works, .. } = books;
+        let Some(wire) = self.links.get_mut(link).and_then(Option::as_deref_mut) else { return };
+        wire.last_bytes = now;
+        if wire.garbled || wire.said_goodbye {
+            return;
+        }
         seen.chunk(link);
         let mut inbox = std::mem::take(&mut wire.inbox);
         inbox.extend_from_slice(bytes);
-        // Behind a question everything waits, and is heard when it is answered, or never.
-        if let Some(greeting) = wire.greeting.as_ref().filter(|_| wire.asked_at.is_none()) {
+        // Behind a question everything waits, and behind work: it is heard later, or never.
+        let waits = wire.asked_at.is_some() || *works;
+        if let Some(greeting) = wire.greeting.as_ref().filter(|_| !waits) {
             ledger.next_input(&greeting.client_id);
         }
         let mut rest = &inbox[..];
@@ -200,8 +207,9 @@ impl Wires {
                 Ok(Some((packet, len))) => {
                     rest = &rest[len..];
                     trace.packet(now, wire.client, true, &packet);
-                    // Timers that are due fire before what has come meanwhile.
-                    let in_time = first && !wire.is_overdue(now);
+                    // Timers that are due fire before what has come meanwhile, and behind a question something may
+                    // wait that ends the connection.
+                    let in_time = first && !wire.is_overdue(now) && wire.asked_at.is_none();
                     if wire.last_packet < now {
                         wire.packet_before = std::mem::replace(&mut wire.last_packet, now);
                     }
@@ -649,6 +657,10 @@ impl Wire {
         let Some(id) = publish.packet_id.map(mqtt_proto::PacketId::get) else {
             return if number == UNNUMBERED { Ok(()) } else { ledger.sent(&route, counts, marks) };
         };
+        // It may be for a session that another one has replaced in this very call.
+        if !ledger.is_of_session(&greeting.client_id, link) {
+            return Ok(());
+        }
         let outgoing = Outgoing { number, qos: publish.qos, link, released: false, order: 0 };
         if publish.dup && !ledger.never_left(&greeting.client_id, id, publish.qos) {
             marks.hit("a packet sent again");

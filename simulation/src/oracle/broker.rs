@@ -328,11 +328,11 @@ impl Broker {
             (usize::from(self.config.max_topic_levels), usize::from(self.config.max_topic_length));
         let retained = self.retained.clone();
         let Some(session) = self.session(client_id) else { return };
-        // Repeating a SUBSCRIBE begins anew with what it asks for again.
+        // What an earlier SUBSCRIBE asked for is sent again, whether or not it has been sent before.
         for (filter, options) in filters {
             let existed = session.subscriptions.contains_key(filter);
             if wants_retained(*options, existed) {
-                session.stop_scans(Some(filter));
+                session.scan_again(filter);
             }
         }
         let is_small = |filter: &str| filter.len() <= length && plain(filter).split('/').count() <= levels;

@@ -102,6 +102,12 @@ impl Session {
         self.last_words.extend::<VecDeque<Copy>>(stopped);
     }
 
+    /// Retained messages that are not sent by now are asked for once more.
+    pub(super) fn scan_again(&mut self, filter: &str) {
+        let for_it = |copy: &&mut Copy| copy.for_filter.as_deref() == Some(filter);
+        self.owed.iter_mut().filter(for_it).for_each(|copy| copy.optional = true);
+    }
+
     /// Retained messages that are not sent by now are sent with another QoS; in this call it may have been the old one.
     pub(super) fn scan_with(&mut self, filter: &str, qos: QoS) {
         for copy in self.owed.iter_mut().filter(|copy| copy.for_filter.as_deref() == Some(filter)) {
