@@ -562,6 +562,30 @@ fn a_large_fanout_is_sliced_and_nothing_overtakes_it() {
     }
 }
 
+/// The slices of a host that pauses between them give up what has expired meanwhile.
+#[test]
+fn a_sliced_fanout_ends_with_the_message() {
+    let mut world = World::new(Config { work_per_call: 3, ..Config::default() });
+    let publisher = world.client(Version::V5, "p");
+    for number in 0..10 {
+        let conn = world.client(Version::V5, &format!("s{number}"));
+        world.subscribe(conn, "t", mqtt_proto::QoS::from_bits(number % 3).unwrap());
+    }
+    let mut publish = message("t", "1", AtLeastOnce, 1);
+    publish.properties.message_expiry_interval = Some(5);
+    world.publish_with(publisher, &publish);
+    let sent = world.engine.view().counters().completed + in_flight(&world);
+    world.now = world.now.after_secs(6);
+    world.settle();
+    world.expect(publisher, &["PUBACK #1"]);
+    assert_eq!(world.engine.view().counters().completed + in_flight(&world), sent);
+    assert_eq!(world.dropped(DropReason::Expired), 10 - sent);
+}
+
+fn in_flight(world: &World) -> u64 {
+    world.engine.view().each_session().map(|session| session.inflight() as u64).sum()
+}
+
 /// It lines up behind what waits for a client that has come back meanwhile, though the window has room.
 #[test]
 fn a_sliced_fanout_does_not_overtake_a_queue() {

@@ -104,6 +104,30 @@ fn nobody_left_expired_or_not_shared() {
     assert_eq!(world.dropped(DropReason::SessionEnded), 1);
 }
 
+/// Of a host that calls late: the session ended in time, and what is left of the message's life is told as it is now.
+#[test]
+fn what_is_handed_on_late_has_aged() {
+    for (late, got) in [(10, vec!["PUBLISH q1 #1 expires=89 t x".to_owned()]), (100, Vec::new())] {
+        let mut world = world();
+        let mut connect = clean(Version::V5, "a");
+        connect.properties.session_expiry_interval = Some(1);
+        let a = world.connect_with(&connect);
+        world.take(a);
+        world.subscribe(a, SHARED, AtLeastOnce);
+        let publisher = world.client(Version::V5, "p");
+        let mut publish = message("t", "x", AtLeastOnce, 1);
+        publish.properties.message_expiry_interval = Some(100);
+        world.publish_with(publisher, &publish);
+        let b = member(&mut world, "b", AtLeastOnce);
+        world.wait(1);
+        world.cut(a);
+        world.now = world.now.after_secs(late);
+        world.handle(broker_engine::Input::Tick);
+        assert_eq!(world.take(b), got, "{late} s late");
+        assert_eq!(world.dropped(DropReason::Expired), u64::from(got.is_empty()));
+    }
+}
+
 /// UNSUBSCRIBE moves nothing: what is on its way stays with the session until that ends.
 #[test]
 fn unsubscribing_moves_nothing() {

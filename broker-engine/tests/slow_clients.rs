@@ -3,7 +3,7 @@
 mod common;
 
 use broker_engine::{Answer, Config, ConnId, Input, Interest};
-use common::{World, clean, lasting};
+use common::{World, clean, encoded, lasting, message};
 use mqtt_proto::QoS::{AtLeastOnce, ExactlyOnce};
 use mqtt_proto::{Connect, Packet, SubscribeOptions, Version};
 
@@ -46,6 +46,23 @@ fn a_client_that_reads_slowly_is_alive() {
             let end = (3, "DISCONNECT Keep Alive timeout, closed".into());
             assert_eq!(seconds_to_the_end(&mut world, client), end);
         }
+    }
+}
+
+/// A socket that takes everything at once is never reported as full: more than `egress_high` goes out in several calls.
+#[test]
+fn what_one_call_does_not_send_the_next_one_does() {
+    let config = Config { egress_high: 100, ..Config::default() };
+    let (mut world, client) = client(config, 0);
+    world.subscribe(client, "t", AtLeastOnce);
+    let publish = |id| encoded(&Packet::Publish(message("t", "x", AtLeastOnce, id)), Version::V5);
+    let all: Vec<u8> = (1..=50).flat_map(publish).collect();
+    world.bytes(client, &all);
+    assert!(world.engine.view().session("c").unwrap().queued() > 0);
+    world.settle();
+    let lines = world.take(client);
+    for name in ["PUBLISH", "PUBACK"] {
+        assert_eq!(lines.iter().filter(|line| line.starts_with(name)).count(), 50, "{name}");
     }
 }
 
