@@ -72,8 +72,10 @@ struct Sent {
 struct Known {
     exists: bool,
     link: usize,
-    /// Its first connection.
-    began_on: usize,
+    /// Its connection before.
+    before: usize,
+    /// The last connection of the session that it replaced.
+    replaced: Option<usize>,
     /// Subscriptions that surely are in force.
     surely: BTreeMap<String, Surely>,
     /// Topic filters that were asked for, ever, and the highest QoS.
@@ -312,19 +314,20 @@ impl Ledger {
     /// A client is in; says whether it had a session.
     pub(super) fn connected(&mut self, client_id: &str, link: usize) -> bool {
         let known = self.session(client_id);
-        known.link = link;
+        known.before = std::mem::replace(&mut known.link, link);
         std::mem::replace(&mut known.exists, true)
     }
 
     /// The session is a new one.
     pub(super) fn began_anew(&mut self, client_id: &str, link: usize) {
-        let ever = std::mem::take(&mut self.session(client_id).ever);
-        *self.session(client_id) = Known { exists: true, link, began_on: link, ever, ..Known::default() };
+        let known = self.session(client_id);
+        let (ever, replaced) = (std::mem::take(&mut known.ever), Some(known.before));
+        *known = Known { exists: true, link, replaced, ever, ..Known::default() };
     }
 
-    /// Is this connection one of the session that is there now?
-    pub(super) fn is_of_session(&self, client_id: &str, link: usize) -> bool {
-        self.sessions.get(client_id).is_some_and(|known| link >= known.began_on)
+    /// Is this a connection of a session that another one has replaced?
+    pub(super) fn is_replaced(&self, client_id: &str, link: usize) -> bool {
+        self.sessions.get(client_id).is_some_and(|known| known.link != link && known.replaced == Some(link))
     }
 
     /// A SUBSCRIBE came: what it replaces is uncertain for a while.

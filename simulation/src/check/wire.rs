@@ -207,9 +207,8 @@ impl Wires {
                 Ok(Some((packet, len))) => {
                     rest = &rest[len..];
                     trace.packet(now, wire.client, true, &packet);
-                    // Timers that are due fire before what has come meanwhile, and behind a question something may
-                    // wait that ends the connection.
-                    let in_time = first && !wire.is_overdue(now) && wire.asked_at.is_none();
+                    // Timers that are due fire before what has come meanwhile, and what waits may end the connection.
+                    let in_time = first && !wire.is_overdue(now) && !waits;
                     if wire.last_packet < now {
                         wire.packet_before = std::mem::replace(&mut wire.last_packet, now);
                     }
@@ -658,7 +657,7 @@ impl Wire {
             return if number == UNNUMBERED { Ok(()) } else { ledger.sent(&route, counts, marks) };
         };
         // It may be for a session that another one has replaced in this very call.
-        if !ledger.is_of_session(&greeting.client_id, link) {
+        if ledger.is_replaced(&greeting.client_id, link) {
             return Ok(());
         }
         let outgoing = Outgoing { number, qos: publish.qos, link, released: false, order: 0 };

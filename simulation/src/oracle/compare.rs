@@ -112,6 +112,9 @@ impl Given<'_> {
             session.excuse(self.topic);
             session.owed.remove(at);
         }
+        // Of which stream it was cannot be seen either.
+        let is_other = |other: &&mut Copy| self.is(other) && !other.is_of_stream(&copy);
+        session.owed.iter_mut().filter(is_other).for_each(|other| other.optional = true);
         Ok(copy)
     }
 

@@ -116,8 +116,9 @@ impl Oracle {
                 let qos = copy.members.get(&client_id).map(|(qos, _)| *qos);
                 copy.message.topic == topic && qos == Some(QoS::AtMostOnce)
             };
-            // Of several that were handed on at once it cannot be seen which.
-            if broker.shared.iter().any(|copy| copy.handed_on && may_be(copy)) {
+            // Of several that were handed on at once, or before, it cannot be seen which.
+            let is_handed_on = |copy: &SharedCopy| copy.handed_on || !broker.ended.is_empty();
+            if broker.shared.iter().any(|copy| is_handed_on(copy) && may_be(copy)) {
                 broker.shared.iter_mut().filter(|copy| may_be(copy)).for_each(|copy| copy.optional = true);
                 continue;
             }

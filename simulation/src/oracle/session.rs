@@ -52,10 +52,12 @@ pub(super) struct Copy {
 impl Copy {
     /// Copies of one stream keep their order [MQTT-4.6.0-5].
     pub(super) fn is_before(&self, other: &Self) -> bool {
-        let stream = |copy: &Self| (copy.message.qos, copy.qos);
+        !Arc::ptr_eq(&self.message, &other.message) && self.is_of_stream(other)
+    }
+
+    pub(super) fn is_of_stream(&self, other: &Self) -> bool {
         let (one, two) = (&self.message, &other.message);
-        !Arc::ptr_eq(one, two)
-            && stream(self) == stream(other)
+        (one.qos, self.qos) == (two.qos, other.qos)
             && (&one.publisher, &one.topic) == (&two.publisher, &two.topic)
             && one.is_will == two.is_will
             && self.for_filter.is_none()

@@ -367,9 +367,11 @@ impl World<'_> {
     }
 
     pub(super) fn broker_lost(&mut self, link: usize, by_peer: bool) -> Result<(), Violation> {
-        if self.is_end_held_up(link, by_peer) {
-            return Ok(());
-        }
+        if self.is_end_held_up(link, by_peer) { Ok(()) } else { self.broker_has_lost(link, by_peer) }
+    }
+
+    /// The broker's end of a link is closed, whatever the network does.
+    pub(super) fn broker_has_lost(&mut self, link: usize, by_peer: bool) -> Result<(), Violation> {
         let state = &mut self.links[link];
         if !std::mem::replace(&mut state.broker, false) {
             return Ok(());

@@ -41,7 +41,7 @@ impl World<'_> {
         for link in open {
             // What ends in the same microsecond has no order.
             self.now += 1;
-            self.broker_lost(link, false)?;
+            self.broker_has_lost(link, false)?;
         }
         self.settle()
     }
