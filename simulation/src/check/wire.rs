@@ -404,9 +404,9 @@ impl Wire {
             Packet::Disconnect(disconnect) => {
                 self.said_goodbye = true;
                 let will = self.greeting.as_ref().and_then(|greeting| greeting.will);
-                if let Some(will) =
-                    will.filter(|_| in_time && self.online && disconnect.reason == ReasonCode::Success)
-                {
+                if let Some(will) = will.filter(|_| {
+                    in_time && self.online && !self.hostile && disconnect.reason == ReasonCode::Success
+                }) {
                     ledger.will_cancelled(will);
                 }
             }

@@ -236,7 +236,7 @@ impl Oracle {
         let shared = if fits_well {
             None
         } else {
-            self.broker.take_shared(given.client_id, |copy| given.is_shared(copy, now))
+            self.broker.take_shared(given.client_id, given.qos, |copy| given.is_shared(copy, now))
         };
         let mut sessions: Vec<&mut Session> = self.broker.sessions_of(given.client_id).collect();
         if shared.is_some() || found.is_some() {

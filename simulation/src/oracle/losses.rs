@@ -134,7 +134,7 @@ impl Oracle {
             let was_its = |copy: &Copy| copy.message.topic == topic && copy.qos == QoS::AtMostOnce;
             let mut ended = broker.ended.iter().filter(|(id, _)| *id == client_id);
             let is_over = ended.any(|(_, session)| session.last_words.iter().any(was_its));
-            let taken = broker.take_shared(&client_id, is_it).is_some();
+            let taken = broker.take_shared(&client_id, QoS::AtMostOnce, is_it).is_some();
             let is_unclear = broker.unclear.contains(&client_id, &topic, None);
             counts.decide(!is_unclear);
             if !taken && !is_over && !is_unclear {

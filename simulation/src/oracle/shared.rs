@@ -26,8 +26,13 @@ pub(super) struct SharedCopy {
 }
 
 impl Broker {
-    /// A member of a shared group got a copy, or lost it: one of those that `fits`.
-    pub(super) fn take_shared(&mut self, to: &str, fits: impl Fn(&SharedCopy) -> bool) -> Option<SharedCopy> {
+    /// A member of a shared group got a copy with this QoS, or lost it: one of those that `fits`.
+    pub(super) fn take_shared(
+        &mut self,
+        to: &str,
+        qos: QoS,
+        fits: impl Fn(&SharedCopy) -> bool,
+    ) -> Option<SharedCopy> {
         let fitting: Vec<usize> = (0..self.shared.len()).filter(|at| fits(&self.shared[*at])).collect();
         let is_free = |at: &usize| self.shared[*at].to.is_none();
         let is_same = |one: &SharedCopy, other: &SharedCopy| Arc::ptr_eq(&one.message, &other.message);
@@ -35,8 +40,9 @@ impl Broker {
         // QoS 0 is decided at once, so it is of the newest message; and it is one that fewer may have.
         let rank = |at: &usize| {
             let copy = &self.shared[*at];
-            let is_at_once = copy.members.get(to).is_some_and(|(qos, _)| *qos == QoS::AtMostOnce);
-            (std::cmp::Reverse(age(copy).filter(|_| is_at_once)), copy.members.len())
+            let is_another = copy.members.get(to).is_some_and(|(subscribed, _)| *subscribed != qos);
+            let age = age(copy).filter(|_| qos == QoS::AtMostOnce);
+            (is_another, std::cmp::Reverse(age), copy.members.len())
         };
         let free = fitting.iter().copied().filter(is_free).min_by_key(rank);
         let place =
