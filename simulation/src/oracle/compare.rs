@@ -101,6 +101,14 @@ impl Given<'_> {
             session.owed.remove(found.place);
             return Ok(copy);
         }
+        // Whether it was on its way, or is kept, cannot be seen either.
+        let is_kept = |other: &Copy| self.is(other) && other.for_filter.is_some();
+        let kept = session.owed.iter().position(is_kept).filter(|_| copy.for_filter.is_none());
+        if let Some(kept) = kept.filter(|_| found.before.is_empty()) {
+            session.owed[found.place].optional = true;
+            session.owed.remove(kept);
+            return Ok(copy);
+        }
         // For which of several filters a retained message came cannot be seen.
         let is_alike = |other: &&mut Copy| self.is(other) && other.for_filter.is_some();
         if copy.for_filter.is_some() && session.owed.iter_mut().filter(is_alike).count() > 1 {

@@ -48,6 +48,9 @@ impl Broker {
         let place =
             free.or_else(|| fitting.into_iter().find(|at| self.make_free(*at, to, &mut Vec::new())))?;
         self.shared[place].to = Some(to.to_owned());
+        if let Some((subscribed, _)) = self.shared[place].members.get_mut(to) {
+            *subscribed = qos;
+        }
         let copy = self.shared[place].clone();
         // Nobody asks again for what everybody has, but of QoS 1.
         let is_over = |other: &SharedCopy| {
