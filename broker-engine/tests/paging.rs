@@ -62,6 +62,23 @@ fn a_long_queue_is_fetched_page_by_page_and_in_order() {
     assert_eq!(world.engine.view().counters().dropped.iter().sum::<u64>(), 0);
 }
 
+/// A queue in which a message has no room, however much gives way, and what comes behind it.
+#[test]
+fn what_has_no_room_does_not_come_back_with_a_page() {
+    let mut world = queued_in(Config { max_queued_bytes: 100, ..config() }, 3).0;
+    let publisher = world.client(Version::V5, "q");
+    world.hold_pages = true;
+    world.publish(publisher, "t", &"x".repeat(98), AtLeastOnce, 1);
+    world.publish(publisher, "t", "behind", AtLeastOnce, 2);
+    while !world.pages.is_empty() {
+        world.give_page();
+    }
+    world.hold_pages = false;
+    let again = world.connect_with(&lasting(Version::V5, "s"));
+    world.expect(again, &["CONNACK Success present", "PUBLISH q1 #1 t 3", "PUBLISH q1 #2 t behind"]);
+    assert_eq!((sizes(&world), world.engine.view().counters().host_misuse), ((0, 0), 0));
+}
+
 #[test]
 fn a_full_queue_drops_its_oldest_also_when_most_of_it_is_in_the_store() {
     let (mut world, publisher) = queued_in(Config { max_queued_messages: 4, ..config() }, 11);

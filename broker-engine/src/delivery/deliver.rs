@@ -179,8 +179,14 @@ impl Engine {
         }
     }
 
-    /// Queues a delivery; a full queue lets something go, by the configured rule.
+    /// Queues a delivery; a full queue lets something go, by the configured rule. A page is asked for when it is settled
+    /// what the store keeps of this.
     pub(crate) fn enqueue(&mut self, key: SlotKey, delivery: Delivery, topic: &str, out: &mut Outbox) {
+        self.push_or_drop(key, delivery, topic, out);
+        self.refill(key);
+    }
+
+    fn push_or_drop(&mut self, key: SlotKey, delivery: Delivery, topic: &str, out: &mut Outbox) {
         let size = self.messages.size_of(&delivery);
         let (max_messages, max_bytes) =
             (self.config.max_queued_messages as usize, u64::from(self.config.max_queued_bytes));
@@ -234,10 +240,7 @@ impl Engine {
     /// Takes a delivery out of the queue; its message reference goes with it.
     pub(crate) fn unqueue(&mut self, key: SlotKey, index: usize) -> Option<Delivery> {
         let messages = &self.messages;
-        let session = self.sessions.get_mut(key)?;
-        let delivery = session.queue.remove(index, |delivery| messages.size_of(delivery))?;
-        self.refill(key);
-        Some(delivery)
+        self.sessions.get_mut(key)?.queue.remove(index, |delivery| messages.size_of(delivery))
     }
 
     fn store_queued(&mut self, key: SlotKey, delivery: &Delivery, publication: &Publication<'_>) {

@@ -77,9 +77,11 @@ impl Engine {
     fn send_next(&mut self, id: ConnId, key: SlotKey, out: &mut Outbox) {
         let Some(front) = self.sessions.get(key).and_then(|session| session.queue.front()) else { return };
         if self.is_expired(front.message) {
-            return self.drop_queued(key, 0, DropReason::Expired, out);
+            self.drop_queued(key, 0, DropReason::Expired, out);
+            return self.refill(key);
         }
         let Some(delivery) = self.unqueue(key, 0) else { return };
+        self.refill(key);
         let Some(buffer) = self.messages.get(delivery.message).map(super::message::Message::buffer) else {
             return;
         };

@@ -257,6 +257,15 @@ impl Oracle {
             return self.fair(&copy, given.client_id, counts);
         }
         if let Some((number, found)) = found {
+            // It may rather be what was on its way before the subscription changed in this very call.
+            let session = &mut sessions[number];
+            let is_kept = |copy: &Copy| copy.for_filter.is_some() && given.is(copy);
+            let before = session.last_words.iter().position(is_kept);
+            if let Some(before) = before.filter(|_| is_kept(&session.owed[found.place])) {
+                session.last_words.remove(before);
+                session.owed[found.place].optional = true;
+                return Ok(());
+            }
             let copy = given.take(sessions[number], found, is_unclear)?;
             counts.look("INV-10");
             return given.lives_on(now, copy.message.told_until);
@@ -385,7 +394,10 @@ impl Oracle {
             if !here || copy.to.is_some() {
                 continue;
             }
-            let is_open = copy.optional || self.broker.unclear.has(&copy.message);
+            let unclear = &self.broker.unclear;
+            let is_open = copy.optional
+                || unclear.has(&copy.message)
+                || copy.handed_on && unclear.came_again(&copy.message);
             counts.decide(!is_open);
             if is_open {
                 continue;

@@ -168,8 +168,11 @@ impl Oracle {
             }
             let is_open = !matches!(self.connections[link].state, State::Over);
             // Which of its packets it was, and whether those behind it counted, only the engine knows.
+            let is_let_in = notes
+                .iter()
+                .any(|note| matches!(note, Note::Connected { conn, .. } if links.get(*conn) == Some(link)));
             self.undecided |= is_open
-                && matches!(turn, Turn::Bytes(from, _) if *from == link)
+                && (is_let_in || matches!(turn, Turn::Bytes(from, _) if *from == link))
                 && matches!(self.connections[link].state, State::Online(_));
             self.close(now, link, reason != ReasonCode::Success);
         }

@@ -62,6 +62,11 @@ impl Unclear {
             && self.is_repeated(topic, payload)
     }
 
+    /// Do several look like this one?
+    pub(super) fn came_again(&self, message: &Message) -> bool {
+        self.is_repeated(&message.topic, Some(&message.payload))
+    }
+
     /// Can it not be seen of some client?
     pub(super) fn has(&self, message: &Message) -> bool {
         self.clients.contains_key(&message.topic) && self.is_repeated(&message.topic, Some(&message.payload))
