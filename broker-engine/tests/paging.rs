@@ -3,7 +3,7 @@
 mod common;
 
 use broker_engine::{Config, ConnId, DropReason, Durability, Input, StoreOp};
-use common::{World, clean, lasting};
+use common::{World, clean, encoded, lasting, message};
 use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce};
 use mqtt_proto::{Connect, Packet, ReasonCode, Version};
 
@@ -65,17 +65,14 @@ fn a_long_queue_is_fetched_page_by_page_and_in_order() {
 /// A queue in which a message has no room, however much gives way, and what comes behind it.
 #[test]
 fn what_has_no_room_does_not_come_back_with_a_page() {
-    let mut world = queued_in(Config { max_queued_bytes: 100, ..config() }, 3).0;
+    let mut world = queued_in(Config { max_queued_bytes: 100, queue_window_messages: 4, ..config() }, 5).0;
     let publisher = world.client(Version::V5, "q");
-    world.hold_pages = true;
-    world.publish(publisher, "t", &"x".repeat(98), AtLeastOnce, 1);
-    world.publish(publisher, "t", "behind", AtLeastOnce, 2);
-    while !world.pages.is_empty() {
-        world.give_page();
-    }
-    world.hold_pages = false;
+    // In one call, so that the store answers when it has all of this.
+    let large = "x".repeat(98);
+    let packet = |payload, id| encoded(&Packet::Publish(message("t", payload, AtLeastOnce, id)), Version::V5);
+    world.bytes(publisher, &[packet(&large, 1), packet("behind", 2)].concat());
     let again = world.connect_with(&lasting(Version::V5, "s"));
-    world.expect(again, &["CONNACK Success present", "PUBLISH q1 #1 t 3", "PUBLISH q1 #2 t behind"]);
+    world.expect(again, &["CONNACK Success present", "PUBLISH q1 #1 t 5", "PUBLISH q1 #2 t behind"]);
     assert_eq!((sizes(&world), world.engine.view().counters().host_misuse), ((0, 0), 0));
 }
 

@@ -83,7 +83,14 @@ impl Given<'_> {
                 let before = overtaken(&session.owed, place);
                 let (overtakes, is_another) =
                     (before.len() > excuses, self.lives_on(now, copy.message.told_until).is_err());
-                let rank = (overtakes, is_another, copy.optional, copy.for_filter.is_some(), place);
+                let rank = (
+                    overtakes,
+                    is_another,
+                    copy.optional,
+                    !before.is_empty(),
+                    copy.for_filter.is_some(),
+                    place,
+                );
                 (rank, Found { place, before, overtakes, is_another })
             });
         fitting.min_by_key(|(rank, _)| *rank).map(|(_, found)| found)
