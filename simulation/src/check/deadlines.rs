@@ -5,6 +5,9 @@ use super::{Counts, Violation};
 use broker_engine::{Config, Durability};
 use std::time::Duration;
 
+/// How long publishers may be slowed down where memory is short.
+const SLOWED: u64 = 60_000_000;
+
 /// When the world stood still, and for how long: hooks and the store answer so much later.
 #[derive(Debug, Default)]
 pub(super) struct Standstills(Vec<(u64, u64)>);
@@ -33,9 +36,11 @@ impl Wires {
         let nobody_waits = config.durability == Durability::Memory && config.memory_high.is_none();
         // Everything is answered at once, but for who is asked about.
         let at_once = nobody_waits && !works && self.open().any(|wire| wire.asked_at.is_some());
-        // Hooks and the store stand still with the world, and with them whatever waits for them.
+        // Hooks and the store stand still with the world, and with them whatever waits for them. Publishers are slowed
+        // down one packet after the other.
+        let slowed = config.memory_high.map_or(0, |_| SLOWED);
         let patience =
-            |since: u64| micros(config.hook_timeout) + self.slowest_store + standstills.since(since);
+            |since: u64| micros(config.hook_timeout) + self.slowest_store + slowed + standstills.since(since);
         for wire in self.open() {
             let mut holds = wire.in_time(now, config, patience, counts);
             if at_once && holds.is_ok() {

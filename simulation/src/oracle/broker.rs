@@ -203,6 +203,7 @@ impl Broker {
             publisher: client_id.to_owned(),
             topic: will.topic,
             payload: will.payload,
+            properties: 0,
             qos: will.qos,
             retain: will.retain,
             expires_at: self.expires_at(now, will.message_expiry),

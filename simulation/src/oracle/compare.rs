@@ -86,8 +86,8 @@ impl Given<'_> {
                 let rank = (
                     overtakes,
                     is_another,
-                    copy.optional,
                     !before.is_empty(),
+                    copy.optional,
                     copy.for_filter.is_some(),
                     place,
                 );

@@ -170,6 +170,7 @@ impl Oracle {
             publisher: client_id.to_owned(),
             topic,
             payload: publish.payload.to_vec(),
+            properties: publish.properties.raw().len(),
             qos: publish.qos,
             retain: publish.retain,
             expires_at: self.broker.expires_at(now, publish.properties.message_expiry_interval),

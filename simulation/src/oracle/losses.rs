@@ -45,7 +45,7 @@ impl Oracle {
             self.drops_at_once.push((client_id.to_owned(), topic.to_owned()));
             return Ok(());
         }
-        let fits = |payload: &[u8]| most.is_some_and(|most| topic.len() + payload.len() + HEAD <= most);
+        let fits = |size: usize| most.is_some_and(|most| topic.len() + size + HEAD <= most);
         let own = broker.sessions_of(client_id).flat_map(|session| &session.owed);
         let mut about: Vec<Arc<Message>> = own.map(|copy| copy.message.clone()).collect();
         let shared = broker.shared.iter().filter(|copy| copy.members.contains_key(client_id));
@@ -63,10 +63,10 @@ impl Oracle {
             DropReason::Expired if !is_over => {
                 about.iter().all(|message| message.expires_at.is_none_or(|at| at > now)).then_some("INV-10")
             }
-            DropReason::PacketTooLarge if about.iter().all(|message| fits(&message.payload)) => {
+            DropReason::PacketTooLarge if about.iter().all(|message| fits(message.size())) => {
                 // It may be in flight, and the client's next connection does not take it.
                 let mut given = broker.sessions_of(client_id).flat_map(|session| &session.given);
-                if given.any(|(given, payload)| given == topic && !fits(payload)) {
+                if given.any(|(given, payload)| given == topic && !fits(payload.len())) {
                     return Ok(());
                 }
                 Some("INV-09")

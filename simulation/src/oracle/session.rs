@@ -11,6 +11,8 @@ pub(super) struct Message {
     pub(super) publisher: String,
     pub(super) topic: String,
     pub(super) payload: Vec<u8>,
+    /// Bytes of its properties.
+    pub(super) properties: usize,
     pub(super) qos: QoS,
     pub(super) retain: bool,
     /// From then on it is not delivered any more.
@@ -21,6 +23,11 @@ pub(super) struct Message {
 }
 
 impl Message {
+    /// Bytes beside its topic.
+    pub(super) fn size(&self) -> usize {
+        self.payload.len() + self.properties
+    }
+
     /// A receiver cannot tell them apart: one that its publisher sent twice, with another life only where that is told.
     pub(super) fn looks_like(&self, other: &Self, has_expiry: bool) -> bool {
         (&self.topic, &self.payload) == (&other.topic, &other.payload)
