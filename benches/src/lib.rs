@@ -99,20 +99,31 @@ impl Bench {
         [bytes[9], bytes[10]]
     }
 
-    /// PUBLISH to many at `a/b/c`, until its last slice is in the outbox. At QoS 1 every subscriber acknowledges it under
-    /// `id`: all have seen the same, so all have the same identifiers.
+    /// PUBLISH to many at `a/b/c`, until its last slice is in the outbox. Nobody acknowledges it yet.
     ///
     /// # Panics
     /// It does not leave to each of them, which no bench means.
-    pub fn fan_out(&mut self, qos: QoS, packet: &[u8], publisher: ConnId, subscribers: &[ConnId], id: u16) {
+    pub fn fan_out(&mut self, qos: QoS, packet: &[u8], publisher: ConnId, subscribers: &[ConnId]) {
         self.receive(publisher, packet);
-        let acknowledged = usize::from(qos == QoS::AtLeastOnce);
+        let acknowledged = usize::from(qos != QoS::AtMostOnce);
         assert_eq!(self.settle(), subscribers.len() + acknowledged);
-        if qos == QoS::AtLeastOnce {
-            let [high, low] = id.to_be_bytes();
-            for conn in subscribers {
-                self.receive(*conn, &[0x40, 2, high, low]);
+    }
+
+    /// What the clients of [`Bench::fan_out`] owe for it. All subscribers have seen the same, so all have the same `id`.
+    pub fn acknowledge(&mut self, qos: QoS, publisher: ConnId, subscribers: &[ConnId], id: u16) {
+        let [high, low] = id.to_be_bytes();
+        for conn in subscribers {
+            match qos {
+                QoS::AtMostOnce => {}
+                QoS::AtLeastOnce => self.receive(*conn, &[0x40, 2, high, low]),
+                QoS::ExactlyOnce => {
+                    self.receive(*conn, &[0x50, 2, high, low]);
+                    self.receive(*conn, &[0x70, 2, high, low]);
+                }
             }
+        }
+        if qos == QoS::ExactlyOnce {
+            self.receive(publisher, &[0x62, 2, 0, 1]);
         }
     }
 
