@@ -41,13 +41,7 @@ impl Engine {
 
     /// May a message be sent to this connection in this call?
     pub(crate) fn can_send(&self, id: ConnId) -> bool {
-        self.conn(id).is_some_and(|conn| {
-            let emitted = if conn.egress.call == self.call { conn.egress.emitted } else { 0 };
-            !conn.is_gone()
-                && conn.is_greeted()
-                && !conn.egress.congested
-                && conn.egress.unsent.saturating_add(emitted) < self.config.egress_high
-        })
+        self.conn(id).is_some_and(|conn| conn.can_send(self.call, self.config.egress_high))
     }
 
     /// Will an input come that goes on sending to this connection: a drained socket, or a store that kept its

@@ -124,6 +124,15 @@ impl Connection {
         !matches!(self.parked.as_deref(), Some(Parked::Greeting))
     }
 
+    /// May a message be sent to it in this call?
+    #[inline]
+    pub(crate) fn can_send(&self, call: u64, egress_high: u32) -> bool {
+        !self.is_gone()
+            && self.is_greeted()
+            && !self.egress.congested
+            && self.egress.unsent.saturating_add(self.egress.emitted_in(call)) < egress_high
+    }
+
     /// Are its reads paused?
     pub(crate) fn is_paused(&self) -> bool {
         self.reading == Reading::Paused
@@ -254,4 +263,19 @@ pub(crate) struct Egress {
     pub(crate) draining: bool,
     /// A work item will go on with its retained messages.
     pub(crate) scanning: bool,
+}
+
+impl Egress {
+    /// Bytes that this call has emitted so far.
+    #[inline]
+    fn emitted_in(&self, call: u64) -> u32 {
+        if self.call == call { self.emitted } else { 0 }
+    }
+
+    /// Bytes are emitted in this call.
+    #[inline]
+    pub(crate) fn emit(&mut self, call: u64, len: usize) {
+        self.emitted = self.emitted_in(call).saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
+        self.call = call;
+    }
 }

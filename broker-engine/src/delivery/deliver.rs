@@ -22,10 +22,10 @@ impl Engine {
         recipient: Recipient,
         out: &mut Outbox,
     ) {
+        self.counters.routed += 1;
         let key = recipient.session;
         let Some(session) = self.sessions.get(key) else {
             // It ended since a sliced fan-out was routed, and with it who it was.
-            self.counters.routed += 1;
             match recipient.group {
                 Some(group) => self.hand_to_another("", publication, kept, group, out),
                 None => self.dropped_after_end("", publication.topic, DropReason::SessionEnded, out),
@@ -33,24 +33,25 @@ impl Engine {
             return;
         };
         let conn = session.conn;
-        // Messages of QoS 0 may still wait from when the client was away, and go first [MQTT-4.6.0-5].
-        let behind = self.config.queue_qos0_offline && session.queue.holds_qos0();
-        self.counters.routed += 1;
         let qos = publication.qos.min(recipient.qos);
         let qos = if planted!("qos-as-published") { publication.qos } else { qos };
         let retain = publication.retain
             && recipient.retain_as_published
             && !(planted!("retain-flag-lost-offline") && conn.is_none());
         if qos == QoS::AtMostOnce {
+            // Messages of QoS 0 may still wait from when the client was away, and go first [MQTT-4.6.0-5].
+            let behind = self.config.queue_qos0_offline && session.queue.holds_qos0();
             match conn {
-                Some(conn) if behind && self.can_send(conn) && !planted!("qos0-overtakes") => {}
                 Some(conn) if self.can_send(conn) => {
-                    if self.send_publish(conn, publication, *kept, qos, retain, None, &recipient.ids, out) {
-                        self.counters.completed += 1;
-                    } else {
-                        self.dropped(key, publication.topic, DropReason::PacketTooLarge, out);
+                    if !behind || planted!("qos0-overtakes") {
+                        let ids = &recipient.ids;
+                        if self.send_publish(conn, publication, *kept, qos, retain, None, ids, out) {
+                            self.counters.completed += 1;
+                        } else {
+                            self.dropped(key, publication.topic, DropReason::PacketTooLarge, out);
+                        }
+                        return;
                     }
-                    return;
                 }
                 Some(conn) => {
                     let greeted = self.conn(conn).is_some_and(Connection::is_greeted);
@@ -77,33 +78,34 @@ impl Engine {
         (qos, retain, ids, group): (QoS, bool, SubIds, Option<GroupId>),
         out: &mut Outbox,
     ) {
-        let Some(session) = self.sessions.get_mut(key) else {
+        let Some(session) = self.sessions.get(key) else {
             self.messages.release(message);
             return;
         };
-        let waiting = !session.queue.is_empty();
-        let conn = session.conn;
+        let (conn, is_first) = (session.conn, session.queue.is_empty());
+        let starts = conn.filter(|id| is_first && self.may_start(*id, session));
         let position = session.position;
-        session.position += 1;
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.position += 1;
+        }
         let delivery = Delivery { message, qos, retain, ids, group, position };
         self.messages.take_on(&delivery);
         self.store_queued(key, &delivery, publication);
-        match conn {
-            Some(conn) if !waiting && self.may_start(conn, key) => {
-                self.start(conn, key, delivery, publication, out);
-            }
-            _ => self.enqueue(key, delivery, publication.topic, out),
+        if let Some(conn) = starts {
+            return self.start(conn, key, delivery, publication, out);
         }
+        self.enqueue(key, delivery, publication.topic, out);
         // What this call has sent already may be all that keeps it, and then no input tells that there is room again.
-        if let Some(conn) = conn.filter(|conn| !waiting && !self.can_send(*conn) && !self.is_held(*conn)) {
+        if let Some(conn) = conn.filter(|conn| is_first && !self.can_send(*conn) && !self.is_held(*conn)) {
             self.drain_later(conn);
         }
     }
 
     /// Is there quota and room in the socket for a new delivery, and nothing to be sent again before it?
-    fn may_start(&self, id: ConnId, key: SlotKey) -> bool {
-        let (Some(conn), Some(session)) = (self.conn(id), self.sessions.get(key)) else { return false };
-        self.has_room(conn, session) && self.can_send(id)
+    fn may_start(&self, id: ConnId, session: &Session) -> bool {
+        self.conn(id).is_some_and(|conn| {
+            self.has_room(conn, session) && conn.can_send(self.call, self.config.egress_high)
+        })
     }
 
     /// May one more delivery be in flight, with all of an earlier connection sent again? What is in flight is
@@ -161,22 +163,34 @@ impl Engine {
             out,
         );
         if !sent {
-            if planted!("too-large-stalls") {
-                return self.enqueue(key, delivery, publication.topic, out);
-            }
-            // As if it were delivered: neither identifier nor quota is used [MQTT-3.1.2-25].
-            self.messages.let_go(&delivery);
-            self.dropped(key, publication.topic, DropReason::PacketTooLarge, out);
-            self.store_for(key, |client_id| StoreOp::RemoveQueued { client_id, position });
-            return;
-        }
-        if let Some(session) = self.sessions.get_mut(key) {
-            session.inflight.push(packet_id, delivery, size);
+            return self.give_up_too_large(key, delivery, publication, out);
         }
         if let Some(conn) = self.conn_mut(id) {
             conn.outstanding += 1;
             conn.resent += 1;
         }
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.inflight.push(packet_id, delivery, size);
+        }
+    }
+
+    /// A delivery that its client does not take is as if it were delivered: neither identifier nor quota is used
+    /// [MQTT-3.1.2-25].
+    #[cold]
+    fn give_up_too_large(
+        &mut self,
+        key: SlotKey,
+        delivery: Delivery,
+        publication: &Publication<'_>,
+        out: &mut Outbox,
+    ) {
+        if planted!("too-large-stalls") {
+            return self.enqueue(key, delivery, publication.topic, out);
+        }
+        self.messages.let_go(&delivery);
+        self.dropped(key, publication.topic, DropReason::PacketTooLarge, out);
+        let position = delivery.position;
+        self.store_for(key, |client_id| StoreOp::RemoveQueued { client_id, position });
     }
 
     /// Queues a delivery; a full queue lets something go, by the configured rule. A page is asked for when it is settled

@@ -20,7 +20,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Default)]
 pub(crate) struct Templates {
     forms: [Template; 16],
-    used: bool,
+    /// A bit for each form that is encoded.
+    encoded: u16,
 }
 
 #[derive(Debug, Default)]
@@ -99,6 +100,7 @@ impl Engine {
     /// Emits a PUBLISH to one connection; `false` if it is larger than the client takes. Frames for templates
     /// reach the outbox with [`Engine::flush_templates`].
     #[allow(clippy::too_many_arguments)] // The parts of a delivery, at the one place where they meet.
+    #[inline]
     pub(crate) fn send_publish(
         &mut self,
         id: ConnId,
@@ -110,65 +112,56 @@ impl Engine {
         ids: &SubIds,
         out: &mut Outbox,
     ) -> bool {
-        let Some(conn) = self.conn(id) else { return false };
-        let version = conn.version;
-        let v5 = version.is_v5();
+        let Some(conn) = self.connections.get_mut(id.slot()).and_then(Option::as_mut) else { return false };
+        if conn.id != id {
+            return false;
+        }
+        let v5 = conn.version.is_v5();
         if v5 && (!ids.is_none() || conn.aliases.may_alias(publication.topic)) || self.gates.holds(qos) {
             return self.send_own_publish(id, publication, kept, qos, retain, false, packet_id, ids, out);
         }
         let form = usize::from(v5) | (qos as usize) << 1 | usize::from(retain) << 3;
-        let now = self.called_at;
-        let Some(template) = self.scratch.templates.forms.get_mut(form) else { return false };
+        let templates = &mut self.scratch.templates;
+        let Some(template) = templates.forms.get_mut(form) else { return false };
         let frame = if let Some(frame) = &template.frame {
             frame
         } else {
             let shared = (publication.payload.len() >= SHARED_PAYLOAD)
                 .then(|| shared_payload(publication, kept, &self.messages));
-            let head = PublishHead {
-                dup: false,
-                qos,
-                retain,
-                topic: publication.topic,
-                packet_id,
-                message_expiry_interval: publication.expiry.interval(now).filter(|_| v5),
-                topic_alias: None,
-                subscription_ids: SubscriptionIds::default(),
-                forwarded: if v5 { publication.properties } else { &[] },
-                payload_len: payload_len(publication),
-            };
-            let Some((frame, packet_id_at)) = encode(out, &head, version, publication.payload, shared) else {
-                return false;
-            };
+            let interval = publication.expiry.interval(self.called_at);
+            let encoded = encode_template(publication, interval, (conn.version, qos, retain), shared, out);
+            let Some((frame, packet_id_at)) = encoded else { return false };
+            templates.encoded |= 1 << form;
             template.packet_id_at = packet_id_at;
             template.frame.insert(frame)
         };
         let len = frame.len();
-        if len > self.conn(id).map_or(0, |conn| conn.max_packet_size as usize)
-            && !planted!("maximum-packet-size-ignored")
-        {
+        if len > conn.max_packet_size as usize && !planted!("maximum-packet-size-ignored") {
             return false;
         }
-        if let Some(template) = self.scratch.templates.forms.get_mut(form) {
-            template.targets.push(Target { conn: id, packet_id: packet_id.map_or(0, PacketId::get) });
-            self.scratch.templates.used = true;
-        }
-        self.count_publish(id, qos, len);
+        template.targets.push(Target { conn: id, packet_id: packet_id.map_or(0, PacketId::get) });
+        conn.egress.emit(self.call, len);
         true
     }
 
-    /// Puts the collected fan-outs into the outbox.
+    /// Puts the collected fan-outs into the outbox, and into the counters.
     pub(crate) fn flush_templates(&mut self, out: &mut Outbox) {
-        if !core::mem::take(&mut self.scratch.templates.used) {
-            // A template may have been encoded for somebody who could not take it.
-            for template in &mut self.scratch.templates.forms {
-                template.frame = None;
-            }
-            return;
-        }
-        for template in &mut self.scratch.templates.forms {
+        let templates = &mut self.scratch.templates;
+        let mut encoded = core::mem::take(&mut templates.encoded);
+        while encoded != 0 {
+            let form = encoded.trailing_zeros() as usize;
+            encoded &= encoded - 1;
+            let Some(template) = templates.forms.get_mut(form) else { continue };
             let Some(frame) = template.frame.take() else { continue };
             if template.targets.is_empty() {
+                // It was encoded for somebody who could not take it.
                 continue;
+            }
+            let copies = template.targets.len() as u64;
+            self.counters.packets_sent += copies;
+            self.counters.bytes_sent += copies * frame.len() as u64;
+            if let Some(count) = self.counters.publish_sent.get_mut(form >> 1 & 3) {
+                *count += copies;
             }
             let start = u32::try_from(out.targets.len()).unwrap_or(u32::MAX);
             out.targets.append(&mut template.targets);
@@ -203,6 +196,7 @@ impl Engine {
 
     /// A PUBLISH with a head of its own.
     #[allow(clippy::too_many_arguments)] // See `send_publish`.
+    #[inline(never)]
     fn send_own_publish(
         &mut self,
         id: ConnId,
@@ -276,11 +270,7 @@ impl Engine {
         self.counters.bytes_sent += len as u64;
         let call = self.call;
         if let Some(conn) = self.conn_mut(id) {
-            let egress = &mut conn.egress;
-            if egress.call != call {
-                (egress.call, egress.emitted) = (call, 0);
-            }
-            egress.emitted = egress.emitted.saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
+            conn.egress.emit(call, len);
         }
     }
 
@@ -369,6 +359,31 @@ fn shared_payload(
 ) -> Bytes {
     kept.and_then(|key| store.get(key))
         .map_or_else(|| Bytes::copy_from_slice(publication.payload), super::message::Message::shared_payload)
+}
+
+/// The frame that is the same for all who get this form of a message, but for the packet identifier.
+#[inline(never)]
+fn encode_template(
+    publication: &Publication<'_>,
+    message_expiry_interval: Option<u32>,
+    (version, qos, retain): (Version, QoS, bool),
+    shared: Option<Bytes>,
+    out: &mut Outbox,
+) -> Option<(Frame, Option<u32>)> {
+    let v5 = version.is_v5();
+    let head = PublishHead {
+        dup: false,
+        qos,
+        retain,
+        topic: publication.topic,
+        packet_id: (qos != QoS::AtMostOnce).then_some(PacketId::FIRST),
+        message_expiry_interval: message_expiry_interval.filter(|_| v5),
+        topic_alias: None,
+        subscription_ids: SubscriptionIds::default(),
+        forwarded: if v5 { publication.properties } else { &[] },
+        payload_len: payload_len(publication),
+    };
+    encode(out, &head, version, publication.payload, shared)
 }
 
 fn encode(
