@@ -34,6 +34,8 @@ impl SlotKey {
 /// Slots for which no memory is given back.
 const KEPT: usize = 64;
 
+/// In the order of memory: the generation is beside the first of the value.
+#[repr(C)]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Slot<T> {
     generation: u32,

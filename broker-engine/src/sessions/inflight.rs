@@ -180,8 +180,12 @@ impl Inflight {
         if self.lapped && index == 0 {
             self.lapped = !self.is_one_lap();
         }
-        if self.sent.is_empty() && self.sent.capacity() > 64 {
-            self.sent = VecDeque::new();
+        if self.sent.is_empty() {
+            if self.sent.capacity() > 64 {
+                self.sent = VecDeque::new();
+            }
+            // It begins again where it did before, in memory that is at hand.
+            self.sent.clear();
         }
         match &sent.step {
             Step::Published(delivery) => {
