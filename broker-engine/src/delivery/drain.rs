@@ -5,6 +5,7 @@ use crate::counters::DropReason;
 use crate::engine::Engine;
 use crate::ids::ConnId;
 use crate::outbox::Outbox;
+use crate::sessions::Session;
 use crate::sessions::inflight::Step;
 use mqtt_proto::planted;
 use mqtt_proto::{Packet, QoS, ReasonCode};
@@ -12,7 +13,14 @@ use mqtt_proto::{Packet, QoS, ReasonCode};
 impl Engine {
     /// First what was in flight on an earlier connection, in its order, then the queue [MQTT-4.4.0-1, 4.6.0-5].
     pub(crate) fn drain(&mut self, id: ConnId, out: &mut Outbox) {
-        let Some(key) = self.conn(id).and_then(crate::connections::Connection::session) else { return };
+        let Some(conn) = self.conn(id) else { return };
+        let Some(key) = conn.session() else { return };
+        let waits = |session: &Session| {
+            !session.queue.is_empty() || session.inflight.len() > usize::from(conn.resent)
+        };
+        if conn.scans.is_empty() && !self.sessions.get(key).is_some_and(waits) {
+            return;
+        }
         while self.has_more(id, key) {
             if self.budget == 0 || !self.can_send(id) {
                 if !self.is_held(id) {

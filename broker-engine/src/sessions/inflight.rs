@@ -176,7 +176,8 @@ impl Inflight {
         index: usize,
         forget: impl FnOnce(&Delivery) -> u64,
     ) -> Option<(u64, bool)> {
-        let sent = self.sent.remove(index)?;
+        // Most acknowledgements are for the oldest.
+        let sent = if index == 0 { self.sent.pop_front() } else { self.sent.remove(index) }?;
         if self.lapped && index == 0 {
             self.lapped = !self.is_one_lap();
         }
