@@ -62,7 +62,7 @@ impl Engine {
         let deliveries = self.messages.references() * rough::DELIVERY + self.messages.beside();
         let texts = self.index.texts() + self.retained_names;
         let messages = self.messages.bytes() + self.gates.bytes();
-        let lists = self.fanouts.bytes() + self.index.remembered_bytes();
+        let lists = self.fanouts.bytes() + self.index.watched_bytes() + self.index.remembered_bytes();
         tables + deliveries + texts + messages + lists + self.connection_bytes + self.session_bytes
     }
 

@@ -129,6 +129,40 @@ fn remembered_matches_are_accounted_for() {
     assert!(world.engine.view().memory_used() < before, "nothing left to match, nothing remembered");
 }
 
+/// Those who are subscribed to one filter are not copied for a fan-out that takes many calls, and still it is those of its
+/// first moment who get the message: not who comes meanwhile, but also who leaves, in the order and with the QoS of then.
+#[test]
+fn a_crowd_is_that_of_the_first_moment() {
+    let mut world = World::new(Config { work_per_call: 1, ..Config::default() });
+    let subscribers: Vec<_> = (0..60)
+        .map(|number| {
+            let conn = world.client(Version::V311, &format!("s{number}"));
+            world.subscribe(conn, "t", AtMostOnce);
+            conn
+        })
+        .collect();
+    let late = world.client(Version::V311, "late");
+    let publisher = world.client(Version::V5, "p");
+    let before = world.engine.view().memory_used();
+    world.publish(publisher, "t", "m", AtLeastOnce, 1);
+    let copied = world.engine.view().memory_used() - before;
+    assert!(copied < 60 * 24, "{copied} bytes for a message to 60");
+    world.subscribe(late, "t", AtLeastOnce);
+    for leaving in &subscribers[50..] {
+        world.unsubscribe(*leaving, "t");
+    }
+    for raised in &subscribers[40..50] {
+        world.subscribe(*raised, "t", AtLeastOnce);
+    }
+    assert!(world.engine.view().fanouts().0 > 0, "it goes on");
+    world.settle();
+    let got =
+        |world: &mut World, conn| world.take(conn).iter().filter(|line| *line == "PUBLISH q0 t m").count();
+    assert!(subscribers.iter().all(|conn| got(&mut world, *conn) == 1));
+    assert_eq!(got(&mut world, late), 0);
+    assert_eq!(world.take(publisher), ["PUBACK #1"]);
+}
+
 /// Many publications to many subscribers: of those that wait there is only the message, whoever published it.
 #[test]
 fn waiting_publications_have_no_recipients_yet() {
@@ -153,6 +187,8 @@ fn waiting_publications_have_no_recipients_yet() {
             world.connect_with(&Connect { will: Some(will), ..clean(Version::V5, &name) })
         })
         .collect();
+    // Where filters overlap, recipients are put together before the first gets its copy.
+    world.subscribe(subscribers[0], "+", AtMostOnce);
     let kept = |world: &World| (world.engine.snapshot().len(), world.engine.view().memory_used());
     let first = world.client(Version::V5, "first");
     let before = kept(&world);

@@ -42,16 +42,14 @@ impl Engine {
             // Messages of QoS 0 may still wait from when the client was away, and go first [MQTT-4.6.0-5].
             let behind = self.config.queue_qos0_offline && session.queue.holds_qos0();
             match conn {
+                Some(conn) if behind && self.can_send(conn) && !planted!("qos0-overtakes") => {}
                 Some(conn) if self.can_send(conn) => {
-                    if !behind || planted!("qos0-overtakes") {
-                        let ids = &recipient.ids;
-                        if self.send_publish(conn, publication, *kept, qos, retain, None, ids, out) {
-                            self.counters.completed += 1;
-                        } else {
-                            self.dropped(key, publication.topic, DropReason::PacketTooLarge, out);
-                        }
-                        return;
+                    if self.send_publish(conn, publication, *kept, qos, retain, None, &recipient.ids, out) {
+                        self.counters.completed += 1;
+                    } else {
+                        self.dropped(key, publication.topic, DropReason::PacketTooLarge, out);
                     }
+                    return;
                 }
                 Some(conn) => {
                     let greeted = self.conn(conn).is_some_and(Connection::is_greeted);

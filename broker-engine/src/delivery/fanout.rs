@@ -4,6 +4,7 @@
 //! publications to many subscribers do not take as much memory as all their deliveries.
 
 use super::message::Message;
+use super::route::wants;
 use super::{Publication, Recipient, Routed, Work};
 use crate::connections::Parked;
 use crate::counters::DropReason;
@@ -40,9 +41,17 @@ pub(crate) enum Stage {
 /// Recipients, and how many of them have had their copy.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Slice {
-    recipients: Vec<Recipient>,
+    recipients: Recipients,
+    count: usize,
     next: usize,
     bytes: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Recipients {
+    Copied(Vec<Recipient>),
+    /// All subscribers of the filter that the index watches.
+    Watched,
 }
 
 impl Slice {
@@ -50,7 +59,7 @@ impl Slice {
     pub(crate) fn new(recipients: Vec<Recipient>) -> Self {
         let ids: usize = recipients.iter().map(|recipient| size_of_val(recipient.ids.as_slice())).sum();
         let bytes = (size_of_val(&*recipients) + ids) as u64;
-        Self { recipients, next: 0, bytes }
+        Self { count: recipients.len(), recipients: Recipients::Copied(recipients), next: 0, bytes }
     }
 }
 
@@ -175,9 +184,56 @@ impl Engine {
         if !all_found {
             return Err(Stage::Matching(matching));
         }
-        let mut recipients = Vec::new();
-        self.find_recipients(publication, &mut matching, &mut recipients);
-        self.deliver_slice(Slice::new(recipients), message, publication, out)
+        let slice = self.watch_crowd(&mut matching).unwrap_or_else(|| {
+            let mut recipients = Vec::new();
+            self.find_recipients(publication, &mut matching, &mut recipients);
+            Slice::new(recipients)
+        });
+        self.deliver_slice(slice, message, publication, out)
+    }
+
+    /// Recipients that are too many for this call, if one filter alone has them all: even to copy them takes long.
+    pub(crate) fn watch_crowd(&mut self, matching: &mut Matching) -> Option<Slice> {
+        let [id] = *matching.filters else { return None };
+        let filter = self.index.filter(id)?;
+        let count = filter.plain.len();
+        // One of them can be the publisher, with No Local.
+        if !filter.groups.is_empty() || count <= self.budget as usize + 1 {
+            return None;
+        }
+        matching.filters.clear();
+        self.index.watch(id);
+        Some(Slice { recipients: Recipients::Watched, count, next: 0, bytes: 0 })
+    }
+
+    fn next_recipient(&self, slice: &mut Slice, publication: &Publication<'_>) -> Option<Recipient> {
+        while slice.next < slice.count {
+            let next = slice.next;
+            slice.next += 1;
+            let subscriber = match &mut slice.recipients {
+                Recipients::Copied(list) => {
+                    let recipient = list.get_mut(next)?;
+                    return Some(Recipient { ids: core::mem::take(&mut recipient.ids), ..*recipient });
+                }
+                Recipients::Watched => self.index.watched(u32::try_from(next).ok()?)?,
+            };
+            if wants(&subscriber, publication) {
+                return Some(Recipient::new(&subscriber));
+            }
+        }
+        None
+    }
+
+    /// Is nobody left who wants a copy?
+    fn is_over(&self, slice: &Slice, publication: &Publication<'_>) -> bool {
+        let wanted = |next: usize| match &slice.recipients {
+            Recipients::Copied(_) => true,
+            Recipients::Watched => {
+                let subscriber = u32::try_from(next).ok().and_then(|next| self.index.watched(next));
+                subscriber.is_some_and(|subscriber| wants(&subscriber, publication))
+            }
+        };
+        !(slice.next..slice.count).any(wanted)
     }
 
     fn deliver_slice(
@@ -190,9 +246,7 @@ impl Engine {
         let mut kept = Some(message);
         let is_expired = self.is_expired(message);
         while self.budget > 0 {
-            let Some(recipient) = slice.recipients.get_mut(slice.next) else { break };
-            let recipient = Recipient { ids: core::mem::take(&mut recipient.ids), ..*recipient };
-            slice.next += 1;
+            let Some(recipient) = self.next_recipient(&mut slice, publication) else { break };
             self.budget -= 1;
             if is_expired {
                 self.counters.routed += 1;
@@ -202,15 +256,16 @@ impl Engine {
             }
         }
         self.flush_templates(out);
-        if slice.next < slice.recipients.len() {
+        if !self.is_over(&slice, publication) {
             return Err(Stage::Delivering(slice));
         }
-        Ok(!slice.recipients.is_empty())
+        Ok(slice.count > 0)
     }
 
     /// The PUBLISH that waited is acknowledged and the packets behind it go on.
     fn end_fanout(&mut self, matched: bool, out: &mut Outbox) {
         let Some(Fanout { message, origin, .. }) = self.fanouts.pop() else { return };
+        self.index.unwatch();
         self.messages.release(message);
         let waiting = origin.filter(|(id, _)| self.is_parked_by_fanout(*id));
         let Some((id, owed)) = waiting else {

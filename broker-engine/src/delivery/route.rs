@@ -70,6 +70,10 @@ impl Engine {
         if !all_found {
             return self.queue_fanout(publication, origin, Stage::Matching(matching));
         }
+        if let Some(slice) = self.watch_crowd(&mut matching) {
+            self.scratch.matching = matching;
+            return self.queue_fanout(publication, origin, Stage::Delivering(slice));
+        }
         let mut recipients = core::mem::take(&mut self.scratch.recipients);
         self.find_recipients(publication, &mut matching, &mut recipients);
         self.scratch.matching = matching;
@@ -206,7 +210,7 @@ impl Engine {
 }
 
 impl Recipient {
-    fn new(subscriber: &Subscriber) -> Self {
+    pub(crate) fn new(subscriber: &Subscriber) -> Self {
         Self {
             session: subscriber.session,
             qos: subscriber.options.qos,
@@ -218,7 +222,7 @@ impl Recipient {
 }
 
 /// No Local is judged for each subscription by itself.
-fn wants(subscriber: &Subscriber, publication: &Publication<'_>) -> bool {
+pub(crate) fn wants(subscriber: &Subscriber, publication: &Publication<'_>) -> bool {
     !(subscriber.options.no_local && publication.publisher == Some(subscriber.session))
 }
 

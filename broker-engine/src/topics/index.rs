@@ -3,6 +3,7 @@
 use super::cache::MatchCache;
 use super::groups::{Group, GroupId, Groups};
 use super::trie::{Trie, Walk};
+use super::watch::Watch;
 use crate::collections::{HashKey, KeyedIndex, SlotKey, Slots};
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,7 @@ pub(crate) struct SubscriptionIndex<S> {
     by_text: KeyedIndex<FilterId>,
     trie: Trie,
     cache: MatchCache,
+    watch: Option<Watch<S>>,
     entries: usize,
     /// Bytes of filters and names, wherever they are kept.
     texts: u64,
@@ -82,6 +84,7 @@ impl<S: Copy> SubscriptionIndex<S> {
             by_text: KeyedIndex::new(key),
             trie: Trie::new(key),
             cache: MatchCache::new(key, cache_entries),
+            watch: None,
             entries: 0,
             texts: 0,
             key,
@@ -141,6 +144,7 @@ impl<S: Copy> SubscriptionIndex<S> {
     }
 
     pub(crate) fn entry_mut(&mut self, at: EntryRef) -> Option<&mut S> {
+        self.remember(at.list, at.position);
         self.list_mut(at.list)?.get_mut(at.position as usize)
     }
 
@@ -151,6 +155,10 @@ impl<S: Copy> SubscriptionIndex<S> {
         if position >= list.len() {
             return None;
         }
+        let end = last(list);
+        self.remember(at.list, at.position);
+        self.remember(at.list, end);
+        let list = self.list_mut(at.list)?;
         list.swap_remove(position);
         let moved = list.get(position).map(|entry| (*entry, at));
         // Memory of a once popular filter goes back.
@@ -160,6 +168,36 @@ impl<S: Copy> SubscriptionIndex<S> {
         self.entries -= 1;
         self.prune(at.list);
         Some(Removed { moved })
+    }
+
+    /// From here on [`Self::watched`] knows who is subscribed to this filter now.
+    pub(crate) fn watch(&mut self, id: FilterId) {
+        self.watch = self.filters.get(id).map(|filter| Watch::new(id, &filter.plain));
+    }
+
+    pub(crate) fn unwatch(&mut self) {
+        self.watch = None;
+    }
+
+    /// The subscriber at a position of the list as it was when it began to be watched.
+    pub(crate) fn watched(&self, position: u32) -> Option<S> {
+        let watch = self.watch.as_ref()?;
+        watch.get(position, self.filters.get(watch.filter).map_or(&[], |filter| &filter.plain))
+    }
+
+    /// Bytes of what is known of the list that is watched beside the list itself.
+    pub(crate) fn watched_bytes(&self) -> u64 {
+        self.watch.as_ref().map_or(0, Watch::bytes)
+    }
+
+    /// A position of a list is about to change.
+    fn remember(&mut self, list: List, position: u32) {
+        if let Some(watch) = &mut self.watch
+            && list == List::Plain(watch.filter)
+            && let Some(filter) = self.filters.get(watch.filter)
+        {
+            watch.remember(position, &filter.plain);
+        }
     }
 
     /// Forgets a list that has become empty, and its filter with the last one.

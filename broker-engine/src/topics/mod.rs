@@ -4,6 +4,7 @@
 //! * [`groups`] — shared groups, by topic filter and share name
 //! * [`trie`] — filters with wildcards, level by level
 //! * [`cache`] — wildcard matches remembered by topic name
+//! * [`watch`] — a filter's subscribers of one moment, for a fan-out that takes long
 //! * [`retained`] — values by topic name, found by filter, page by page
 
 mod cache;
@@ -11,6 +12,7 @@ mod groups;
 mod index;
 mod retained;
 mod trie;
+mod watch;
 
 pub(crate) use groups::GroupId;
 pub(crate) use index::{EntryRef, FilterId, Matching, SubscriptionIndex};

@@ -81,6 +81,41 @@ proptest! {
         prop_assert_eq!((index.entries(), index.sizes()), (0, (0, 0)));
     }
 
+    /// Whoever comes, goes and changes meanwhile, also the filter with its last subscriber: who is watched is who was
+    /// there at the moment.
+    #[test]
+    fn who_is_watched_stays(
+        count in 1..20_u32,
+        changes in prop::collection::vec((0..3_u8, any::<prop::sample::Index>()), 0..60),
+    ) {
+        let mut index = SubscriptionIndex::new(HashKey([1, 2]), 4);
+        let mut here: Vec<_> = (0..count).map(|entry| (entry, index.subscribe("a", None, entry))).collect();
+        let mut matching = Matching::default();
+        index.matches("a", &mut matching, &mut u32::MAX.clone());
+        index.watch(matching.filters[0]);
+        for (number, (change, which)) in (1000..).zip(changes) {
+            match change {
+                0 => here.push((number, index.subscribe("a", None, number))),
+                _ if here.is_empty() => {}
+                1 => {
+                    let at = which.index(here.len());
+                    here[at].0 = number;
+                    *index.entry_mut(here[at].1).unwrap() = number;
+                }
+                _ => {
+                    let (_, at) = here.swap_remove(which.index(here.len()));
+                    if let Some((moved, at)) = index.unsubscribe(at).unwrap().moved {
+                        here.iter_mut().find(|(entry, _)| *entry == moved).unwrap().1 = at;
+                    }
+                }
+            }
+        }
+        let watched: Vec<u32> = (0..).map_while(|position| index.watched(position)).collect();
+        prop_assert_eq!(watched, (0..count).collect::<Vec<_>>());
+        index.unwatch();
+        prop_assert_eq!(index.watched(0), None);
+    }
+
     /// A paged scan finds each matching topic once, in order, also with the smallest page.
     #[test]
     fn retained_scan_agrees_with_the_definition(
