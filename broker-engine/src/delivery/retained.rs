@@ -50,6 +50,14 @@ impl RetainedScans {
     pub(crate) fn remove(&mut self, filter: &str) {
         if let Some((filter, scan)) = self.by_filter.remove_entry(filter) {
             self.bytes -= scan_kept(&filter, &scan);
+            self.tidy();
+        }
+    }
+
+    /// An empty map keeps room for eleven scans, and most clients never have one again.
+    fn tidy(&mut self) {
+        if self.by_filter.is_empty() {
+            self.by_filter = BTreeMap::new();
         }
     }
 
@@ -61,6 +69,7 @@ impl RetainedScans {
     fn pop_first(&mut self) -> Option<(Box<str>, RetainedScan)> {
         let (filter, scan) = self.by_filter.pop_first()?;
         self.bytes -= scan_kept(&filter, &scan);
+        self.tidy();
         Some((filter, scan))
     }
 
