@@ -48,7 +48,7 @@ pub struct Config {
     /// sent either while `max_queued_bytes` of them are unacknowledged. Default 1,024.
     pub max_inflight: u16,
     /// Messages that wait for one session. Default 32,768: of the smallest messages, which only this session waits for,
-    /// these take 8 MiB, and 6 MiB of the memory budget.
+    /// these take 5 MiB, and 6 MiB of the memory budget.
     pub max_queued_messages: u32,
     /// Bytes that wait for one session; as many again, and one message, may be sent and unacknowledged. Default 8 MiB.
     pub max_queued_bytes: u32,

@@ -408,7 +408,7 @@ fn a_full_queue_of_the_smallest_messages() {
     assert_eq!((view.queued(), view.counters().dropped_for(DropReason::QueueFull)), (most.into(), 1));
     let (real, used) = (u64::try_from(counting::live() - live).unwrap(), view.memory_used() - used);
     let mebibytes = |bytes: u64| (bytes + (1 << 19)) >> 20;
-    assert_eq!((mebibytes(real), mebibytes(used)), (8, 6), "{real} really, {used} by account");
+    assert_eq!((mebibytes(real), mebibytes(used)), (5, 6), "{real} really, {used} by account");
 }
 
 /// 100,000 clients with sessions, subscriptions and messages come and go.

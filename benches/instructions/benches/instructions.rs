@@ -42,10 +42,10 @@ fn pair(qos: QoS, version: Version) -> (Bench, QoS, Vec<u8>, ConnId, ConnId) {
 }
 
 #[library_benchmark]
-#[bench::qos0(args = (pair(QoS::AtMostOnce, V311)), config = of(2_471_763))]
-#[bench::qos1(args = (pair(QoS::AtLeastOnce, V311)), config = of(5_086_763))]
-#[bench::qos2(args = (pair(QoS::ExactlyOnce, V311)), config = of(7_797_763))]
-#[bench::qos1_v5(args = (pair(QoS::AtLeastOnce, V5)), config = of(5_520_763))]
+#[bench::qos0(args = (pair(QoS::AtMostOnce, V311)), config = of(2_485_787))]
+#[bench::qos1(args = (pair(QoS::AtLeastOnce, V311)), config = of(5_090_787))]
+#[bench::qos2(args = (pair(QoS::ExactlyOnce, V311)), config = of(7_803_787))]
+#[bench::qos1_v5(args = (pair(QoS::AtLeastOnce, V5)), config = of(5_524_787))]
 fn one_to_one_1000(world: (Bench, QoS, Vec<u8>, ConnId, ConnId)) -> Bench {
     let (mut bench, qos, packet, publisher, subscriber) = world;
     for _ in 0..1000 {
@@ -66,9 +66,9 @@ fn crowd(qos: QoS) -> (Bench, QoS, Vec<u8>, ConnId, Vec<ConnId>) {
 
 // From the publisher's bytes to frames in the outbox; what the subscribers answer is counted by itself.
 #[library_benchmark]
-#[bench::qos0(args = (crowd(QoS::AtMostOnce)), config = of(262_165))]
-#[bench::qos1(args = (crowd(QoS::AtLeastOnce)), config = of(562_968))]
-#[bench::qos2(args = (crowd(QoS::ExactlyOnce)), config = of(566_212))]
+#[bench::qos0(args = (crowd(QoS::AtMostOnce)), config = of(254_259))]
+#[bench::qos1(args = (crowd(QoS::AtLeastOnce)), config = of(563_990))]
+#[bench::qos2(args = (crowd(QoS::ExactlyOnce)), config = of(567_222))]
 fn fan_out_to_1000(world: (Bench, QoS, Vec<u8>, ConnId, Vec<ConnId>)) -> Bench {
     let (mut bench, qos, packet, publisher, subscribers) = world;
     bench.fan_out(qos, &packet, publisher, &subscribers);
@@ -83,8 +83,8 @@ fn addressed(qos: QoS) -> (Bench, QoS, ConnId, Vec<ConnId>) {
 
 // One call of the engine for each acknowledgement.
 #[library_benchmark]
-#[bench::qos1(args = (addressed(QoS::AtLeastOnce)), config = of(974_063))]
-#[bench::qos2(args = (addressed(QoS::ExactlyOnce)), config = of(2_309_261))]
+#[bench::qos1(args = (addressed(QoS::AtLeastOnce)), config = of(975_063))]
+#[bench::qos2(args = (addressed(QoS::ExactlyOnce)), config = of(2_311_262))]
 fn acknowledge_1000(world: (Bench, QoS, ConnId, Vec<ConnId>)) -> Bench {
     let (mut bench, qos, publisher, subscribers) = world;
     bench.acknowledge(qos, publisher, &subscribers, 2);
@@ -98,7 +98,7 @@ fn filters(count: usize) -> (Bench, ConnId, Vec<Vec<u8>>) {
 }
 
 // Names that have not been seen before, so that nothing is remembered of them.
-#[library_benchmark(config = of(6_263_714))]
+#[library_benchmark(config = of(6_283_385))]
 #[bench::cold(filters(10_000))]
 fn match_1000_of_10000(world: (Bench, ConnId, Vec<Vec<u8>>)) -> Bench {
     let (mut bench, publisher, packets) = world;
@@ -113,7 +113,7 @@ fn hellos() -> (Bench, Vec<Vec<u8>>) {
     (Bench::new(Config::default()), hellos.collect())
 }
 
-#[library_benchmark(config = of(11_158_878))]
+#[library_benchmark(config = of(11_438_477))]
 #[bench::lasting(hellos())]
 fn connect_1000(world: (Bench, Vec<Vec<u8>>)) -> Bench {
     let (mut bench, hellos) = world;
@@ -130,7 +130,7 @@ fn retained() -> (Bench, ConnId, Vec<u8>) {
     (bench, subscriber, subscribe(V311, "site/7/device/+/temperature", QoS::AtMostOnce))
 }
 
-#[library_benchmark(config = of(566_938))]
+#[library_benchmark(config = of(569_023))]
 #[bench::of_10000(retained())]
 fn retained_to_a_wildcard(world: (Bench, ConnId, Vec<u8>)) -> Bench {
     let (mut bench, subscriber, packet) = world;
@@ -148,7 +148,7 @@ fn idle() -> Bench {
 }
 
 // Everybody has been silent for one and a half Keep Alive periods.
-#[library_benchmark(config = of(24_147_608))]
+#[library_benchmark(config = of(24_367_972))]
 #[bench::of_10000(idle())]
 fn keep_alives_run_out(mut bench: Bench) -> Bench {
     bench.wait_micros(90_000_000);

@@ -1,5 +1,6 @@
 //! A slab whose keys carry a generation, so that a stale key finds nothing instead of a stranger.
 
+use super::make_room;
 use alloc::{collections::BinaryHeap, vec::Vec};
 use core::cmp::Reverse;
 use serde::{Deserialize, Serialize};
@@ -75,6 +76,7 @@ impl<T> Slots<T> {
         // Not one of the others is there any more, and their numbers are about to be used again.
         self.free.clear();
         let (index, generation) = (u32::try_from(self.all.len()).unwrap_or(u32::MAX), self.fresh);
+        make_room(&mut self.all);
         self.all.push(Slot { generation, value: Some(value) });
         SlotKey { index, generation }
     }

@@ -1,6 +1,7 @@
 //! Bytes in any split become whole packets. Work is linear in the bytes, also when they come one at a time.
 
 use super::{About, Connection, Farewell, Parked, Phase, Reading};
+use crate::collections::make_room;
 use crate::engine::Engine;
 use crate::hooks::Answer;
 use crate::ids::{ConnId, ListenerId};
@@ -34,6 +35,7 @@ impl Engine {
         out: &mut Outbox,
     ) {
         if self.connections.len() <= id.slot() {
+            make_room(&mut self.connections);
             self.connections.resize_with(id.slot() + 1, || None);
         }
         let now = self.now;

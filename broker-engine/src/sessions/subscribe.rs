@@ -1,7 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
 use super::{Subscriber, Subscription};
-use crate::collections::SlotKey;
+use crate::collections::{SlotKey, make_room};
 use crate::connections::{About, After, Connection, SubscribeRequest};
 use crate::engine::Engine;
 use crate::hooks::{Answer, Interest, Question};
@@ -192,6 +192,7 @@ impl Engine {
                 if let Some(session) = self.sessions.get_mut(key) {
                     session.filter_levels += levels;
                     session.filter_bytes += full.len() as u64;
+                    make_room(&mut session.subscriptions);
                     session.subscriptions.insert(at, Subscription { filter: full.into(), at: entry });
                 }
                 self.count_session(key);

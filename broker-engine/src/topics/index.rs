@@ -4,7 +4,7 @@ use super::cache::MatchCache;
 use super::groups::{Group, GroupId, Groups};
 use super::trie::{Trie, Walk};
 use super::watch::Watch;
-use crate::collections::{HashKey, KeyedIndex, SlotKey, Slots};
+use crate::collections::{HashKey, KeyedIndex, SlotKey, Slots, make_room};
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
@@ -130,6 +130,7 @@ impl<S: Copy> SubscriptionIndex<S> {
             }))
         });
         let position = self.list_mut(list).map_or(0, |entries| {
+            make_room(entries);
             entries.push(entry);
             last(entries)
         });
