@@ -23,7 +23,7 @@ use crate::oracle::{Oracle, Turn};
 use crate::scenario::Outside;
 use crate::trace::Trace;
 use crate::world::Table;
-use broker_engine::{Config, DeadlineReason, Durability, Engine, Note};
+use broker_engine::{Config, DeadlineReason, Durability, Engine, Note, View};
 use ledger::Ledger;
 use sightings::Sightings;
 use std::collections::{BTreeMap, BTreeSet};
@@ -423,9 +423,8 @@ impl Checks {
     }
 
     /// Everybody has gone for good.
-    pub(crate) fn nothing_is_left(&mut self, now: u64, engine: &Engine) -> Result<(), Violation> {
+    pub(crate) fn nothing_is_left(&mut self, now: u64, view: View<'_>) -> Result<(), Violation> {
         self.counts.look("INV-66");
-        let view = engine.view();
         let left = [
             ("transports", view.transports()),
             ("sessions", view.sessions()),

@@ -17,11 +17,11 @@ pub(crate) mod swarm;
 use clap::Args;
 use simulation::scenario::Scenario;
 use simulation::trace::seconds;
-use simulation::world::{Options, Outcome};
+use simulation::world::{Host, Options, Outcome};
 use std::fs;
 use std::path::Path;
 
-/// How a scenario is played. What the first three change must come to the same as the plain run, to which it is compared.
+/// How a scenario is played. What the first four change must come to the same as the plain run, to which it is compared.
 #[derive(Args, Clone, Copy)]
 pub(crate) struct Playing {
     /// Protect the engine's tables with this key
@@ -33,6 +33,9 @@ pub(crate) struct Playing {
     /// Call the engine more often than it asks for
     #[arg(long)]
     restless: bool,
+    /// Put the driver of the adapters between the world and the engine
+    #[arg(long, conflicts_with_all = ["piece", "restless", "stop_at"])]
+    driver: bool,
     /// Stop before this call of the engine, or input of a recording
     #[arg(long)]
     stop_at: Option<u64>,
@@ -44,6 +47,7 @@ impl Playing {
             hash_key: self.hash_key.map_or(Options::default().hash_key, |key| [key, !key]),
             piece: self.piece,
             restless: self.restless,
+            host: if self.driver { Host::Driver } else { Host::Played },
             stop_at: self.stop_at,
             ..Options::default()
         }
@@ -57,6 +61,7 @@ pub(crate) fn flags(options: &Options) -> String {
         (options.hash_key != plain.hash_key).then(|| format!(" --hash-key {}", options.hash_key[0])),
         (options.piece > 0).then(|| format!(" --piece {}", options.piece)),
         options.restless.then(|| " --restless".to_owned()),
+        (options.host == Host::Driver).then(|| " --driver".to_owned()),
         options.stop_at.map(|call| format!(" --stop-at {call}")),
     ];
     flags.into_iter().flatten().collect()
@@ -114,11 +119,15 @@ mod tests {
             Options { hash_key: [7, !7], ..plain },
             Options { piece: 1, stop_at: Some(90), ..plain },
             Options { restless: true, ..plain },
+            Options { host: Host::Driver, ..plain },
         ];
         for options in all {
             let line = format!("run{}", flags(&options));
             let said = Line::parse_from(line.split(' ')).playing.options();
-            let of = |options: Options| (options.hash_key, options.piece, options.restless, options.stop_at);
+            let of = |options: Options| {
+                let Options { hash_key, piece, restless, host, stop_at, .. } = options;
+                (hash_key, piece, restless, host, stop_at)
+            };
             assert_eq!(of(said), of(options), "{line}");
         }
     }

@@ -8,6 +8,7 @@ use mqtt_proto::{Ack, AckProperties, ConnAck, Limits, Packet, PacketId, Publish,
 impl World<'_> {
     /// A client has read bytes.
     pub(super) fn client_reads(&mut self, link: usize, bytes: &[u8]) {
+        self.sees(link, Some(bytes));
         let client = self.links[link].client;
         if self.players[client].link != Some(link) {
             return;

@@ -1,7 +1,7 @@
 //! What befalls clients, rather than what they do: connections that break, networks that hold bytes back, clocks that
 //! jump, operators, strangers.
 
-use super::World;
+use super::{Host, World};
 use crate::check::Violation;
 use crate::scenario::What;
 use broker_engine::{Command, Input};
@@ -47,6 +47,8 @@ impl World<'_> {
                 self.now = self.now.saturating_add(*pause);
                 Ok(())
             }
+            // The driver has no wall clock to hand on.
+            (What::WallClock(_), _) if self.options.host != Host::Played => Ok(()),
             (What::WallClock(step), _) => {
                 self.checks.marks.fault("T01");
                 self.wall_clock = self.wall_clock.saturating_add_signed(step.saturating_mul(1000));

@@ -10,12 +10,14 @@
 //! * [`Mutation`] — a world in which something is wrong on purpose
 //! * `orders` — what happens at one time in an order that is chosen
 //! * `outside` — what the host does: carries the outbox out, answers questions, keeps, wakes
+//! * [`Host`] — who does that: the world itself, or the driver of `adapters/host`
 //! * `process` — how the broker's process ends, and another one begins
 
 mod agenda;
 mod answers;
 mod client;
 mod ending;
+mod host;
 mod misfortune;
 mod mutation;
 mod network;
@@ -25,6 +27,7 @@ mod process;
 mod strangers;
 mod weather;
 
+pub use host::Host;
 pub use mutation::{Mutation, PacketChange, canary};
 pub use orders::{Mishaps, Step, play_in_order};
 
@@ -34,11 +37,10 @@ use crate::random::Stream;
 use crate::scenario::{Scenario, What};
 use crate::trace::Trace;
 use agenda::Agenda;
-use broker_engine::{
-    Answer, Config, ConnIds, Engine, HashKey, Interest, MemoryStore, Outbox, Question, Seed, Time, View,
-};
+use broker_engine::{Answer, Config, ConnIds, Interest, MemoryStore, Outbox, Question, Time, View};
 pub(crate) use client::payload_of;
 use client::{Local, Player, Wake};
+use host::Broker;
 use network::Link;
 pub(crate) use network::Table;
 use outside::Next;
@@ -57,7 +59,7 @@ const WALL_CLOCK: u64 = 1_800_000_000_000_000;
 /// Says what does not hold, seeing what the broker keeps.
 pub type Statement = fn(View<'_>) -> Result<(), String>;
 
-/// What does not belong to the scenario. Only the last three may change what happens.
+/// What does not belong to the scenario. Only who calls the engine, and the last three, may change what happens.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     /// Protects the engine's tables.
@@ -68,6 +70,8 @@ pub struct Options {
     pub piece: usize,
     /// Call the engine more often than it asks for.
     pub restless: bool,
+    /// Who calls the engine.
+    pub host: Host,
     /// Stop before this input, counted from 1.
     pub stop_at: Option<u64>,
     /// Something that is wrong on purpose, which changes what happens.
@@ -87,7 +91,7 @@ pub struct Outcome {
     pub events: u64,
     /// Virtual microseconds.
     pub time: u64,
-    /// Over everything that the engine sent, when, and to whom.
+    /// Over everything that the engine sent, when, and to whom; where the host is not played, over what clients read.
     pub digest: u64,
     /// What was checked how often, and what was seen.
     pub checks: Checks,
@@ -95,6 +99,8 @@ pub struct Outcome {
     pub course: Course,
     /// What happened, if asked for.
     pub trace: Trace,
+    /// What clients read, if asked for, where the host is not played.
+    pub(crate) seen: Trace,
 }
 
 /// Something that is due.
@@ -171,7 +177,7 @@ fn is_late(scenario: &Scenario) -> bool {
 pub(crate) struct World<'s> {
     scenario: &'s Scenario,
     options: Options,
-    engine: Engine,
+    broker: Broker,
     out: Outbox,
     ids: ConnIds,
     now: u64,
@@ -206,6 +212,7 @@ pub(crate) struct World<'s> {
     checks: Checks,
     course: Course,
     trace: Trace,
+    seen: Trace,
 }
 
 /// Plays a scenario to its end.
@@ -230,6 +237,7 @@ fn outcome<'s>(
         checks: world.checks,
         course: world.course,
         trace: world.trace,
+        seen: world.seen,
     }
 }
 
@@ -238,14 +246,13 @@ impl<'s> World<'s> {
         let asked = if scenario.outside.ask_subscribe { Interest::SUBSCRIBE } else { Interest::NONE };
         let interest = Interest::CLIENTS | Interest::DROPS | asked;
         let config = Config { interest, ..scenario.limits.clone() };
-        let [a, b] = options.hash_key;
         let believed = options.mutation.believed(&config);
         let (players, locals) = client::players(scenario);
         let mut world = Self {
             scenario,
             options,
             checks: Checks::new(&believed, scenario.clients.len(), &scenario.outside, is_late(scenario)),
-            engine: Engine::new(config, Seed(scenario.seed), HashKey([a, b])),
+            broker: Broker::new(config, scenario.seed, &options),
             out: Outbox::new(),
             ids: ConnIds::new(),
             now: scenario.epoch,
@@ -271,6 +278,7 @@ impl<'s> World<'s> {
             digest: SipHasher13::new(),
             course: Course::new(scenario.heal_at),
             trace: Trace::new(options.trace),
+            seen: Trace::new(options.trace && options.host != Host::Played),
         };
         if scenario.epoch > 0 {
             world.checks.marks.fault("T05");
@@ -290,13 +298,17 @@ impl<'s> World<'s> {
         if self.has_stopped() {
             return Ok(());
         }
-        self.checks.everything_arrived(self.now, &self.engine, &self.half_open())?;
+        if let Broker::Engine(engine) = &self.broker {
+            let half_open = self.half_open();
+            self.checks.everything_arrived(self.now, engine, &half_open)?;
+        }
         // Everybody leaves for good, and nothing is left.
         self.everybody_leaves()?;
         if self.has_stopped() {
             return Ok(());
         }
-        self.checks.nothing_is_left(self.now, &self.engine)
+        self.checks.nothing_is_left(self.now, self.broker.view())?;
+        self.broker.has_let_go(self.now)
     }
 
     fn has_stopped(&self) -> bool {
@@ -309,7 +321,7 @@ impl<'s> World<'s> {
         {
             // What was due while the world stood still comes behind.
             let at = self.now.max(at);
-            self.course.goes_on(at - self.scenario.epoch, self.engine.view(), &self.checks.marks);
+            self.course.goes_on(at - self.scenario.epoch, self.broker.view(), &self.checks.marks);
             self.now = at;
             // How often the engine asks for more time depends on how its input is cut.
             let is_tick = matches!(event, Event::Tick { .. });

@@ -2,9 +2,10 @@
 //! else may happen to them.
 
 use super::client::Wake;
+use super::host::LISTENER;
 use super::outside::Next;
 use super::weather::Stuck;
-use super::{Event, World};
+use super::{Event, Host, World};
 use crate::check::Violation;
 use broker_engine::{CloseCause, ConnId, Input};
 use std::collections::BTreeSet;
@@ -16,7 +17,7 @@ pub(super) struct Link {
     pub(super) conn: ConnId,
     pub(super) client: usize,
     /// The broker's process that it leads to.
-    life: u32,
+    pub(super) life: u32,
     /// The broker's end is open.
     pub(super) broker: bool,
     /// The client's end is open.
@@ -44,7 +45,7 @@ pub(super) struct Link {
     /// Bytes of the broker that its socket has taken and the client has not read.
     in_socket: u64,
     /// Bytes that the host has to keep.
-    unsent: Vec<u8>,
+    pub(super) unsent: Vec<u8>,
     /// What waits behind a partition.
     pub(super) stuck: Stuck,
     /// What the engine was last told of it.
@@ -80,8 +81,9 @@ impl Table {
 impl World<'_> {
     /// Opens a connection of a client.
     pub(super) fn open(&mut self, client: usize) -> Result<usize, Violation> {
-        let conn = self.ids.allocate();
         let link = self.links.len();
+        let peer = Some(self.address(client, link));
+        let conn = self.accept(peer);
         self.links.push(Link {
             conn,
             client,
@@ -108,8 +110,7 @@ impl World<'_> {
         });
         self.by_conn.insert(conn, link);
         self.checks.opened(self.now, link, client);
-        let peer = Some(self.address(client, link));
-        self.handle(Input::Opened { conn, listener: broker_engine::ListenerId(0), peer })?;
+        self.handle(Input::Opened { conn, listener: LISTENER, peer })?;
         Ok(link)
     }
 
@@ -140,7 +141,7 @@ impl World<'_> {
 
     /// Gives the socket what it takes, and tells the engine what it does not.
     pub(super) fn flush(&mut self, link: usize) {
-        let state = &mut self.links[link];
+        let state = &self.links[link];
         let all = state.closing || self.healed;
         let room = if all {
             usize::MAX
@@ -149,8 +150,8 @@ impl World<'_> {
         } else {
             usize_of(self.scenario.network.socket_buffer.saturating_sub(state.in_socket))
         };
-        let count = state.unsent.len().min(room);
-        let taken: Vec<u8> = state.unsent.drain(..count).collect();
+        let taken = self.taken(link, room);
+        let state = &mut self.links[link];
         state.in_socket += taken.len() as u64;
         let dead = state.dead;
         let pieces = self.pieces(link, &taken);
@@ -168,21 +169,24 @@ impl World<'_> {
             self.links[link].down_at = at;
             self.schedule(at, Event::ToClient { link, bytes: piece });
         }
+        let unsent = self.unsent(link);
         let state = &mut self.links[link];
-        if state.closing && state.unsent.is_empty() && !state.dead {
+        if state.closing && unsent == 0 && !state.dead {
             state.closing = false;
             let at = state.down_at;
             self.schedule(at, Event::ClientLost { link });
             return;
         }
-        let unsent = self.links[link].unsent.len();
         if self.links[link].broker && unsent != self.links[link].told {
             self.links[link].told = unsent;
             let conn = self.links[link].conn;
             self.checks.marks.hit("a socket that is full");
             self.checks.marks.fault("N05");
-            let unsent = u32::try_from(unsent).unwrap_or(u32::MAX);
-            self.next.push_back(Next::Backlog { conn, unsent });
+            // The driver has told the engine itself.
+            if !self.broker.is_driver() {
+                let unsent = u32::try_from(unsent).unwrap_or(u32::MAX);
+                self.next.push_back(Next::Backlog { conn, unsent });
+            }
         }
     }
 
@@ -191,8 +195,8 @@ impl World<'_> {
         let state = &mut self.links[link];
         (state.broker, state.closing, state.paused) = (false, true, false);
         state.held_up.clear();
-        self.by_conn.remove(self.links[link].conn);
-        self.ids.release(self.links[link].conn);
+        let conn = state.conn;
+        self.by_conn.remove(conn);
         let abrupt = !self.healed && self.choices.abrupt.chance(self.scenario.network.abrupt);
         if abrupt && !self.links[link].dead {
             // A reset: what was sent last is discarded.
@@ -201,9 +205,10 @@ impl World<'_> {
             self.links[link].dead = true;
             let at = self.delay(self.now);
             self.schedule(at, Event::ClientLost { link });
-            return;
+        } else {
+            self.flush(link);
         }
-        self.flush(link);
+        self.let_go(conn);
     }
 
     /// The client lets go of a connection: the broker sees its end, or a reset.
@@ -387,7 +392,11 @@ impl World<'_> {
         self.handle(Input::Closed { conn, cause })?;
         self.checks.lost(link);
         self.by_conn.remove(conn);
-        self.ids.release(conn);
+        self.let_go(conn);
+        if self.options.host != Host::Played {
+            // What the driver has not written by then is never written.
+            self.links[link].unsent.clear();
+        }
         Ok(())
     }
 
@@ -407,6 +416,7 @@ impl World<'_> {
             self.client_reads(link, &held);
             self.links[link].client_end = false;
         }
+        self.sees(link, None);
         self.client_is_offline(link);
     }
 }

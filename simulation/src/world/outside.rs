@@ -1,7 +1,8 @@
 //! What the host does for the engine: carries the outbox out, answers questions, keeps what is to be kept, and calls
 //! again in time.
 
-use super::{Event, World};
+use super::host::agreed;
+use super::{Broker, Event, Host, World};
 use crate::check::Violation;
 use crate::oracle::Turn;
 use broker_engine::{
@@ -32,6 +33,17 @@ pub(super) enum Next {
     ReadOn { link: usize },
 }
 
+/// What the engine wants of the host, beside what it has sent.
+#[derive(Default)]
+pub(super) struct Wanted {
+    pub(super) calls: Vec<Call>,
+    pub(super) stores: Vec<(StoreSeq, StoreOp)>,
+    /// Connections that are to be closed, written, read on.
+    pub(super) closed: Vec<usize>,
+    pub(super) touched: Vec<usize>,
+    pub(super) resumed: Vec<usize>,
+}
+
 /// Something that the outside has finished.
 #[derive(Debug)]
 pub(super) enum Done {
@@ -46,7 +58,22 @@ pub(super) enum Done {
 impl World<'_> {
     /// The one way into the engine; then everything that it wants is carried out.
     pub(super) fn handle(&mut self, input: Input<'_>) -> Result<(), Violation> {
-        self.restore_sometimes()?;
+        match self.options.host {
+            Host::Played => {
+                self.restore_sometimes()?;
+                let mut wanted = Wanted::default();
+                self.tell(input, &mut wanted)?;
+                self.respond(wanted)?;
+            }
+            Host::Prompt => self.in_one_turn(input)?,
+            Host::Driver => self.drive(input),
+        }
+        self.arm_tick();
+        Ok(())
+    }
+
+    /// Calls the engine, and sends what it says.
+    pub(super) fn tell(&mut self, input: Input<'_>, wanted: &mut Wanted) -> Result<(), Violation> {
         self.events += 1;
         self.trace.input(self.events, self.now, &input);
         let turn = self.checks.has_oracle().then(|| self.turn(&input));
@@ -58,38 +85,57 @@ impl World<'_> {
         for note in &out.notes {
             self.trace.note(self.now, note);
         }
-        let Self { checks, engine, by_conn, .. } = self;
-        checks.after_call(self.now, turn.as_ref(), &out.notes, by_conn, engine, self.events)?;
-        let result = self.carry_out(&mut out);
+        let Self { checks, broker, by_conn, .. } = self;
+        if let Broker::Engine(engine) = broker {
+            checks.after_call(self.now, turn.as_ref(), &out.notes, by_conn, engine, self.events)?;
+        }
+        let result = self.carry_out(&out, wanted);
+        wanted.calls.append(&mut out.calls);
+        wanted.stores.append(&mut out.stores);
         out.clear();
         self.out = out;
-        result?;
-        self.checks.carried_out(self.now, &self.engine)?;
-        if self.engine.view().memory_pressure() != MemoryPressure::None {
+        result
+    }
+
+    /// What the engine wants is done, or on its way.
+    fn respond(&mut self, mut wanted: Wanted) -> Result<(), Violation> {
+        for call in std::mem::take(&mut wanted.calls) {
+            self.ask(&call);
+        }
+        self.keep(std::mem::take(&mut wanted.stores));
+        self.write(wanted);
+        self.carried_out()
+    }
+
+    /// Everything that the engine wanted in a call is carried out.
+    pub(super) fn carried_out(&mut self) -> Result<(), Violation> {
+        let Broker::Engine(engine) = &self.broker else { return Ok(()) };
+        self.checks.carried_out(self.now, engine)?;
+        if engine.view().memory_pressure() != MemoryPressure::None {
             self.checks.marks.fault("P03");
         }
         if let Some(statement) = self.options.statement {
-            statement(self.engine.view()).map_err(|detail| Violation::new("OWN", self.now, detail))?;
+            statement(engine.view()).map_err(|detail| Violation::new("OWN", self.now, detail))?;
         }
-        self.arm_tick();
         Ok(())
     }
 
     /// One input, in one call or in several that must come to the same.
     fn call(&mut self, input: Input<'_>, out: &mut Outbox) {
         let now = self.time();
+        let Broker::Engine(engine) = &mut self.broker else { return };
         if self.options.restless {
             let between = Time::from_micros(self.called_at + (self.now - self.called_at) / 2);
-            self.engine.handle(between, Input::Tick, out);
+            engine.handle(between, Input::Tick, out);
         }
         self.called_at = self.now;
         match input {
             Input::Received { conn, data } if self.options.piece > 0 => {
                 for data in data.chunks(self.options.piece) {
-                    self.engine.handle(now, Input::Received { conn, data }, out);
+                    engine.handle(now, Input::Received { conn, data }, out);
                 }
             }
-            input => self.engine.handle(now, input, out),
+            input => engine.handle(now, input, out),
         }
     }
 
@@ -109,6 +155,10 @@ impl World<'_> {
 
     /// Tells the engine what came of its latest outputs.
     pub(super) fn settle(&mut self) -> Result<(), Violation> {
+        if self.broker.has_dirty() {
+            self.write_driven();
+            self.arm_tick();
+        }
         while let Some(next) = self.next.pop_front() {
             match next {
                 Next::Backlog { conn, unsent } => self.handle(Input::Backlog { conn, unsent })?,
@@ -127,17 +177,14 @@ impl World<'_> {
         Ok(())
     }
 
-    fn carry_out(&mut self, out: &mut Outbox) -> Result<(), Violation> {
-        let mut touched: Vec<usize> = Vec::new();
-        let mut closed: Vec<usize> = Vec::new();
-        let mut resumed: Vec<usize> = Vec::new();
+    fn carry_out(&mut self, out: &Outbox, wanted: &mut Wanted) -> Result<(), Violation> {
         for wire in &out.wire {
             match wire {
                 Wire::Send { conn, frame } => {
                     if let Some(link) = self.by_conn.get(*conn) {
                         let bytes = [out.head(frame), &frame.payload].concat();
                         self.emitted(link, &bytes)?;
-                        touched.push(link);
+                        wanted.touched.push(link);
                     }
                 }
                 Wire::Fanout { frame, packet_id_at, targets } => {
@@ -147,7 +194,7 @@ impl World<'_> {
                             broker_engine::patch_packet_id(&mut bytes, *packet_id_at, target.packet_id);
                             bytes.extend_from_slice(&frame.payload);
                             self.emitted(link, &bytes)?;
-                            touched.push(link);
+                            wanted.touched.push(link);
                         }
                     }
                 }
@@ -156,7 +203,7 @@ impl World<'_> {
                         self.links[link].paused = *flow == Flow::Pause;
                         self.checks.flow(self.now, link, *flow == Flow::Pause);
                         if *flow == Flow::Resume {
-                            resumed.push(link);
+                            wanted.resumed.push(link);
                         } else {
                             self.checks.marks.hit("a client that is not read for a while");
                         }
@@ -164,11 +211,13 @@ impl World<'_> {
                 }
                 Wire::Close { conn } => {
                     if let Some(link) = self.by_conn.get(*conn) {
-                        self.digest.write(b"close");
-                        self.digest.write_usize(link);
+                        if self.options.host == Host::Played {
+                            self.digest.write(b"close");
+                            self.digest.write_usize(link);
+                        }
                         self.checks.closed(self.now, link)?;
                         self.trace.closed(self.now, self.links[link].client);
-                        closed.push(link);
+                        wanted.closed.push(link);
                         // What comes behind it in this outbox is for others.
                         self.by_conn.remove(*conn);
                     }
@@ -176,10 +225,17 @@ impl World<'_> {
                 _ => {}
             }
         }
-        for call in std::mem::take(&mut out.calls) {
-            self.ask(&call);
+        for call in &out.calls {
+            if let Some(link) = self.by_conn.get(call.conn) {
+                self.checks.asked(self.now, link);
+            }
         }
-        self.keep(std::mem::take(&mut out.stores));
+        Ok(())
+    }
+
+    /// Gives sockets what there is for them.
+    pub(super) fn write(&mut self, wanted: Wanted) {
+        let Wanted { closed, mut touched, resumed, .. } = wanted;
         for link in closed {
             self.broker_closes(link);
         }
@@ -193,7 +249,6 @@ impl World<'_> {
         for link in resumed {
             self.next.push_back(Next::ReadOn { link });
         }
-        Ok(())
     }
 
     fn emitted(&mut self, link: usize, bytes: &[u8]) -> Result<(), Violation> {
@@ -205,22 +260,21 @@ impl World<'_> {
     }
 
     fn sends(&mut self, link: usize, bytes: &[u8]) -> Result<(), Violation> {
-        self.digest.write_u64(self.now);
-        self.digest.write_usize(link);
-        self.digest.write(bytes);
+        if self.options.host == Host::Played {
+            self.digest.write_u64(self.now);
+            self.digest.write_usize(link);
+            self.digest.write(bytes);
+        }
         self.checks.emitted(self.now, link, bytes, &mut self.trace)?;
         self.send_down(link, bytes);
         Ok(())
     }
 
     fn ask(&mut self, call: &Call) {
-        if let Some(link) = self.by_conn.get(call.conn) {
-            self.checks.asked(self.now, link);
-        }
         let outside = &self.scenario.outside;
         let slowest = if self.healed { outside.answer_max.min(1000) } else { outside.answer_max };
         if self.healed {
-            let answer = self.options.hook.map_or(Answer::Allow, |hook| hook(&call.question));
+            let answer = agreed(self.options.hook, &call.question);
             return self.answer((call.id, call.conn), answer, slowest);
         }
         if self.choices.answer.chance(outside.interrupt) {
@@ -336,7 +390,7 @@ impl World<'_> {
 
     /// Sees to it that the engine is called at its next deadline, or a little late.
     pub(super) fn arm_tick(&mut self) {
-        let Some(deadline) = self.engine.next_deadline() else { return };
+        let Some(deadline) = self.broker.next_deadline() else { return };
         let mut at = deadline.at.as_micros().max(self.now);
         if at > self.now && !self.healed {
             let late = self.choices.timer.between(0, self.scenario.outside.late_max);
@@ -354,7 +408,7 @@ impl World<'_> {
     /// A deadline of the engine, which the host may miss, or call for twice.
     pub(super) fn ticks(&mut self) -> Result<(), Violation> {
         self.tick = None;
-        let is_timer = self.engine.next_deadline().is_some_and(|next| next.reason == DeadlineReason::Timer);
+        let is_timer = self.broker.next_deadline().is_some_and(|next| next.reason == DeadlineReason::Timer);
         if is_timer && !self.healed {
             let outside = &self.scenario.outside;
             if self.choices.timer.chance(outside.tick_lost) {
@@ -380,9 +434,9 @@ impl World<'_> {
     pub(super) fn restore(&mut self) -> Result<(), Violation> {
         self.checks.counts.look("INV-73");
         let [a, b] = self.options.hash_key;
-        let snapshot = self.engine.snapshot();
-        let restored = Engine::restore(&snapshot, HashKey([b, a ^ self.events]));
-        self.engine = restored.map_err(|error| {
+        let Broker::Engine(engine) = &mut self.broker else { return Ok(()) };
+        let restored = Engine::restore(&engine.snapshot(), HashKey([b, a ^ self.events]));
+        **engine = restored.map_err(|error| {
             Violation::new("INV-73", self.now, format!("a snapshot is not read back: {error:?}"))
         })?;
         self.checks.marks.hit("an engine from its snapshot");

@@ -1,9 +1,9 @@
 //! How the broker's process ends, and another one begins in its place.
 
 use super::outside::RARELY;
-use super::{Table, World};
+use super::{Broker, Host, Table, World};
 use crate::check::Violation;
-use broker_engine::{Command, ConnIds, Engine, HashKey, Input, ListenerId, MemoryStore, Seed};
+use broker_engine::{Command, ConnIds, Input, ListenerId, MemoryStore};
 
 impl World<'_> {
     /// Between two events.
@@ -14,7 +14,8 @@ impl World<'_> {
         }
         if self.choices.process.below(RARELY) < u64::from(outside.crash) {
             self.checks.marks.fault("P01");
-            let with_snapshot = self.choices.process.chance(500);
+            // The driver gives no snapshot of its engine away.
+            let with_snapshot = self.choices.process.chance(500) && self.options.host == Host::Played;
             return self.crash(with_snapshot);
         }
         if self.choices.process.below(RARELY) < u64::from(outside.shutdown) {
@@ -53,10 +54,10 @@ impl World<'_> {
         self.handle(Input::Command(Command::Shutdown))?;
         let sent = self.sent;
         self.handle(Input::Command(Command::Shutdown))?;
-        let conn = self.ids.allocate();
+        let conn = self.accept(None);
         self.handle(Input::Opened { conn, listener: ListenerId(0), peer: None })?;
         self.checks.counts.look("LIV-6");
-        let open = self.engine.view().transports();
+        let open = self.broker.view().transports();
         if open > 0 || self.sent > sent {
             let detail = format!("{open} transports are open behind the shutdown, or something was sent");
             return Err(Violation::new("LIV-6", self.now, detail));
@@ -69,9 +70,8 @@ impl World<'_> {
     /// Another process, with nothing of the one before.
     fn begin_anew(&mut self) {
         self.life += 1;
-        let [a, b] = self.options.hash_key;
-        let config = self.engine.view().config().clone();
-        self.engine = Engine::new(config, Seed(self.scenario.seed), HashKey([a, b]));
+        let config = self.broker.view().config().clone();
+        self.broker = Broker::new(config, self.scenario.seed, &self.options);
         for link in 0..self.links.len() {
             if std::mem::replace(&mut self.links[link].broker, false) {
                 self.checks.lost(link);

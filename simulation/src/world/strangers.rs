@@ -44,7 +44,7 @@ impl World<'_> {
     /// Sessions that strangers have left behind end.
     pub(super) fn strangers_are_forgotten(&mut self) -> Result<(), Violation> {
         let is_client = |id: &str| self.scenario.clients.iter().any(|client| client.id == id);
-        let sessions = self.engine.view().each_session();
+        let sessions = self.broker.view().each_session();
         let strange: Vec<String> =
             sessions.map(|session| session.client_id().to_owned()).filter(|id| !is_client(id)).collect();
         for client_id in strange {
