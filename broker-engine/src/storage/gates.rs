@@ -187,7 +187,6 @@ impl Gates {
         }
     }
 
-    /// Bytes of the frames that wait.
     /// Overwrites secrets in the frames that wait.
     pub(crate) fn mask(&mut self, mask_for: impl Fn(ConnId) -> mqtt_proto::Mask) {
         for waiting in &mut self.waiting {
@@ -195,6 +194,7 @@ impl Gates {
         }
     }
 
+    /// Bytes of the frames that wait.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
