@@ -3,11 +3,14 @@
 //! * `command` — what can be asked of it, a file for each
 //! * `failure` — a failure as it is told: what broke, the shortest trace of it, and how to repeat it
 //! * `machine` — what it runs on
+//! * `output` — what commands say, also to nobody
 //! * `report` — what came of a campaign, for people and for machines
+#![deny(clippy::print_stdout, clippy::print_stderr)] // They panic when nobody reads: `output` does not.
 
 mod command;
 mod failure;
 mod machine;
+mod output;
 mod report;
 
 use clap::{Parser, Subcommand};
@@ -59,7 +62,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("simulation: {error}");
+            output::remark!("simulation: {error}");
             ExitCode::from(2)
         }
     }

@@ -2,6 +2,7 @@
 
 use super::write;
 use crate::machine;
+use crate::output::say;
 use clap::Args;
 use simulation::planted::{BUGS, CANARY, Found, hunt, is_planted};
 use simulation::shrink::Budget;
@@ -54,13 +55,13 @@ impl Canary {
             "| bug | what is wrong | seen in | found by | seeds | operations | clients | seconds | shrinking |".into(),
             "|---|---|---|---|---|---|---|---|---|".into(),
         ];
-        println!("{}", lines.join("\n"));
+        say!("{}", lines.join("\n"));
         let mut found = Vec::new();
         for (bug, what, origin) in &bugs {
             let budget = Budget { tries: u64::MAX, time: Duration::from_secs(self.shrink_seconds) };
             let hunted = hunt(bug, self.from, self.seeds, machine::threads(), budget);
             let line = format!("| {bug} | {what} | {origin} | {} |", cells(hunted.as_ref(), self.seeds));
-            println!("{line}");
+            say!("{line}");
             lines.push(line);
             found.extend(hunted);
         }
@@ -76,7 +77,7 @@ impl Canary {
             found.len(),
             bugs.len()
         );
-        println!("\n{sum}");
+        say!("\n{sum}");
         if self.write {
             write(Path::new(PAGE), &page(&lines.join("\n"), &sum, self.seeds, &commit))?;
         }

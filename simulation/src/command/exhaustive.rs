@@ -2,6 +2,7 @@
 
 use super::tell;
 use crate::machine;
+use crate::output::{remark, say};
 use crate::report::grouped;
 use clap::Args;
 use simulation::exhaustive::{Explored, Scope};
@@ -43,7 +44,7 @@ impl Exhaustive {
         let explored = scope.explore(self.most, machine::threads(), Options::default(), |explored, _| {
             let now = explored.took.as_secs() / 10;
             if last.swap(now, Ordering::Relaxed) < now {
-                eprintln!("{} orders", grouped(explored.orders));
+                remark!("{} orders", grouped(explored.orders));
             }
         });
         Ok(self.tell(&explored))
@@ -52,26 +53,26 @@ impl Exhaustive {
     fn tell(&self, explored: &Explored) -> bool {
         let Explored { orders, asleep, events, longest, is_complete, failure, took } = explored;
         let Self { qos, messages, breaks, restarts, .. } = self;
-        println!(
+        say!(
             "{messages} messages of QoS {qos}, {breaks} breaks, {restarts} restarts; commit {}",
             machine::commit()
         );
-        println!(
+        say!(
             "{} orders of up to {longest} steps, {} events, in {:.1} s{}",
             grouped(*orders),
             grouped(*events),
             took.as_secs_f64(),
             if *is_complete { "; there are no others" } else { "; there are more" }
         );
-        println!("{} begun and given up, as they differ only in what commutes", grouped(*asleep));
+        say!("{} begun and given up, as they differ only in what commutes", grouped(*asleep));
         if let Some((decisions, violation)) = failure {
             let order: Vec<String> = decisions.iter().map(usize::to_string).collect();
-            println!(
+            say!(
                 "FAILED: {violation}\n  {}: {}",
                 violation.invariant,
                 crate::failure::says(violation.invariant)
             );
-            println!(
+            say!(
                 "  cargo run --release -p simulation -- exhaustive --qos {qos} --messages {messages} \
                  --breaks {breaks} --restarts {restarts} --order {}",
                 order.join(",")

@@ -2,6 +2,7 @@
 
 use super::tell;
 use crate::machine;
+use crate::output::say;
 use clap::Args;
 use simulation::idle;
 use simulation::scenario::{Profile, generate};
@@ -112,8 +113,8 @@ fn measure(profile: Profile, clients: usize, runs: usize) -> bool {
         took,
         peak_memory: machine::peak_memory(),
     };
-    println!("commit {}, one core of {}", machine::commit(), machine::processor());
-    println!(
+    say!("commit {}, one core of {}", machine::commit(), machine::processor());
+    say!(
         "{clients} clients, {} events, {:.0} s of virtual time in {:.2} s",
         measured.events,
         measured.time,
@@ -125,7 +126,7 @@ fn measure(profile: Profile, clients: usize, runs: usize) -> bool {
             Some(Goal::Least(goal)) => (format!("  wanted: at least {goal}"), value >= goal),
             Some(Goal::Most(goal)) => (format!("  wanted: at most {goal}"), value <= goal),
         };
-        println!("{value:>14.2} {name}{wanted}{}", if is_reached { "" } else { " - MISSED" });
+        say!("{value:>14.2} {name}{wanted}{}", if is_reached { "" } else { " - MISSED" });
     }
     tell(&outcome, false)
 }
@@ -135,7 +136,7 @@ fn measure_idle(clients: usize) -> bool {
     let idle = idle::measure(clients);
     let each = |bytes: u64| bytes / (idle.sessions as u64).max(1);
     let resident = idle.resident.map_or(0, each);
-    println!(
+    say!(
         "{} idle sessions, bytes each: {} connected by the engine's account, {resident} in memory, {} offline",
         idle.sessions,
         each(idle.connected),

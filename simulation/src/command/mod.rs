@@ -14,6 +14,7 @@ pub(crate) mod run;
 pub(crate) mod shrink;
 pub(crate) mod swarm;
 
+use crate::output::say;
 use clap::Args;
 use simulation::scenario::Scenario;
 use simulation::trace::seconds;
@@ -70,14 +71,14 @@ pub(crate) fn flags(options: &Options) -> String {
 /// Tells how a run ended, and whether everything held.
 fn tell(outcome: &Outcome, trace: bool) -> bool {
     if trace {
-        println!("{}", outcome.trace.text());
+        say!("{}", outcome.trace.text());
     }
     let (events, time, digest) = (outcome.events, seconds(outcome.time), outcome.digest);
     match &outcome.violation {
-        None => println!("held: {events} events, {time:.0} s of virtual time, digest {digest:016x}"),
+        None => say!("held: {events} events, {time:.0} s of virtual time, digest {digest:016x}"),
         Some(violation) => {
-            println!("FAILED after {events} events: {violation}");
-            println!("  {}: {}", violation.invariant, crate::failure::says(violation.invariant));
+            say!("FAILED after {events} events: {violation}");
+            say!("  {}: {}", violation.invariant, crate::failure::says(violation.invariant));
         }
     }
     outcome.violation.is_none()

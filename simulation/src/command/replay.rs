@@ -1,6 +1,7 @@
 //! A saved scenario, or what a broker recorded.
 
 use super::{Playing, is_scenario, read, tell};
+use crate::output::say;
 use clap::Args;
 use simulation::recording;
 use simulation::trace::seconds;
@@ -32,8 +33,8 @@ impl Replay {
         let segments = recording::read(&self.file)?;
         let options = recording::Options { trace: self.trace, stop_at: self.playing.stop_at };
         let report = recording::play(&segments, options)?;
-        report.trace.iter().for_each(|line| println!("{line}"));
-        println!(
+        report.trace.iter().for_each(|line| say!("{line}"));
+        say!(
             "{} segments: {} inputs in {:.3} s, {} digests and {} snapshots equal",
             segments.len(),
             report.inputs,
@@ -42,13 +43,11 @@ impl Replay {
             report.snapshots
         );
         if let Some(at) = report.torn {
-            println!(
-                "cut off or damaged at byte {at} of the last segment that was played: what came before was"
-            );
+            say!("cut off or damaged at byte {at} of the last segment that was played: what came before was");
         }
         if let Some((number, failure)) = &report.failure {
-            println!("FAILED at input {number}: {failure}");
-            println!("  simulation replay {} --trace --stop-at {number}", self.file.display());
+            say!("FAILED at input {number}: {failure}");
+            say!("  simulation replay {} --trace --stop-at {number}", self.file.display());
         }
         Ok(report.failure.is_none())
     }

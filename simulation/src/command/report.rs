@@ -1,5 +1,6 @@
 //! Campaigns of many days, added up.
 
+use crate::output::put;
 use crate::report::table;
 use clap::Args;
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn run(&self) -> Result<bool, String> {
-        print!("{}", table(&self.database)?);
+        put(format_args!("{}", table(&self.database)?));
         Ok(true)
     }
 }

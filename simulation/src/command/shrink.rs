@@ -2,6 +2,7 @@
 
 use super::{Playing, is_scenario, read, write};
 use crate::failure::size;
+use crate::output::{remark, say};
 use clap::Args;
 use simulation::recording;
 use simulation::scenario::Scenario;
@@ -54,7 +55,7 @@ impl Shrink {
         let budget = Budget { tries: self.most, time: Duration::from_secs(self.seconds) };
         let shrunk = shrink(&scenario, violation.invariant, options, budget);
         let size = |scenario: &Scenario| size(scenario.operations.len(), scenario.clients.len());
-        eprintln!(
+        remark!(
             "{}: from {} to {}, {} scenarios tried",
             violation.invariant,
             size(&scenario),
@@ -65,15 +66,15 @@ impl Shrink {
         if let Some(name) = &self.test {
             write(&Path::new(REGRESSIONS).join(name).with_extension("json"), &json)?;
             let outcome = play_compared(&shrunk.scenario, Options { trace: true, ..options });
-            println!("{}", outcome.trace.text());
-            println!(
+            say!("{}", outcome.trace.text());
+            say!(
                 "simulation/regressions/{name}.json is a test now, and fails until what it shows is mended:"
             );
-            println!("  cargo test -p simulation --test regressions");
+            say!("  cargo test -p simulation --test regressions");
         } else if let Some(file) = &self.save {
             write(file, &json)?;
         } else {
-            println!("{json}");
+            say!("{json}");
         }
         Ok(true)
     }
@@ -85,19 +86,16 @@ impl Shrink {
         let segments = recording::read(&self.file)?;
         let last = segments.last().ok_or("nothing to play")?;
         let shrunk = recording::shrink(last, self.most)?;
-        eprintln!(
-            "from {} inputs to {}, {} recordings tried",
-            shrunk.inputs.0, shrunk.inputs.1, shrunk.tried
-        );
+        remark!("from {} inputs to {}, {} recordings tried", shrunk.inputs.0, shrunk.inputs.1, shrunk.tried);
         if let Some(file) = &self.save {
             fs::write(file, shrunk.segment.bytes())
                 .map_err(|error| format!("{}: {error}", file.display()))?;
         }
         let options = recording::Options { trace: true, ..recording::Options::default() };
         let report = recording::play(&[shrunk.segment], options)?;
-        report.trace.iter().for_each(|line| println!("{line}"));
+        report.trace.iter().for_each(|line| say!("{line}"));
         if let Some((number, failure)) = report.failure {
-            println!("FAILED at input {number}: {failure}");
+            say!("FAILED at input {number}: {failure}");
         }
         Ok(true)
     }

@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use crate::machine;
+use crate::output::{put, say};
 use crate::report::{Campaign, Entry, Progress};
 use clap::Args;
 use simulation::shrink::Budget;
@@ -62,21 +63,24 @@ impl Swarm {
         let progress = Progress::new(self.seeds);
         let summary = swarm::run(plan, |summary| progress.show(summary));
         progress.end();
-        if self.digests {
-            for (seed, digest) in &summary.digests {
-                println!("seed {seed} digest {digest:016x}");
-            }
-        }
         let failures = self.failures(&summary, &commit)?;
         let lacking = self.lacking(&summary);
         let campaign = Campaign::new(plan, &summary, commit, failures, lacking);
-        print!("{campaign}");
+        // What is kept is written first, as whoever reads what is said may have enough of it.
         if let Some(file) = &self.database {
             Entry::of(&campaign).append(file)?;
         }
         if let Some(folder) = &self.report {
             campaign.write(folder, self.database.as_deref())?;
-            println!("report: {}", folder.join("report.md").display());
+        }
+        if self.digests {
+            for (seed, digest) in &summary.digests {
+                say!("seed {seed} digest {digest:016x}");
+            }
+        }
+        put(format_args!("{campaign}"));
+        if let Some(folder) = &self.report {
+            say!("report: {}", folder.join("report.md").display());
         }
         Ok(campaign.has_held())
     }

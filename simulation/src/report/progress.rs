@@ -1,5 +1,6 @@
 //! How far a campaign is: a bar on a terminal, a line now and then elsewhere.
 
+use crate::output::remark;
 use indicatif::{ProgressBar, ProgressStyle};
 use simulation::check::{FAULTS, MARKS};
 use simulation::swarm::Summary;
@@ -32,7 +33,7 @@ impl Progress {
         }
         let text = text(summary);
         if self.bar.is_hidden() {
-            eprintln!("{} of {} seeds, {text}", summary.seeds, self.bar.length().unwrap_or_default());
+            remark!("{} of {} seeds, {text}", summary.seeds, self.bar.length().unwrap_or_default());
         } else {
             self.bar.set_position(summary.seeds);
             self.bar.set_message(text);
