@@ -393,11 +393,7 @@ impl World<'_> {
         let Some(deadline) = self.broker.next_deadline() else { return };
         let mut at = deadline.at.as_micros().max(self.now);
         if at > self.now && !self.healed {
-            let late = self.choices.timer.between(0, self.scenario.outside.late_max);
-            at = at.saturating_add(late);
-            if late > 0 {
-                self.checks.marks.fault("T04");
-            }
+            at = at.saturating_add(self.choices.timer.between(0, self.scenario.outside.late_max));
         }
         if self.tick.is_none_or(|armed| at < armed) {
             self.tick = Some(at);
@@ -407,13 +403,17 @@ impl World<'_> {
 
     /// A deadline of the engine, which the host may miss, or call for twice.
     pub(super) fn ticks(&mut self) -> Result<(), Violation> {
-        self.tick = None;
-        let is_timer = self.broker.next_deadline().is_some_and(|next| next.reason == DeadlineReason::Timer);
-        if is_timer && !self.healed {
+        let armed = self.tick.take();
+        let timer = self.broker.next_deadline().filter(|next| next.reason == DeadlineReason::Timer);
+        if let Some(timer) = timer.filter(|_| !self.healed) {
             let outside = &self.scenario.outside;
             if self.choices.timer.chance(outside.tick_lost) {
                 self.checks.marks.fault("T04");
                 return Ok(());
+            }
+            // Nothing came before it that would have fired the timer.
+            if armed.is_some_and(|armed| timer.at.as_micros() < armed) {
+                self.checks.marks.fault("T04");
             }
             if self.choices.timer.chance(outside.tick_twice) {
                 self.checks.marks.fault("T04");
