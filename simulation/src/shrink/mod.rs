@@ -1,6 +1,6 @@
 //! The shortest scenario that still fails in the same way.
 //!
-//! * `fewer` — fewer clients and operations
+//! * `fewer` — fewer clients and operations, less in each of them
 //! * `surroundings` — fewer faults, plain limits
 //! * `plainer` — plain habits of clients, small messages
 //! * `sooner` — round times, close together

@@ -36,23 +36,10 @@ impl Shrinker {
             |message| message.qos = 0,
         ];
         for number in 0..self.best.operations.len() {
-            match &self.best.operations[number].what {
-                What::Publish(_) | What::Flood(_) => {
-                    for plain in messages {
-                        self.try_message(number, plain);
-                    }
+            if matches!(self.best.operations[number].what, What::Publish(_) | What::Flood(_)) {
+                for plain in messages {
+                    self.try_message(number, plain);
                 }
-                What::Subscribe(filters) => {
-                    for filter in (0..filters.len()).rev() {
-                        self.try_without(number, filter);
-                    }
-                }
-                What::Bytes(bytes) => {
-                    for byte in (0..bytes.len()).rev() {
-                        self.try_without(number, byte);
-                    }
-                }
-                _ => {}
             }
         }
     }
@@ -62,15 +49,6 @@ impl Shrinker {
             if let What::Publish(message) | What::Flood(message) = &mut scenario.operations[number].what {
                 plain(message);
             }
-        });
-    }
-
-    /// One filter or byte of an operation less.
-    fn try_without(&mut self, number: usize, part: usize) {
-        self.try_change(|scenario| match &mut scenario.operations[number].what {
-            What::Subscribe(filters) if filters.len() > 1 => drop(filters.remove(part)),
-            What::Bytes(bytes) => drop(bytes.remove(part)),
-            _ => {}
         });
     }
 }
