@@ -102,7 +102,8 @@ pub enum Command {
         /// Also end the session at once.
         end_session: bool,
     },
-    /// Tell every client 0x8B, close, and accept nobody from now on. A second one changes nothing.
+    /// Tell every client 0x8B, close, and accept nobody from now on. A second one changes nothing. It is not in a
+    /// snapshot: an engine that is restored from one accepts clients.
     Shutdown,
 }
 

@@ -1,4 +1,5 @@
-//! The whole engine as bytes, and back. Going on from a snapshot equals never having stopped.
+//! The whole engine as bytes, and back. Going on from a snapshot equals never having stopped, but for a shutdown: who goes
+//! on from what a broker left behind wants to serve its clients again.
 
 use crate::collections::{HashKey, KeyedIndex, Rng, SlotKey, Slots, TimerQueue};
 use crate::config::Config;
@@ -18,7 +19,7 @@ use mqtt_proto::{Mask, Version};
 use serde::{Deserialize, Serialize};
 
 /// First bytes of every snapshot; the last one is the format's version.
-const MAGIC: [u8; 8] = *b"METRSNP\x07";
+const MAGIC: [u8; 8] = *b"METRSNP\x08";
 
 /// Key of the checksum. It finds damage, and need not keep anybody out.
 const CHECKSUM: HashKey = HashKey([0, 0]);
@@ -67,6 +68,7 @@ macro_rules! state {
                     config: Config { interest: self.interest, ..self.config },
                     budget: 0,
                     called_at: self.now,
+                    shutting_down: false,
                     $($field: self.$field,)*
                 }
             }
@@ -77,7 +79,6 @@ macro_rules! state {
 state! {
     now: Time,
     call: u64,
-    shutting_down: bool,
     rng: Rng,
     connections: Vec<Option<Connection>>,
     online: u32,
@@ -106,7 +107,7 @@ impl Engine {
         [&MAGIC[..], &CHECKSUM.hash(&body).to_le_bytes(), &body].concat()
     }
 
-    /// The engine that wrote these bytes, with a hash key of its own.
+    /// The engine that wrote these bytes, with a hash key of its own. After [`crate::Command::Shutdown`] it is open again.
     ///
     /// # Errors
     /// The bytes are no snapshot, of another version, or damaged.

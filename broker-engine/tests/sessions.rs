@@ -431,6 +431,23 @@ fn shutdown_tells_everybody_once() {
     world.expect(late, &["closed"]);
 }
 
+/// A broker that was shut down in order leaves a snapshot, from which the next one serves the same clients.
+#[test]
+fn a_snapshot_after_a_shutdown_serves_again() {
+    let mut world = world();
+    let client = world.persistent(Version::V5, "c");
+    world.subscribe(client, "t", AtLeastOnce);
+    world.handle(Input::Command(Command::Shutdown));
+    world.expect(client, &["DISCONNECT Server shutting down", "closed"]);
+    world.engine = Engine::restore(&world.engine.snapshot(), HashKey([3, 4])).unwrap();
+    let again = world.connect_with(&lasting(Version::V5, "c"));
+    world.expect(again, &["CONNACK Success present"]);
+    world.publish(again, "t", "m", AtLeastOnce, 1);
+    world.expect(again, &["PUBLISH q1 #1 t m", "PUBACK #1"]);
+    world.handle(Input::Command(Command::Shutdown));
+    world.expect(again, &["DISCONNECT Server shutting down", "closed"]);
+}
+
 /// Durability is asked for, somebody who is away has a subscription to "t", and who publishes.
 fn durable() -> (World, ConnId) {
     let mut world = World::new(Config { durability: Durability::Durable, ..Config::default() });
