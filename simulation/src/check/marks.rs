@@ -149,7 +149,7 @@ pub const FAULTS: [(&str, &str); 51] = [
     ("S01", "the store takes its time"),
     ("S02", "the store fails"),
     ("P01", "the process ends without a word"),
-    ("P02", "the broker is shut down, and told so again"),
+    ("P02", "the broker is shut down, told so again, and goes on from its snapshot or with nothing"),
     ("P03", "memory is short"),
     ("P04", "no socket takes anything"),
 ];

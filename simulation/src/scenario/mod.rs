@@ -120,7 +120,8 @@ pub struct Outside {
     /// snapshot of that moment or with nothing.
     #[serde(default)]
     pub crash: u32,
-    /// How often, in a hundred thousand events, the broker is told to shut down, and another one begins with nothing.
+    /// How often, in a hundred thousand events, the broker is told to shut down, and another one begins, with a snapshot of it
+    /// or with nothing.
     #[serde(default)]
     pub shutdown: u32,
     /// How often, in a hundred thousand events, no socket takes anything for a while.

@@ -141,6 +141,7 @@ struct Choices {
     timer: Stream,
     restore: Stream,
     process: Stream,
+    restart: Stream,
     blocked: Stream,
 }
 
@@ -161,6 +162,7 @@ impl Choices {
             timer: stream("world: timer"),
             restore: stream("world: restore"),
             process: stream("world: process"),
+            restart: stream("world: restart"),
             blocked: stream("world: blocked"),
         }
     }

@@ -424,7 +424,9 @@ impl World<'_> {
     }
 
     fn restore_sometimes(&mut self) -> Result<(), Violation> {
-        if self.healed || !self.choices.restore.chance(self.scenario.outside.restore) {
+        let due = !self.healed && self.choices.restore.chance(self.scenario.outside.restore);
+        // Whoever goes on from a snapshot is open again.
+        if !due || self.checks.shutting_down {
             return Ok(());
         }
         self.restore()

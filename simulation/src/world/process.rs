@@ -47,7 +47,8 @@ impl World<'_> {
         self.settle()
     }
 
-    /// Every client is told, a second call does nothing, and nobody is let in any more.
+    /// Every client is told, a second call does nothing, and nobody is let in any more, until another process begins: with
+    /// what the first one left behind, or with nothing.
     fn shut_down(&mut self) -> Result<(), Violation> {
         self.trace.line(self.now, "the broker shuts down");
         self.checks.shutting_down = true;
@@ -63,6 +64,12 @@ impl World<'_> {
             return Err(Violation::new("LIV-6", self.now, detail));
         }
         self.checks.shutting_down = false;
+        self.let_go(conn);
+        if self.choices.restart.chance(500) && self.options.host == Host::Played {
+            self.trace.line(self.now, "another process goes on from its snapshot");
+            self.life += 1;
+            return self.restore();
+        }
         self.begin_anew();
         Ok(())
     }
