@@ -9,7 +9,7 @@ use std::time::Duration;
 const SLOWED: u64 = 60_000_000;
 
 /// When the world stood still, and for how long: hooks and the store answer so much later.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Standstills(Vec<(u64, u64)>);
 
 impl Standstills {

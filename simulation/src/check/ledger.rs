@@ -16,7 +16,8 @@ use std::sync::Arc;
 const WILD: &str = "#";
 
 /// All messages and sessions.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // Independent facts.
 pub(crate) struct Ledger {
     messages: Vec<Sent>,
     /// By client identifier; looked up for each packet, and never gone through.
@@ -40,12 +41,15 @@ pub(crate) struct Ledger {
     pub(super) standstills: Standstills,
     /// Publishers are slowed down when memory is short, so that nobody knows when a message is handled.
     slows: bool,
+    /// An older snapshot brought packet identifiers back that clients have used again since, so that a new QoS 2 message can
+    /// pass for an earlier one.
+    went_back: bool,
     /// Payloads and topics of messages that are no client's.
     strange: (BTreeSet<Vec<u8>>, BTreeSet<String>),
 }
 
 /// A message.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[allow(clippy::struct_excessive_bools)] // Independent facts.
 struct Sent {
     publisher: Arc<str>,
@@ -68,7 +72,7 @@ struct Sent {
 }
 
 /// A session, by client identifier.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Known {
     exists: bool,
     link: usize,
@@ -100,7 +104,7 @@ struct Known {
     latest: BTreeMap<(u32, u8), u64>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Surely {
     qos: u8,
     no_local: bool,
@@ -160,6 +164,7 @@ impl Ledger {
             slowest_store,
             standstills: Standstills::default(),
             slows: config.memory_high.is_some(),
+            went_back: false,
             strange: (BTreeSet::new(), BTreeSet::new()),
         }
     }
@@ -190,6 +195,15 @@ impl Ledger {
     pub(super) fn begin_anew(&mut self) {
         self.sessions.clear();
         self.interested.clear();
+    }
+
+    /// What was kept is what counts again. Of later messages only the clients know, who may send them again.
+    pub(super) fn goes_back_from(&mut self, later: Self) {
+        let Self { names, streams, step, strange, mut messages, .. } = later;
+        let unknown = messages.drain(self.messages.len()..);
+        self.messages.extend(unknown.map(|sent| Sent { arrivals: 0, accepted: false, ..sent }));
+        (self.names, self.streams, self.step, self.strange) = (names, streams, step, strange);
+        self.went_back = true;
     }
 
     /// A message that a client is going to publish: its number.
@@ -284,7 +298,8 @@ impl Ledger {
     /// The engine took a message: from now on it is owed to everybody who surely was subscribed all the time.
     pub(super) fn accepted(&mut self, number: u32) {
         let Some(sent) = self.messages.get_mut(number as usize) else { return };
-        if std::mem::replace(&mut sent.accepted, true) || sent.qos == 0 {
+        let passes_for_another = sent.qos == 2 && self.went_back;
+        if std::mem::replace(&mut sent.accepted, true) || sent.qos == 0 || passes_for_another {
             return;
         }
         // A filter without wildcards is the topic itself.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 /// Everything that is worth seeing.
-pub const MARKS: [&str; 91] = [
+pub const MARKS: [&str; 92] = [
     "a client back just before its session ended",
     "a client back just behind the end of its session",
     "a client goes on with what was unfinished",
@@ -75,6 +75,7 @@ pub const MARKS: [&str; 91] = [
     "acknowledgements out of order",
     "an acknowledgement for nothing",
     "an answer after its connection ended",
+    "an engine from an earlier snapshot",
     "an engine from its snapshot",
     "an identifier in use in both directions",
     "an oversized message in front of others",
@@ -148,7 +149,7 @@ pub const FAULTS: [(&str, &str); 51] = [
     ("H05", "who answers ends the connection that it is about"),
     ("S01", "the store takes its time"),
     ("S02", "the store fails"),
-    ("P01", "the process ends without a word"),
+    ("P01", "the process ends without a word, with a snapshot of that moment, an earlier one, or nothing"),
     ("P02", "the broker is shut down, told so again, and goes on from its snapshot or with nothing"),
     ("P03", "memory is short"),
     ("P04", "no socket takes anything"),

@@ -187,7 +187,7 @@ const TIRELESS: u64 = 1_000_000;
 pub(crate) const AT_ONCE: u32 = 1000;
 
 /// All checkers of a run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Checks {
     /// How often what was looked at.
     pub counts: Counts,
@@ -284,6 +284,24 @@ impl Checks {
         if let Some(oracle) = &mut self.oracle {
             oracle.begin_anew();
         }
+    }
+
+    /// Something has happened of which only the engine knows the order.
+    pub(crate) fn stop_following(&mut self) {
+        self.oracle = None;
+    }
+
+    /// Another process goes on from what was kept when the world was so: what has come and gone since never was. Whoever was
+    /// connected then is in the broker's eyes until it hears otherwise, and what waited for an answer has waited in vain.
+    pub(crate) fn go_back(&mut self, then: Self, at: u64, now: u64) {
+        let Self { counts, marks, ledger, seen, wires, .. } = std::mem::replace(self, then);
+        (self.counts, self.marks, self.seen) = (counts, marks, seen);
+        self.ledger.goes_back_from(ledger);
+        self.wires.goes_back_from(&wires);
+        if let Some(oracle) = &mut self.oracle {
+            oracle.goes_back_from(self.wires.len());
+        }
+        self.stands_still(at, now - at);
     }
 
     fn wires_and_books(&mut self) -> (&mut Wires, Books<'_>) {

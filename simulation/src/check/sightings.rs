@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const SECOND: u64 = 1_000_000;
 
 /// What was seen of connections, sessions and messages.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Sightings {
     max_connections: usize,
     max_inflight: u16,
@@ -28,7 +28,7 @@ pub(super) struct Sightings {
 }
 
 /// An accepted connection, or one that asks.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Seen {
     client_id: String,
     version: Version,
@@ -54,7 +54,7 @@ struct Seen {
     subscribes: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Outgoing {
     order: u64,
     qos: QoS,
@@ -63,7 +63,7 @@ struct Outgoing {
 }
 
 /// Who has or had a session.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Person {
     link: Option<usize>,
     ends_at: Option<u64>,

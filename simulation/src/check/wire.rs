@@ -9,7 +9,7 @@ use mqtt_proto::{Ack, Connect, Limits, Packet, Publish, QoS, ReasonCode, Version
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// All connections.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Wires {
     /// Nothing where it was closed.
     links: Vec<Option<Box<Wire>>>,
@@ -22,7 +22,7 @@ pub(super) struct Wires {
 }
 
 /// One connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[allow(clippy::struct_excessive_bools)] // Independent facts.
 pub(super) struct Wire {
     pub(super) client: usize,
@@ -73,7 +73,7 @@ pub(super) struct Wire {
 }
 
 /// What CONNECT said.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Greeting {
     client_id: String,
     clean: bool,
@@ -84,7 +84,7 @@ pub(super) struct Greeting {
     will: Option<u32>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Request {
     Subscribe(u16, Vec<(String, mqtt_proto::SubscribeOptions)>),
     Unsubscribe(u16, Vec<String>),
@@ -155,6 +155,16 @@ impl Wires {
             numbers: BTreeMap::new(),
             aliases: BTreeMap::new(),
         })));
+    }
+
+    /// Connections since then are none.
+    pub(super) fn goes_back_from(&mut self, later: &Self) {
+        self.links.resize_with(later.links.len(), || None);
+    }
+
+    /// Connections, open or not.
+    pub(super) fn len(&self) -> usize {
+        self.links.len()
     }
 
     pub(super) fn get_mut(&mut self, link: usize) -> Option<&mut Wire> {

@@ -26,7 +26,7 @@ pub(super) struct Hello {
 }
 
 /// All sessions and messages.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Broker {
     pub(super) config: Config,
     pub(super) sessions: BTreeMap<String, Session>,

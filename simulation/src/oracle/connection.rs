@@ -9,7 +9,7 @@ use mqtt_proto::{Connect, Packet, Publish, QoS, ReasonCode, Version};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A network connection.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Connection {
     pub(super) state: State,
     /// Bytes that are not a whole packet yet, or wait for CONNACK.
@@ -24,7 +24,7 @@ pub(super) struct Connection {
     pub(super) answers: [VecDeque<(u16, Option<bool>)>; 2],
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) enum State {
     #[default]
     Opening,
@@ -35,6 +35,11 @@ pub(super) enum State {
 }
 
 impl Connection {
+    /// One that has ended.
+    pub(super) fn over() -> Self {
+        Self { state: State::Over, ..Self::default() }
+    }
+
     pub(super) fn hello(&self) -> Option<&Hello> {
         match &self.state {
             State::Waiting(hello) | State::Online(hello) => Some(hello),

@@ -50,7 +50,7 @@ pub(crate) enum Turn {
 }
 
 /// The reference broker and its connections.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Oracle {
     broker: Broker,
     connections: Vec<Connection>,
@@ -92,10 +92,12 @@ impl Oracle {
     pub(crate) fn begin_anew(&mut self) {
         self.broker = Broker::new(self.broker.config.clone());
         self.turns.clear();
-        for connection in &mut self.connections {
-            *connection = Connection::default();
-            connection.state = State::Over;
-        }
+        self.connections.fill_with(Connection::over);
+    }
+
+    /// Of so many connections, those that it does not know are over.
+    pub(crate) fn goes_back_from(&mut self, connections: usize) {
+        self.connections.resize_with(connections, Connection::over);
     }
 
     /// Does it still follow?

@@ -73,7 +73,7 @@ impl Copy {
 }
 
 /// What a client asked for under its identifier.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Session {
     pub(super) username: Option<String>,
     /// Its client is told what is left of a message's life.

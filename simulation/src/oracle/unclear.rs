@@ -8,7 +8,7 @@ use super::topics::{is_shared, matches, plain};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Messages with copies that look alike, and the clients that may get them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Unclear {
     /// How often each message came.
     seen: BTreeMap<String, Seen>,
@@ -17,7 +17,7 @@ pub(super) struct Unclear {
 }
 
 /// Messages to a topic.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Seen {
     times: BTreeMap<Vec<u8>, u32>,
     /// Some came more than once.

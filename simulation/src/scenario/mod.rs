@@ -116,10 +116,14 @@ pub struct Outside {
     pub tick_lost: u32,
     /// How often, per mille of inputs, the engine is taken apart into a snapshot and put together again.
     pub restore: u32,
-    /// How often, in a hundred thousand events, the process ends without a word and another one begins, with a
-    /// snapshot of that moment or with nothing.
+    /// How often, in a hundred thousand events, the process ends without a word and another one begins, with a snapshot or with
+    /// nothing.
     #[serde(default)]
     pub crash: u32,
+    /// Time between two snapshots that the host keeps; 0 for none. A process that ends goes back to the last one where it would
+    /// have one of its last moment.
+    #[serde(default)]
+    pub snapshot_every: u64,
     /// How often, in a hundred thousand events, the broker is told to shut down, and another one begins, with a snapshot of it
     /// or with nothing.
     #[serde(default)]

@@ -44,6 +44,7 @@ use host::Broker;
 use network::Link;
 pub(crate) use network::Table;
 use outside::Next;
+use process::Kept;
 use siphasher::sip::SipHasher13;
 use std::collections::VecDeque;
 use std::hash::Hasher;
@@ -172,7 +173,7 @@ impl Choices {
 fn is_late(scenario: &Scenario) -> bool {
     let outside = &scenario.outside;
     let pauses = scenario.operations.iter().any(|operation| matches!(operation.what, What::Pause(_)));
-    outside.late_max > 0 || outside.tick_lost > 0 || pauses
+    outside.late_max > 0 || outside.tick_lost > 0 || outside.snapshot_every > 0 || pauses
 }
 
 /// A world at some moment.
@@ -199,6 +200,8 @@ pub(crate) struct World<'s> {
     /// Unix microseconds when the broker's clock showed 0.
     wall_clock: u64,
     store: MemoryStore,
+    /// The host's latest snapshot.
+    kept: Option<Box<Kept>>,
     /// Number of the process that the broker is.
     life: u32,
     /// No socket takes anything until then.
@@ -270,6 +273,7 @@ impl<'s> World<'s> {
             storm: (0, 0),
             wall_clock: WALL_CLOCK,
             store: MemoryStore::new(),
+            kept: None,
             life: 0,
             blocked_until: 0,
             next: VecDeque::new(),

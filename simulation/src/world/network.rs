@@ -64,7 +64,7 @@ impl Table {
         (known == conn).then_some(link)
     }
 
-    fn insert(&mut self, conn: ConnId, link: usize) {
+    pub(super) fn insert(&mut self, conn: ConnId, link: usize) {
         if self.0.len() <= conn.slot() {
             self.0.resize(conn.slot() + 1, None);
         }

@@ -434,10 +434,16 @@ impl World<'_> {
 
     /// Takes the engine apart and puts it together again: nobody may notice.
     pub(super) fn restore(&mut self) -> Result<(), Violation> {
+        let Broker::Engine(engine) = &self.broker else { return Ok(()) };
+        let snapshot = engine.snapshot();
+        self.restore_from(&snapshot)
+    }
+
+    pub(super) fn restore_from(&mut self, snapshot: &[u8]) -> Result<(), Violation> {
         self.checks.counts.look("INV-73");
         let [a, b] = self.options.hash_key;
+        let restored = Engine::restore(snapshot, HashKey([b, a ^ self.events]));
         let Broker::Engine(engine) = &mut self.broker else { return Ok(()) };
-        let restored = Engine::restore(&engine.snapshot(), HashKey([b, a ^ self.events]));
         **engine = restored.map_err(|error| {
             Violation::new("INV-73", self.now, format!("a snapshot is not read back: {error:?}"))
         })?;

@@ -2,8 +2,18 @@
 
 use super::outside::RARELY;
 use super::{Broker, Host, Table, World};
-use crate::check::Violation;
+use crate::check::{Checks, Violation};
 use broker_engine::{Command, ConnIds, Input, ListenerId, MemoryStore};
+
+/// What a host has kept of the broker, and what the world knew of it by then.
+pub(super) struct Kept {
+    at: u64,
+    snapshot: Vec<u8>,
+    store: MemoryStore,
+    /// Connections of that time.
+    open: Vec<usize>,
+    checks: Checks,
+}
 
 impl World<'_> {
     /// Between two events.
@@ -12,11 +22,15 @@ impl World<'_> {
         if self.healed {
             return Ok(());
         }
+        self.keep_snapshot();
         if self.choices.process.below(RARELY) < u64::from(outside.crash) {
             self.checks.marks.fault("P01");
             // The driver gives no snapshot of its engine away.
             let with_snapshot = self.choices.process.chance(500) && self.options.host == Host::Played;
-            return self.crash(with_snapshot);
+            return match self.kept.take().filter(|_| with_snapshot) {
+                Some(kept) => self.go_back(kept),
+                None => self.crash(with_snapshot),
+            };
         }
         if self.choices.process.below(RARELY) < u64::from(outside.shutdown) {
             self.checks.marks.fault("P02");
@@ -25,11 +39,57 @@ impl World<'_> {
         Ok(())
     }
 
+    /// As a host does that takes a snapshot now and then.
+    fn keep_snapshot(&mut self) {
+        let every = self.scenario.outside.snapshot_every;
+        let is_due = self.kept.as_ref().is_none_or(|kept| self.now >= kept.at.saturating_add(every));
+        if every == 0 || !is_due {
+            return;
+        }
+        let Broker::Engine(engine) = &self.broker else { return };
+        self.kept = Some(Box::new(Kept {
+            at: self.now,
+            snapshot: engine.snapshot(),
+            store: self.store.clone(),
+            open: self.open_links(),
+            checks: self.checks.clone(),
+        }));
+    }
+
+    fn open_links(&self) -> Vec<usize> {
+        (0..self.links.len()).filter(|link| self.links[*link].broker).collect()
+    }
+
+    /// The process ends without a word, and another one goes on from an earlier snapshot: whatever has happened since is
+    /// nothing to it, and was something to its clients.
+    fn go_back(&mut self, kept: Box<Kept>) -> Result<(), Violation> {
+        self.trace.line(self.now, "a crash, with an earlier snapshot");
+        self.checks.marks.hit("an engine from an earlier snapshot");
+        for link in self.open_links() {
+            self.end_of_process(link);
+            self.links[link].broker = false;
+            self.ids.release(self.links[link].conn);
+        }
+        let Kept { at, snapshot, store, open, checks } = *kept;
+        self.life += 1;
+        self.next.clear();
+        self.store = store;
+        self.checks.go_back(checks, at, self.now);
+        self.restore_from(&snapshot)?;
+        // Whoever was connected then is not any more.
+        self.by_conn = Table::default();
+        for link in &open {
+            self.by_conn.insert(self.links[*link].conn, *link);
+            self.links[*link].broker = true;
+        }
+        self.say_lost(open)
+    }
+
     /// The process ends without a word. A snapshot of that moment brings everything back but connections; without one
     /// everything is gone, as nothing else keeps it.
     fn crash(&mut self, with_snapshot: bool) -> Result<(), Violation> {
         self.trace.line(self.now, if with_snapshot { "a crash, with a snapshot" } else { "a crash" });
-        let open: Vec<usize> = (0..self.links.len()).filter(|link| self.links[*link].broker).collect();
+        let open = self.open_links();
         for link in &open {
             self.end_of_process(*link);
         }
@@ -39,7 +99,12 @@ impl World<'_> {
         }
         self.life += 1;
         self.restore()?;
-        for link in open {
+        self.say_lost(open)
+    }
+
+    /// Another process tells the engine of connections that ended with the one before.
+    fn say_lost(&mut self, links: Vec<usize>) -> Result<(), Violation> {
+        for link in links {
             // What ends in the same microsecond has no order.
             self.now += 1;
             self.broker_has_lost(link, false)?;
@@ -68,6 +133,10 @@ impl World<'_> {
         if self.choices.restart.chance(500) && self.options.host == Host::Played {
             self.trace.line(self.now, "another process goes on from its snapshot");
             self.life += 1;
+            if self.scenario.clients.iter().any(|client| client.will.is_some()) {
+                // The engine alone knows whose connection ended first, and so who was still there for whose will.
+                self.checks.stop_following();
+            }
             return self.restore();
         }
         self.begin_anew();
@@ -86,6 +155,7 @@ impl World<'_> {
         }
         (self.by_conn, self.ids, self.store) = (Table::default(), ConnIds::new(), MemoryStore::new());
         self.next.clear();
+        self.kept = None;
         self.checks.begin_anew();
     }
 }

@@ -38,6 +38,9 @@ impl Small {
         }
         if let Some(mut stream) = self.class("P01") {
             outside.crash = share(&mut stream, 1000);
+            if stream.chance(500) {
+                outside.snapshot_every = stream.by_magnitude(1, 120 * SECOND);
+            }
         }
         if let Some(mut stream) = self.class("P02") {
             outside.shutdown = share(&mut stream, 1000);
