@@ -148,6 +148,7 @@ fn mutations() -> Vec<(&'static str, Mutation)> {
         ("LIV-1", packets(|_, p| (kind(p) == 6).then(Vec::new))),
         ("LIV-2", packets(|_, p| (kind(p) == 9).then(Vec::new))),
         ("LIV-6", packets(|_, p| (kind(p) == 14 && p[2] == 0x8B).then(Vec::new))),
+        ("LIV-7", config(|config| config.memory_high = Some(0))),
     ]
 }
 

@@ -23,7 +23,7 @@ use crate::oracle::{Oracle, Turn};
 use crate::scenario::Outside;
 use crate::trace::Trace;
 use crate::world::Table;
-use broker_engine::{Config, DeadlineReason, Durability, Engine, Note, View};
+use broker_engine::{Config, DeadlineReason, Durability, Engine, MemoryPressure, Note, View};
 use ledger::Ledger;
 use sightings::Sightings;
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,7 +54,7 @@ impl fmt::Display for Violation {
 }
 
 /// Every statement that is looked at here, and what it says.
-pub const INVARIANTS: [(&str, &str); 46] = [
+pub const INVARIANTS: [(&str, &str); 47] = [
     ("INV-01", "QoS 1 and 2: who subscribed gets what was acknowledged, or a drop is counted for it"),
     ("INV-02", "no message is first sent twice to a session, unless its publisher sent it twice"),
     ("INV-03", "QoS 0: at most once for each subscription, at once or dropped with a reason"),
@@ -107,6 +107,7 @@ pub const INVARIANTS: [(&str, &str); 46] = [
     ("LIV-4", "a client that was not read for a while is read again"),
     ("LIV-5", "the engine comes to rest"),
     ("LIV-6", "a shutdown tells every client 0x8B, closes everything, and is not repeated"),
+    ("LIV-7", "memory that was short is free again when nobody asks for any, and everybody may come"),
 ];
 
 /// How often each statement was looked at, and the reference broker knew what to expect.
@@ -452,9 +453,25 @@ impl Checks {
             ("timers", view.timers()),
             ("bytes of input", view.input_bytes()),
         ];
-        match left.iter().find(|(_, count)| *count > 0) {
-            Some((what, count)) => Err(Violation::new("INV-66", now, format!("{count} {what} are left"))),
-            None => Ok(()),
+        if let Some((what, count)) = left.iter().find(|(_, count)| *count > 0) {
+            return Err(Violation::new("INV-66", now, format!("{count} {what} are left")));
+        }
+        let Some(high) = self.config.memory_high else { return Ok(()) };
+        self.counts.look("LIV-7");
+        let used = view.memory_used();
+        if used >= high || view.memory_pressure() != MemoryPressure::None {
+            let detail = format!("{used} bytes are in use when everybody has gone, {high} are too many");
+            return Err(Violation::new("LIV-7", now, detail));
+        }
+        Ok(())
+    }
+
+    /// A newcomer has had time to come in, and nobody else is there.
+    pub(crate) fn newcomer(&mut self, now: u64, link: usize) -> Result<(), Violation> {
+        self.counts.look("LIV-7");
+        match self.wires.get_mut(link) {
+            Some(wire) if wire.is_online() => Ok(()),
+            _ => Err(Violation::new("LIV-7", now, "nobody is let in, though memory is free")),
         }
     }
 }

@@ -337,6 +337,11 @@ impl Wire {
         Ok(())
     }
 
+    /// Its client was let in.
+    pub(super) fn is_online(&self) -> bool {
+        self.online
+    }
+
     /// Its place in [`super::STATES`].
     pub(super) fn state(&self) -> usize {
         match (&self.greeting, self.online) {

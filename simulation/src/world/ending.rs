@@ -6,6 +6,9 @@ use crate::check::Violation;
 use crate::scenario::{Message, What};
 use std::collections::BTreeSet;
 
+/// CONNECT of MQTT 3.1.1 under a name of its own, without a session.
+const NEWCOMER: &[u8] = b"\x10\x14\0\x04MQTT\x04\x02\0\0\0\x08newcomer";
+
 impl World<'_> {
     /// A connection is no more, for whatever reason.
     pub(super) fn client_is_offline(&mut self, link: usize) {
@@ -81,6 +84,18 @@ impl World<'_> {
         // The last of them may have left wills behind, and those may be retained.
         let topics = self.checks.ledger.retained_topics();
         self.come_and_go(&[0], &topics)
+    }
+
+    /// Where memory was short, somebody new is let in when everybody has gone.
+    pub(super) fn somebody_comes(&mut self) -> Result<(), Violation> {
+        let link = self.open(0)?;
+        self.send_up(link, NEWCOMER);
+        self.run_until(self.now + 2_000_000)?;
+        // Through a driver nobody sees it, and a hook may have its own opinion.
+        if self.broker.is_driver() || self.options.hook.is_some() || self.has_stopped() {
+            return Ok(());
+        }
+        self.checks.newcomer(self.now, link)
     }
 
     /// Clients connect, remove what is retained, and leave.

@@ -314,7 +314,8 @@ impl<'s> World<'s> {
             return Ok(());
         }
         self.checks.nothing_is_left(self.now, self.broker.view())?;
-        self.broker.has_let_go(self.now)
+        self.broker.has_let_go(self.now)?;
+        if self.scenario.limits.memory_high.is_some() { self.somebody_comes() } else { Ok(()) }
     }
 
     fn has_stopped(&self) -> bool {
