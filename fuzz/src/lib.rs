@@ -11,6 +11,7 @@
 //! * [`driver`] — the host's driver over sockets that take little at a time
 //! * [`config`] — the configuration file
 //! * [`scenario`] — the simulator's own scenarios, made of bytes and judged by all its checkers
+//! * [`seeds`] — inputs in formats that the broker writes, for the corpora
 //! * `host`, `steps` — what the targets around the engine share: the least of a host, and what clients do
 //! * `feedback` — the broker's states and answers as coverage
 //!
@@ -28,6 +29,7 @@ pub mod packets;
 pub mod recordings;
 pub mod routing;
 pub mod scenario;
+pub mod seeds;
 pub mod snapshots;
 mod steps;
 pub mod store;

@@ -1,6 +1,9 @@
 //! Every target holds for all that is kept of it, and has a program and a corpus.
 
+use broker_engine::{Engine, HashKey};
 use metronome_fuzz::TARGETS;
+use metronome_host::recording::Segment;
+use simulation::recording::{Options, play};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -50,6 +53,16 @@ fn every_target_has_a_program_and_nothing_else_is_kept() {
     assert_eq!(names("libfuzzer/src/bin"), targets);
     assert_eq!(names("corpus"), targets);
     assert!(names("regressions").is_subset(&targets));
+}
+
+/// `cargo run -p metronome-fuzz -- --seeds` writes them anew.
+#[test]
+fn snapshots_and_recordings_are_of_the_present_format() {
+    let snapshot = fs::read(root().join("corpus/snapshot_bytes/snapshot")).unwrap();
+    assert!(Engine::restore(&snapshot, HashKey([1, 2])).is_ok());
+    let segment = fs::read(root().join("corpus/recording/segment")).unwrap();
+    let report = play(&[Segment::from_bytes(segment).unwrap()], Options::default()).unwrap();
+    assert!(report.failure.is_none() && report.inputs > 20 && report.digests > 0, "{report:?}");
 }
 
 #[test]
