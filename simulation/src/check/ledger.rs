@@ -1,6 +1,10 @@
 //! Messages and sessions: who has to get what, and who got it. Whatever cannot be known from outside, such as the
 //! moment at which a message between SUBSCRIBE and SUBACK is routed, is left open: then a session may get it and need
 //! not.
+//!
+//! * `in_flight` — what is on its way to a client and not acknowledged
+
+mod in_flight;
 
 use super::deadlines::Standstills;
 use super::{AT_ONCE, Counts, Marks, Violation};
@@ -11,6 +15,8 @@ use broker_engine::{Config, DropReason, Durability, Engine, MemoryPressure, Note
 use mqtt_proto::{QoS, ReasonCode, SubscribeOptions};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+
+pub(super) use in_flight::Outgoing;
 
 /// Where filters with wildcards are kept.
 const WILD: &str = "#";
@@ -111,18 +117,6 @@ struct Surely {
     since: u64,
 }
 
-/// A delivery in flight.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Outgoing {
-    pub(super) number: u32,
-    pub(super) qos: QoS,
-    pub(super) link: usize,
-    /// PUBREC came.
-    pub(super) released: bool,
-    /// Grows with each first transmission.
-    pub(super) order: u64,
-}
-
 /// A first transmission.
 pub(super) struct Route<'a> {
     pub(super) now: u64,
@@ -135,17 +129,6 @@ pub(super) struct Route<'a> {
     pub(super) expiry: Option<u32>,
     /// Sending it was begun on an earlier connection, where it waited for the store, so that it expires no more.
     pub(super) begun: bool,
-}
-
-impl Known {
-    /// Something is sent again: in the order in which what shares its `lane` was sent first.
-    fn sent_behind(&mut self, link: usize, order: u64, lane: usize) -> Result<(), ()> {
-        if self.resent.0 != link {
-            self.resent = (link, [0; 3]);
-        }
-        let latest = std::mem::replace(&mut self.resent.1[lane], order);
-        if latest > order { Err(()) } else { Ok(()) }
-    }
 }
 
 impl Ledger {
@@ -501,112 +484,6 @@ impl Ledger {
             *latest = message.arrived_step;
         }
         Ok(())
-    }
-
-    /// The engine is about to get bytes of this client.
-    pub(super) fn next_input(&mut self, client_id: &str) {
-        self.session(client_id).just_acknowledged.clear();
-    }
-
-    /// The engine has closed the client's connection, perhaps in the midst of its latest input.
-    pub(super) fn closed(&mut self, client_id: &str) {
-        let known = self.session(client_id);
-        for (id, before) in std::mem::take(&mut known.just_acknowledged) {
-            // As it was before the first of several acknowledgements.
-            known.uncertain.entry(id).or_insert(before);
-        }
-    }
-
-    pub(super) fn in_flight(&mut self, client_id: &str, id: u16, outgoing: Outgoing) -> Result<(), String> {
-        // Copies of one message, for several subscriptions, are sent at once: their order says nothing.
-        let next = self.step();
-        let known = self.session(client_id);
-        let same = known.newest.filter(|(number, _)| *number == outgoing.number);
-        let order = same.map_or(next, |(_, order)| order);
-        known.newest = Some((outgoing.number, order));
-        let outgoing = Outgoing { order, ..outgoing };
-        self.session(client_id).uncertain.remove(&id);
-        match self.session(client_id).outgoing.insert(id, outgoing) {
-            Some(before) => Err(format!("#{id} is in use by message {}", before.number)),
-            None => Ok(()),
-        }
-    }
-
-    /// Sent with DUP, which says that it may have been sent before: what waited for the store when its connection ended
-    /// never was.
-    pub(super) fn never_left(&self, client_id: &str, id: u16, qos: QoS) -> bool {
-        let is_known = |known: &Known| known.outgoing.contains_key(&id) || known.uncertain.contains_key(&id);
-        self.durable && qos == QoS::ExactlyOnce && !self.sessions.get(client_id).is_some_and(is_known)
-    }
-
-    /// Where order is kept among what is sent again.
-    fn lane(&self, qos: QoS) -> usize {
-        if self.durable { qos as usize } else { 0 }
-    }
-
-    pub(super) fn sent_again(&mut self, client_id: &str, id: u16, outgoing: Outgoing) -> Result<(), String> {
-        let lane = self.lane(outgoing.qos);
-        let known = self.session(client_id);
-        if let Some(uncertain) = known.uncertain.remove(&id) {
-            known.outgoing.insert(id, uncertain);
-        }
-        let Some(before) = known.outgoing.get_mut(&id) else {
-            return Err(format!("#{id} has DUP, and was never sent"));
-        };
-        if before.number != outgoing.number || before.qos != outgoing.qos || before.released {
-            return Err(format!("#{id} was message {}, and is {}", before.number, outgoing.number));
-        }
-        if before.link == outgoing.link {
-            return Err(format!("#{id} is sent again on the same connection"));
-        }
-        before.link = outgoing.link;
-        let order = before.order;
-        known
-            .sent_behind(outgoing.link, order, lane)
-            .map_err(|()| format!("#{id} is sent again out of order"))
-    }
-
-    /// The engine sends PUBREL: is there something to release, and is it its turn?
-    pub(super) fn released(&mut self, client_id: &str, id: u16, link: usize, marks: &mut Marks) -> bool {
-        let lane = self.lane(QoS::ExactlyOnce);
-        let known = self.session(client_id);
-        if let Some(uncertain) = known.uncertain.remove(&id) {
-            known.outgoing.entry(id).or_insert(Outgoing { released: true, ..uncertain });
-        }
-        let Some(outgoing) = known.outgoing.get_mut(&id) else { return false };
-        let again = outgoing.link != link;
-        outgoing.link = link;
-        let (order, released) = (outgoing.order, outgoing.released);
-        if again {
-            marks.hit("PUBREL sent again");
-            return released && known.sent_behind(link, order, lane).is_ok();
-        }
-        released
-    }
-
-    pub(super) fn acknowledged(&mut self, client_id: &str, id: u16, qos: QoS, reason: ReasonCode) {
-        let known = self.session(client_id);
-        let Some(before) = known.outgoing.get_mut(&id).filter(|before| before.qos == qos) else { return };
-        known.just_acknowledged.push((id, *before));
-        if qos == QoS::AtLeastOnce || reason.is_error() && !before.released {
-            known.outgoing.remove(&id);
-        } else if !reason.is_error() {
-            before.released = true;
-        }
-    }
-
-    pub(super) fn completed(&mut self, client_id: &str, id: u16) {
-        let known = self.session(client_id);
-        if let Some(before) = known.outgoing.get(&id).filter(|before| before.released) {
-            known.just_acknowledged.push((id, *before));
-            known.outgoing.remove(&id);
-        }
-    }
-
-    /// In flight on this connection.
-    pub(super) fn open_on(&self, client_id: &str, link: usize) -> usize {
-        let outgoing = self.sessions.get(client_id).map(|known| &known.outgoing);
-        outgoing.map_or(0, |outgoing| outgoing.values().filter(|outgoing| outgoing.link == link).count())
     }
 
     /// Once nothing goes wrong any more: every session that is there has got what is owed to it.

@@ -1,0 +1,152 @@
+//! Deliveries in flight: what is sent again, released and acknowledged, under which identifiers and in which order.
+
+use super::{Known, Ledger};
+use crate::check::Marks;
+use mqtt_proto::{QoS, ReasonCode};
+
+/// A delivery in flight.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::check) struct Outgoing {
+    pub(in crate::check) number: u32,
+    pub(in crate::check) qos: QoS,
+    pub(in crate::check) link: usize,
+    /// PUBREC came.
+    pub(in crate::check) released: bool,
+    /// Grows with each first transmission.
+    pub(in crate::check) order: u64,
+}
+
+impl Known {
+    /// Something is sent again: in the order in which what shares its `lane` was sent first.
+    fn sent_behind(&mut self, link: usize, order: u64, lane: usize) -> Result<(), ()> {
+        if self.resent.0 != link {
+            self.resent = (link, [0; 3]);
+        }
+        let latest = std::mem::replace(&mut self.resent.1[lane], order);
+        if latest > order { Err(()) } else { Ok(()) }
+    }
+}
+
+impl Ledger {
+    /// The engine is about to get bytes of this client.
+    pub(in crate::check) fn next_input(&mut self, client_id: &str) {
+        self.session(client_id).just_acknowledged.clear();
+    }
+
+    /// The engine has closed the client's connection, perhaps in the midst of its latest input.
+    pub(in crate::check) fn closed(&mut self, client_id: &str) {
+        let known = self.session(client_id);
+        for (id, before) in std::mem::take(&mut known.just_acknowledged) {
+            // As it was before the first of several acknowledgements.
+            known.uncertain.entry(id).or_insert(before);
+        }
+    }
+
+    pub(in crate::check) fn in_flight(
+        &mut self,
+        client_id: &str,
+        id: u16,
+        outgoing: Outgoing,
+    ) -> Result<(), String> {
+        // Copies of one message, for several subscriptions, are sent at once: their order says nothing.
+        let next = self.step();
+        let known = self.session(client_id);
+        let same = known.newest.filter(|(number, _)| *number == outgoing.number);
+        let order = same.map_or(next, |(_, order)| order);
+        known.newest = Some((outgoing.number, order));
+        let outgoing = Outgoing { order, ..outgoing };
+        self.session(client_id).uncertain.remove(&id);
+        match self.session(client_id).outgoing.insert(id, outgoing) {
+            Some(before) => Err(format!("#{id} is in use by message {}", before.number)),
+            None => Ok(()),
+        }
+    }
+
+    /// Sent with DUP, which says that it may have been sent before: what waited for the store when its connection ended
+    /// never was.
+    pub(in crate::check) fn never_left(&self, client_id: &str, id: u16, qos: QoS) -> bool {
+        let is_known = |known: &Known| known.outgoing.contains_key(&id) || known.uncertain.contains_key(&id);
+        self.durable && qos == QoS::ExactlyOnce && !self.sessions.get(client_id).is_some_and(is_known)
+    }
+
+    /// Where order is kept among what is sent again.
+    fn lane(&self, qos: QoS) -> usize {
+        if self.durable { qos as usize } else { 0 }
+    }
+
+    pub(in crate::check) fn sent_again(
+        &mut self,
+        client_id: &str,
+        id: u16,
+        outgoing: Outgoing,
+    ) -> Result<(), String> {
+        let lane = self.lane(outgoing.qos);
+        let known = self.session(client_id);
+        if let Some(uncertain) = known.uncertain.remove(&id) {
+            known.outgoing.insert(id, uncertain);
+        }
+        let Some(before) = known.outgoing.get_mut(&id) else {
+            return Err(format!("#{id} has DUP, and was never sent"));
+        };
+        if before.number != outgoing.number || before.qos != outgoing.qos || before.released {
+            return Err(format!("#{id} was message {}, and is {}", before.number, outgoing.number));
+        }
+        if before.link == outgoing.link {
+            return Err(format!("#{id} is sent again on the same connection"));
+        }
+        before.link = outgoing.link;
+        let order = before.order;
+        known
+            .sent_behind(outgoing.link, order, lane)
+            .map_err(|()| format!("#{id} is sent again out of order"))
+    }
+
+    /// The engine sends PUBREL: is there something to release, and is it its turn?
+    pub(in crate::check) fn released(
+        &mut self,
+        client_id: &str,
+        id: u16,
+        link: usize,
+        marks: &mut Marks,
+    ) -> bool {
+        let lane = self.lane(QoS::ExactlyOnce);
+        let known = self.session(client_id);
+        if let Some(uncertain) = known.uncertain.remove(&id) {
+            known.outgoing.entry(id).or_insert(Outgoing { released: true, ..uncertain });
+        }
+        let Some(outgoing) = known.outgoing.get_mut(&id) else { return false };
+        let again = outgoing.link != link;
+        outgoing.link = link;
+        let (order, released) = (outgoing.order, outgoing.released);
+        if again {
+            marks.hit("PUBREL sent again");
+            return released && known.sent_behind(link, order, lane).is_ok();
+        }
+        released
+    }
+
+    pub(in crate::check) fn acknowledged(&mut self, client_id: &str, id: u16, qos: QoS, reason: ReasonCode) {
+        let known = self.session(client_id);
+        let Some(before) = known.outgoing.get_mut(&id).filter(|before| before.qos == qos) else { return };
+        known.just_acknowledged.push((id, *before));
+        if qos == QoS::AtLeastOnce || reason.is_error() && !before.released {
+            known.outgoing.remove(&id);
+        } else if !reason.is_error() {
+            before.released = true;
+        }
+    }
+
+    pub(in crate::check) fn completed(&mut self, client_id: &str, id: u16) {
+        let known = self.session(client_id);
+        if let Some(before) = known.outgoing.get(&id).filter(|before| before.released) {
+            known.just_acknowledged.push((id, *before));
+            known.outgoing.remove(&id);
+        }
+    }
+
+    /// In flight on this connection.
+    pub(in crate::check) fn open_on(&self, client_id: &str, link: usize) -> usize {
+        let outgoing = self.sessions.get(client_id).map(|known| &known.outgoing);
+        outgoing.map_or(0, |outgoing| outgoing.values().filter(|outgoing| outgoing.link == link).count())
+    }
+}

@@ -1,0 +1,245 @@
+//! What the engine sends on a connection: whether it may, now and in this order.
+
+use super::{Request, UNNUMBERED, Wire, Wrong, number_in};
+use crate::check::ledger::{Outgoing, Route};
+use crate::check::{Books, Counts, Marks};
+use crate::oracle::Given;
+use mqtt_proto::{Ack, Packet, Publish, ReasonCode, Version};
+
+impl Wire {
+    /// A packet of the engine.
+    pub(super) fn give(
+        &mut self,
+        now: u64,
+        link: usize,
+        packet: &Packet<'_>,
+        books: &mut Books<'_>,
+        max_inflight: u16,
+    ) -> Result<(), Wrong> {
+        if matches!(packet, Packet::ConnAck(_) | Packet::SubAck(_)) {
+            self.hook_heard(now, books.ledger);
+        }
+        let Books { ledger, counts, marks, .. } = &mut *books;
+        let Some(greeting) = &self.greeting else { return Ok(()) };
+        let client_id = greeting.client_id.clone();
+        match packet {
+            Packet::Publish(_) | Packet::PubRel(_) => {}
+            _ => self.waiting_since = now,
+        }
+        match packet {
+            Packet::ConnAck(connack) if connack.reason.is_error() => {
+                self.ended = true;
+                marks.hit("a connection is refused");
+            }
+            Packet::ConnAck(connack) => {
+                (self.online, self.last_flow) = (true, now);
+                counts.look("INV-22");
+                let wanted = self.goes_on.unwrap_or_else(|| greeting.let_in(link, ledger));
+                if self.version != Version::V31 && connack.session_present != wanted {
+                    return Err((
+                        "INV-22",
+                        format!(
+                            "Session Present is {}, there {} one",
+                            connack.session_present,
+                            if wanted { "was" } else { "was not" }
+                        ),
+                    ));
+                }
+                if wanted {
+                    marks.hit("a session goes on");
+                }
+            }
+            Packet::Publish(publish) => {
+                return self.message(now, link, publish, books, max_inflight);
+            }
+            Packet::PubAck(ack) => self.answered(link, 0, ack, books)?,
+            Packet::PubRec(ack) => self.answered(link, 1, ack, books)?,
+            Packet::PubRel(_) if ledger.is_replaced(&client_id, link) => {}
+            Packet::PubRel(ack) => {
+                counts.look("INV-12");
+                let known = ledger.released(&client_id, ack.packet_id.get(), link, marks);
+                // A PUBREC for an unknown message is answered too.
+                if !known && ack.reason == ReasonCode::Success && self.version == Version::V5 {
+                    return Err(("INV-12", format!("PUBREL #{} of nothing", ack.packet_id.get())));
+                }
+            }
+            Packet::PubComp(ack) => {
+                counts.look("INV-13");
+                let next = self.releases.pop_front();
+                if next != Some(ack.packet_id.get()) {
+                    return Err(("INV-13", format!("PUBCOMP #{}, {next:?} is next", ack.packet_id.get())));
+                }
+            }
+            Packet::SubAck(ack) => match self.requests.pop_front() {
+                Some(Request::Subscribe(id, filters))
+                    if id == ack.packet_id.get() && filters.len() == ack.reasons.iter().count() =>
+                {
+                    counts.look("INV-32");
+                    for ((filter, options), code) in filters.iter().zip(ack.reasons.iter()) {
+                        if !code.is_error() && code as u8 > options.qos as u8 {
+                            let asked = options.qos as u8;
+                            return Err(("INV-32", format!("{filter} gets {code:?}, asked for {asked}")));
+                        }
+                        // What came behind it may be in force already.
+                        if !self.requests.iter().any(|request| request.is_about(filter)) {
+                            ledger.subscribed(&client_id, filter, *options, code);
+                        }
+                    }
+                }
+                other => return Err(("INV-32", format!("SUBACK #{} for {other:?}", ack.packet_id.get()))),
+            },
+            Packet::UnsubAck(ack) => match self.requests.pop_front() {
+                Some(Request::Unsubscribe(id, _)) if id == ack.packet_id.get() => {}
+                other => return Err(("INV-32", format!("UNSUBACK #{} for {other:?}", ack.packet_id.get()))),
+            },
+            Packet::PingResp => {
+                self.pings =
+                    self.pings.checked_sub(1).ok_or(("INV-07", "PINGRESP for nothing".to_owned()))?;
+            }
+            Packet::Disconnect(disconnect) => {
+                (self.ended, self.told) = (true, Some(disconnect.reason));
+                if disconnect.reason == ReasonCode::SessionTakenOver {
+                    marks.hit("a session taken over");
+                }
+                if disconnect.reason == ReasonCode::KeepAliveTimeout {
+                    marks.hit("a keep-alive that ran out");
+                    counts.look("INV-27");
+                    let last = if self.last_packet < now { self.last_packet } else { self.packet_before };
+                    let silent = now - last;
+                    let allowed = u64::from(greeting.keep_alive) * 1_500_000;
+                    if silent < allowed {
+                        return Err((
+                            "INV-27",
+                            format!("closed after {silent} us of silence, {allowed} are allowed"),
+                        ));
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn answered(
+        &mut self,
+        link: usize,
+        kind: usize,
+        ack: &Ack<'_>,
+        books: &mut Books<'_>,
+    ) -> Result<(), Wrong> {
+        let Books { ledger, counts, oracle, .. } = books;
+        let id = ack.packet_id.get();
+        counts.look("INV-07");
+        if self.unanswered[kind].is_empty() {
+            return Err(("INV-07", format!("#{id} is acknowledged, and was not published")));
+        }
+        counts.look("INV-13");
+        let next = self.unanswered[kind].pop_front();
+        if next != Some(id) {
+            return Err(("INV-13", format!("#{id} is acknowledged, {next:?} is next")));
+        }
+        if !ack.reason.is_error()
+            && let Some(number) = self.numbers.remove(&id)
+        {
+            ledger.accepted(number);
+        }
+        if let Some(oracle) = oracle {
+            oracle.answered(link, kind, id, ack.reason, counts)?;
+        }
+        Ok(())
+    }
+
+    fn message(
+        &mut self,
+        now: u64,
+        link: usize,
+        publish: &Publish<'_>,
+        books: &mut Books<'_>,
+        max_inflight: u16,
+    ) -> Result<(), Wrong> {
+        let Books { ledger, counts, marks, oracle, .. } = books;
+        let Some(greeting) = &self.greeting else { return Ok(()) };
+        let topic = self.topic(publish, greeting.topic_alias_maximum, counts, marks)?;
+        if let (Some(alias), Some(name)) = (publish.properties.topic_alias, publish.topic) {
+            self.aliases.insert(alias, name.as_str().to_owned());
+        }
+        counts.look("INV-04");
+        // An empty one is about a retained message, and has no number.
+        let number = match number_in(publish.payload) {
+            None if publish.payload.is_empty() || ledger.is_strange(publish.payload) => UNNUMBERED,
+            None => return Err(("INV-04", "a message of nobody".to_owned())),
+            Some(number) => number,
+        };
+        let route = Route {
+            now,
+            number,
+            client_id: &greeting.client_id,
+            topic: &topic,
+            qos: publish.qos,
+            retain: publish.retain,
+            payload: publish.payload,
+            expiry: publish.properties.message_expiry_interval,
+            begun: publish.dup,
+        };
+        if let Some(oracle) = oracle.as_mut().filter(|_| !publish.dup) {
+            let given = Given {
+                client_id: &greeting.client_id,
+                topic: &topic,
+                payload: publish.payload,
+                qos: publish.qos,
+                retain: publish.retain,
+                expiry: publish.properties.message_expiry_interval,
+                has_expiry: self.version == Version::V5,
+            };
+            oracle.given(now, &given, counts)?;
+        }
+        let Some(id) = publish.packet_id.map(mqtt_proto::PacketId::get) else {
+            return if number == UNNUMBERED { Ok(()) } else { ledger.sent(&route, counts, marks) };
+        };
+        // It may be for a session that another one has replaced in this very call.
+        if ledger.is_replaced(&greeting.client_id, link) {
+            return Ok(());
+        }
+        let outgoing = Outgoing { number, qos: publish.qos, link, released: false, order: 0 };
+        if publish.dup && !ledger.never_left(&greeting.client_id, id, publish.qos) {
+            marks.hit("a packet sent again");
+            counts.look("INV-12");
+            ledger.sent_again(&greeting.client_id, id, outgoing).map_err(|detail| ("INV-12", detail))?;
+        } else {
+            counts.look("INV-14");
+            ledger.in_flight(&greeting.client_id, id, outgoing).map_err(|detail| ("INV-14", detail))?;
+            if number != UNNUMBERED {
+                ledger.sent(&route, counts, marks)?;
+            }
+        }
+        counts.look("INV-15");
+        let (open, most) =
+            (ledger.open_on(&greeting.client_id, link), greeting.receive_maximum.min(max_inflight));
+        if open > usize::from(most) {
+            return Err(("INV-15", format!("{open} in flight, {most} are taken")));
+        }
+        Ok(())
+    }
+
+    fn topic(
+        &self,
+        publish: &Publish<'_>,
+        most: u16,
+        counts: &mut Counts,
+        marks: &mut Marks,
+    ) -> Result<String, Wrong> {
+        if let Some(alias) = publish.properties.topic_alias {
+            counts.look("INV-18");
+            marks.hit("a topic alias used");
+            if alias == 0 || alias > most {
+                return Err(("INV-18", format!("alias {alias}, {most} are taken")));
+            }
+        }
+        match (publish.topic, publish.properties.topic_alias) {
+            (Some(topic), _) => Ok(topic.as_str().to_owned()),
+            (None, alias) => alias
+                .and_then(|alias| self.aliases.get(&alias).cloned())
+                .ok_or_else(|| ("INV-18", format!("alias {alias:?} is not defined"))),
+        }
+    }
+}
