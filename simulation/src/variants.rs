@@ -3,7 +3,7 @@
 use crate::check::{AT_ONCE, Violation};
 use crate::scenario::Scenario;
 use crate::trace::Trace;
-use crate::world::{Host, Options, Outcome, play};
+use crate::world::{Host, Options, Outcome, is_late, play};
 use broker_engine::Config;
 
 /// What differs, under the names of the statements that say that nothing comes of it.
@@ -68,8 +68,8 @@ fn plain(options: Options) -> Options {
 /// engine is content with any backlog.
 fn for_the_driver(scenario: &Scenario) -> Scenario {
     let mut scenario = scenario.clone();
+    let is_timed = !is_late(&scenario) && scenario.outside.tick_twice == 0;
     let Scenario { limits, network, outside, .. } = &mut scenario;
-    let is_timed = outside.late_max == 0 && outside.tick_lost == 0 && outside.tick_twice == 0;
     if has_room(limits) && limits.work_per_call >= AT_ONCE && is_timed {
         limits.egress_high = u32::MAX / 2;
     } else {

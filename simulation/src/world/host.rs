@@ -175,6 +175,7 @@ impl World<'_> {
             }
         }
         wanted.closed.sort_unstable();
+        wanted.resumed.sort_unstable();
         self.write(wanted);
         Ok(())
     }
@@ -216,6 +217,7 @@ impl World<'_> {
                 }
             }
             wanted.closed.sort_unstable();
+            wanted.resumed.sort_unstable();
             for link in &wanted.closed {
                 self.checks.lost(*link);
             }

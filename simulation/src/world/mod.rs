@@ -170,7 +170,7 @@ impl Choices {
 }
 
 /// May the engine be called later than it asked for?
-fn is_late(scenario: &Scenario) -> bool {
+pub(crate) fn is_late(scenario: &Scenario) -> bool {
     let outside = &scenario.outside;
     let pauses = scenario.operations.iter().any(|operation| matches!(operation.what, What::Pause(_)));
     outside.late_max > 0 || outside.tick_lost > 0 || outside.snapshot_every > 0 || pauses
