@@ -265,7 +265,7 @@ impl Oracle {
         }
         if let Some((number, found)) = found {
             // It may rather be what was on its way before the subscription changed in this very call.
-            let session = &mut sessions[number];
+            let session = &mut *sessions[number];
             let is_kept = |copy: &Copy| copy.for_filter.is_some() && given.is(copy);
             let before = session.last_words.iter().position(is_kept);
             if let Some(before) = before.filter(|_| is_kept(&session.owed[found.place])) {
