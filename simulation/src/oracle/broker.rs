@@ -159,6 +159,7 @@ impl Broker {
         let Some(mut session) = self.sessions.remove(client_id) else { return };
         session.link = None;
         self.touched.insert(client_id.to_owned());
+        self.leave_open(client_id);
         // What it had of shared subscriptions goes to another member, or to nobody [4.8.2].
         self.shared.retain(|copy| {
             let is_at_least_once =

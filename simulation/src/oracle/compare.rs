@@ -106,6 +106,7 @@ impl Given<'_> {
         if is_unclear {
             found.before.iter().for_each(|earlier| session.owed[*earlier].optional = true);
             session.owed.remove(found.place);
+            session.owed.iter_mut().filter(|other| self.is(other)).for_each(|other| other.optional = true);
             return Ok(copy);
         }
         // Whether it was on its way, or is kept, cannot be seen either.

@@ -17,6 +17,8 @@ pub(super) struct Connection {
     /// When its latest packet was handled.
     pub(super) last_seen: u64,
     pub(super) was_paused: bool,
+    /// Its client sent DISCONNECT.
+    pub(super) said_goodbye: bool,
     aliases: BTreeMap<u16, String>,
     /// QoS 2 messages of this connection that wait for PUBREL.
     unreleased: BTreeSet<u16>,
@@ -114,6 +116,7 @@ impl Oracle {
                 }
             }
             Packet::Disconnect(disconnect) => {
+                self.connections[link].said_goodbye = true;
                 let longest = self.broker.config.max_session_expiry;
                 if let (Some(expiry), Some(session)) =
                     (disconnect.properties.session_expiry_interval, self.broker.session(&client_id))

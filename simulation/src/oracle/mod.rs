@@ -191,9 +191,10 @@ impl Oracle {
         if self.undecided {
             return Ok(());
         }
-        let told = |reason: &ReasonCode| *reason == ReasonCode::ReceiveMaximumExceeded;
-        let accused: Vec<usize> =
-            gone.iter().filter(|(_, reason)| told(reason)).map(|(link, _)| *link).collect();
+        let is_told = |(link, reason): &&(usize, ReasonCode)| {
+            *reason == ReasonCode::ReceiveMaximumExceeded && !self.connections[*link].said_goodbye
+        };
+        let accused: Vec<usize> = gone.iter().filter(is_told).map(|(link, _)| *link).collect();
         if accused == self.exceeded {
             return Ok(());
         }

@@ -63,6 +63,25 @@ impl Broker {
         Some(copy)
     }
 
+    /// A session ends that got a message by one of several groups at QoS 0: by which one cannot be seen any more.
+    pub(super) fn leave_open(&mut self, client_id: &str) {
+        let is_at_once = |copy: &SharedCopy| {
+            copy.members.get(client_id).is_some_and(|(subscribed, _)| *subscribed == QoS::AtMostOnce)
+        };
+        let has = |copy: &&SharedCopy| copy.to.as_deref() == Some(client_id) && is_at_once(copy);
+        let given: Vec<_> = self.shared.iter().filter(has).map(|copy| copy.message.clone()).collect();
+        let is_given = |copy: &SharedCopy| given.iter().any(|message| Arc::ptr_eq(message, &copy.message));
+        let may_be = |copy: &SharedCopy| copy.to.is_none() && is_at_once(copy) && is_given(copy);
+        let open: Vec<_> =
+            self.shared.iter().filter(|copy| may_be(copy)).map(|copy| copy.message.clone()).collect();
+        for copy in &mut self.shared {
+            let is_open = open.iter().any(|message| Arc::ptr_eq(message, &copy.message));
+            if is_open && is_at_once(copy) && copy.to.as_deref().is_none_or(|to| to == client_id) {
+                (copy.to, copy.optional) = (None, true);
+            }
+        }
+    }
+
     /// One of these copies that no loss stands for, where each loss that a member owned up to stands for one of them.
     pub(super) fn not_lost<'a>(&self, missing: &[&'a SharedCopy]) -> Option<&'a SharedCopy> {
         let losses: Vec<(&String, &String)> = self
