@@ -35,6 +35,8 @@ pub(super) struct Broker {
     pub(super) unclear: Unclear,
     /// Shared groups, with their members' connections, in which it could not be seen whose turn it was.
     pub(super) unseen_turns: BTreeSet<super::Members>,
+    /// How often the members of shared groups, or what they ask for, have changed.
+    eras: BTreeMap<String, u32>,
     /// Messages that were published in this call.
     pub(super) published: Vec<Arc<Message>>,
     /// Wills that were published.
@@ -56,6 +58,7 @@ impl Broker {
             shared: Vec::new(),
             unclear: Unclear::default(),
             unseen_turns: BTreeSet::new(),
+            eras: BTreeMap::new(),
             published: Vec::new(),
             wills: 0,
             ended: Vec::new(),
@@ -158,6 +161,7 @@ impl Broker {
         self.send_will(now, client_id);
         let Some(mut session) = self.sessions.remove(client_id) else { return };
         session.link = None;
+        session.subscriptions.keys().for_each(|filter| change(&mut self.eras, filter));
         self.touched.insert(client_id.to_owned());
         self.leave_open(client_id);
         // What it had of shared subscriptions goes to another member, or to nobody [4.8.2].
@@ -264,8 +268,10 @@ impl Broker {
         for group in groups {
             matched = true;
             let members = self.members(&group, &message, "");
+            let era = self.eras.get(&group).copied().unwrap_or_default();
             let here: Option<Vec<_>> =
                 members.keys().map(|id| Some((id.clone(), self.sessions[id].link?))).collect();
+            let here = here.map(|members| (era, members));
             let has_another_way = |id: &String| self.has_another_way(id, &group, &message.topic);
             if let Some(here) = here.as_ref().filter(|_| members.keys().any(has_another_way)) {
                 self.unseen_turns.insert((group.clone(), here.clone()));
@@ -329,6 +335,7 @@ impl Broker {
         let (levels, length) =
             (usize::from(self.config.max_topic_levels), usize::from(self.config.max_topic_length));
         let retained = self.retained.clone();
+        filters.iter().for_each(|(filter, _)| change(&mut self.eras, filter));
         let Some(session) = self.session(client_id) else { return };
         // What an earlier SUBSCRIBE asked for is sent again, whether or not it has been sent before.
         for (filter, options) in filters {
@@ -359,9 +366,17 @@ impl Broker {
     }
 
     pub(super) fn unsubscribe(&mut self, client_id: &str, filter: &str) {
+        change(&mut self.eras, filter);
         let Some(session) = self.session(client_id) else { return };
         session.subscriptions.remove(filter);
         session.stop_scans(Some(filter));
+    }
+}
+
+/// A member of a shared group comes, goes, or asks for something else.
+fn change(eras: &mut BTreeMap<String, u32>, filter: &str) {
+    if is_shared(filter) {
+        *eras.entry(filter.to_owned()).or_default() += 1;
     }
 }
 

@@ -290,8 +290,8 @@ impl Oracle {
     /// Members of a shared group that stay connected take turns, where that is the rule.
     fn fair(&mut self, copy: &SharedCopy, to: &str, counts: &mut Counts) -> Result<(), Wrong> {
         let round_robin = self.broker.config.shared_strategy == SharedStrategy::RoundRobin;
-        let Some(members) = copy.here.as_ref().filter(|_| round_robin) else { return Ok(()) };
-        let key = (copy.group.clone(), members.clone());
+        let Some(here) = copy.here.as_ref().filter(|_| round_robin) else { return Ok(()) };
+        let (key, (_, members)) = ((copy.group.clone(), here.clone()), here);
         let is_seen = !self.broker.unseen_turns.contains(&key);
         counts.decide(is_seen);
         if !is_seen {

@@ -32,7 +32,7 @@ impl Oracle {
         if broker.sessions_of(client_id).next().is_none() {
             return Err(("INV-92", format!("a loss for {client_id}, who has no session")));
         }
-        for ((_, members), turns) in &mut self.turns {
+        for ((_, (_, members)), turns) in &mut self.turns {
             if members.iter().any(|(id, _)| id == client_id) {
                 *turns = None;
             }
@@ -93,17 +93,19 @@ impl Oracle {
         let mut dropped = std::mem::take(&mut self.drops_at_once);
         for (client_id, session) in ended.chain(touched) {
             counts.look("INV-03");
-            for place in (0..session.owed.len()).rev() {
-                let copy = &session.owed[place];
+            let mut place = 0;
+            while let Some(copy) = session.owed.get(place) {
+                place += 1;
                 if copy.qos > QoS::AtMostOnce || copy.for_filter.is_some() || copy.optional {
                     continue;
                 }
                 let topic = copy.message.topic.clone();
-                // What is dropped at once has just been published.
+                // What is dropped at once has just been published, while the client was there: before what waits.
                 let is_told = |(id, about): &(String, String)| (id, about) == (client_id, &topic);
                 let told = dropped.iter().position(is_told).filter(|_| is_new(&copy.message));
                 let excused = told.map(|told| dropped.swap_remove(told)).is_some();
                 if excused || !waits && session.excuse(&topic) {
+                    place -= 1;
                     session.owed.remove(place);
                 } else if !waits && session.link.is_some() {
                     let detail = format!("QoS 0 to {topic} for {client_id} is neither sent nor dropped");

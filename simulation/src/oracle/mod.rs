@@ -34,7 +34,10 @@ use mqtt_proto::{Limits, ReasonCode};
 use std::collections::BTreeMap;
 
 /// A shared group, and the connections of all its members.
-type Members = (String, Vec<(String, usize)>);
+type Members = (String, Here);
+
+/// How often the members had changed by then, and the connections of all.
+type Here = (u32, Vec<(String, usize)>);
 
 /// An input of the engine, as far as it matters here.
 #[derive(Debug)]

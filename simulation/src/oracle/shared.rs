@@ -16,7 +16,7 @@ pub(super) struct SharedCopy {
     /// Who may get it, with which QoS and RETAIN flag.
     pub(super) members: BTreeMap<String, (QoS, bool)>,
     /// The connections of all members when it came, if all had one.
-    pub(super) here: Option<Vec<(String, usize)>>,
+    pub(super) here: Option<super::Here>,
     /// Who got it. At QoS 1 it is another member's when that one's session ends unacknowledged [4.8.2].
     pub(super) to: Option<String>,
     /// It may be a member's by now who got it when another one's session ended, with the options of that moment.
