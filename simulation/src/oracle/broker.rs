@@ -335,7 +335,9 @@ impl Broker {
         let (levels, length) =
             (usize::from(self.config.max_topic_levels), usize::from(self.config.max_topic_length));
         let retained = self.retained.clone();
-        filters.iter().for_each(|(filter, _)| change(&mut self.eras, filter));
+        for (filter, _) in filters {
+            change(&mut self.eras, filter);
+        }
         let Some(session) = self.session(client_id) else { return };
         // What an earlier SUBSCRIBE asked for is sent again, whether or not it has been sent before.
         for (filter, options) in filters {
