@@ -81,9 +81,10 @@ struct Sent {
 #[derive(Clone, Debug, Default)]
 struct Known {
     exists: bool,
-    link: usize,
+    /// Its connection, or its last one.
+    link: Option<usize>,
     /// Its connection before.
-    before: usize,
+    before: Option<usize>,
     /// The last connection of the session that it replaced.
     replaced: Option<usize>,
     /// Subscriptions that surely are in force.
@@ -312,20 +313,22 @@ impl Ledger {
     /// A client is in; says whether it had a session.
     pub(super) fn connected(&mut self, client_id: &str, link: usize) -> bool {
         let known = self.session(client_id);
-        known.before = std::mem::replace(&mut known.link, link);
+        known.before = known.link.replace(link);
         std::mem::replace(&mut known.exists, true)
     }
 
     /// The session is a new one.
     pub(super) fn began_anew(&mut self, client_id: &str, link: usize) {
         let known = self.session(client_id);
-        let (ever, replaced) = (std::mem::take(&mut known.ever), Some(known.before));
-        *known = Known { exists: true, link, replaced, ever, ..Known::default() };
+        let (ever, replaced) = (std::mem::take(&mut known.ever), known.before);
+        *known = Known { exists: true, link: Some(link), replaced, ever, ..Known::default() };
     }
 
     /// Is this a connection of a session that another one has replaced?
     pub(super) fn is_replaced(&self, client_id: &str, link: usize) -> bool {
-        self.sessions.get(client_id).is_some_and(|known| known.link != link && known.replaced == Some(link))
+        self.sessions
+            .get(client_id)
+            .is_some_and(|known| known.link != Some(link) && known.replaced == Some(link))
     }
 
     /// A SUBSCRIBE came: what it replaces is uncertain for a while.
@@ -496,7 +499,10 @@ impl Ledger {
     ) -> Result<(), Violation> {
         for session in engine.view().each_session().filter(|session| session.connection().is_some()) {
             let known = self.sessions.get(session.client_id());
-            let Some(known) = known.filter(|known| !half_open.contains(&known.link)) else { continue };
+            let Some(known) = known.filter(|known| known.link.is_none_or(|link| !half_open.contains(&link)))
+            else {
+                continue;
+            };
             // Who publishes again before it acknowledges may be let go of each time, for want of memory.
             if engine.view().memory_pressure() != MemoryPressure::None {
                 continue;
