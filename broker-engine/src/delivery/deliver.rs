@@ -259,7 +259,7 @@ impl Engine {
         if !self.gates.is_on() {
             return;
         }
-        let now = self.now;
+        let now = self.called_at;
         let share = delivery.group.and_then(|group| self.index.group_filter(group));
         self.store_for(key, |client_id| StoreOp::PutQueued {
             client_id,

@@ -127,7 +127,7 @@ impl Engine {
                 .push(at.as_micros(), TimerKey::Retained(Box::new(RetainedKey::new(publication.topic))));
         }
         if self.gates.is_on() {
-            let lifetime = publication.expiry.lifetime(self.now);
+            let lifetime = publication.expiry.lifetime(self.called_at);
             let publish = super::encode::stored_publish(publication, true);
             self.gates.emit(StoreOp::PutRetained { topic: publication.topic.to_string(), publish, lifetime });
         }
