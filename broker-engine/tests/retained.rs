@@ -3,11 +3,11 @@
 mod common;
 
 use broker_engine::Config;
-use common::{World, id_of, lasting, message};
+use common::{World, encoded, id_of, lasting, message};
 use mqtt_proto::{
-    Packet, Publish,
+    Ack, AckProperties, Packet, Publish,
     QoS::{self, AtLeastOnce, AtMostOnce},
-    RetainHandling, Subscribe, SubscribeFilters, SubscribeOptions, UserProperties, Version,
+    ReasonCode, RetainHandling, Subscribe, SubscribeFilters, SubscribeOptions, UserProperties, Version,
 };
 
 fn options(qos: QoS) -> SubscribeOptions {
@@ -57,4 +57,29 @@ fn a_filter_that_stands_twice_in_one_packet() {
         }),
     );
     world.expect(client, &["SUBACK #9 01 00", "PUBLISH q0 retain r/1 m", "PUBLISH q0 retain r/1 m"]);
+}
+
+/// What an acknowledgement makes room for goes ahead of the answer to what comes behind it, whether the two come in one
+/// piece or not.
+#[test]
+fn the_next_one_follows_its_acknowledgement() {
+    for in_one_piece in [true, false] {
+        let mut world = world(&["r/1", "r/2"]);
+        let mut connect = lasting(Version::V5, "s");
+        connect.properties.receive_maximum = Some(1);
+        let client = world.connect_with(&connect);
+        world.subscribe_with(client, "r/+", options(AtLeastOnce), None);
+        world.expect(client, &["CONNACK Success", "SUBACK #9 01", "PUBLISH q1 #1 retain r/1 m"]);
+
+        let ack =
+            Ack { packet_id: id_of(1), reason: ReasonCode::Success, properties: AckProperties::default() };
+        let [ack, ping] = [Packet::PubAck(ack), Packet::PingReq].map(|packet| encoded(&packet, Version::V5));
+        if in_one_piece {
+            world.bytes(client, &[ack, ping].concat());
+        } else {
+            world.bytes(client, &ack);
+            world.bytes(client, &ping);
+        }
+        world.expect(client, &["PUBLISH q1 #2 retain r/2 m", "PINGRESP"]);
+    }
 }

@@ -34,7 +34,7 @@ impl Engine {
             }
         }
         self.refill(key);
-        self.resume_scans(id, key);
+        self.resume_scans(id, key, out);
     }
 
     /// Is there something that may be sent, quota permitting?

@@ -223,10 +223,20 @@ impl Engine {
         }
     }
 
-    /// Goes on with retained messages that waited for the client's acknowledgements.
-    pub(crate) fn resume_scans(&mut self, id: ConnId, key: SlotKey) {
-        if self.has_window(id, key) && !self.is_held(id) {
+    /// Goes on with retained messages behind everything else that goes on: at once if there is nothing, so that it is
+    /// no matter whether what comes next comes in the same call.
+    pub(crate) fn scan_on(&mut self, id: ConnId, out: &mut Outbox) {
+        if self.work.is_empty() {
+            self.send_retained(id, out);
+        } else {
             self.scan_later(id);
+        }
+    }
+
+    /// Goes on with retained messages that waited for the client's acknowledgements.
+    pub(crate) fn resume_scans(&mut self, id: ConnId, key: SlotKey, out: &mut Outbox) {
+        if self.has_window(id, key) && !self.is_held(id) {
+            self.scan_on(id, out);
         }
     }
 

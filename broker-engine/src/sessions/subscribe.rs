@@ -140,11 +140,7 @@ impl Engine {
             }
         }
         self.count_connection(id);
-        if self.work.is_empty() {
-            self.send_retained(id, out);
-        } else {
-            self.scan_later(id);
-        }
+        self.scan_on(id, out);
     }
 
     /// A session's subscription with this filter.

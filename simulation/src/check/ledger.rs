@@ -27,7 +27,7 @@ const WILD: &str = "#";
 pub(crate) struct Ledger {
     messages: Vec<Sent>,
     /// By client identifier; looked up for each packet, and never gone through.
-    sessions: HashMap<String, Known>,
+    sessions: HashMap<String, Box<Known>>,
     /// Who has or had a subscription with this topic filter; those with wildcards are together.
     interested: BTreeMap<String, BTreeSet<String>>,
     /// Publishers and topics, each kept once.
@@ -170,7 +170,7 @@ impl Ledger {
 
     fn session(&mut self, client_id: &str) -> &mut Known {
         if !self.sessions.contains_key(client_id) {
-            self.sessions.insert(client_id.to_owned(), Known::default());
+            self.sessions.insert(client_id.to_owned(), Box::default());
         }
         self.sessions.get_mut(client_id).expect("just made")
     }

@@ -16,6 +16,8 @@ pub(super) struct Sightings {
     max_inflight: u16,
     max_session_expiry: u32,
     links: BTreeMap<usize, Seen>,
+    /// Those that are accepted.
+    online: usize,
     /// Connections that ended in this call.
     over: Vec<usize>,
     people: BTreeMap<String, Person>,
@@ -94,6 +96,7 @@ impl Sightings {
             max_inflight: config.max_inflight,
             max_session_expiry: config.max_session_expiry,
             links: BTreeMap::new(),
+            online: 0,
             over: Vec::new(),
             people: BTreeMap::new(),
             messages: BTreeMap::new(),
@@ -241,7 +244,10 @@ impl Sightings {
                     }
                 }
                 ReasonCode::NotAuthorized => marks.hit("a client that is not let in"),
-                reason => seen.online = !reason.is_error(),
+                reason => {
+                    let was_online = std::mem::replace(&mut seen.online, !reason.is_error());
+                    self.online += usize::from(seen.online && !was_online);
+                }
             },
             Packet::PubAck(ack) | Packet::PubRec(ack) => {
                 if let Packet::PubRec(_) = packet
@@ -402,7 +408,7 @@ impl Sightings {
     }
 
     fn ended(&mut self, now: u64, link: usize, reason: ReasonCode, marks: &mut Marks) {
-        let clients = self.links.values().filter(|seen| seen.online).count();
+        let clients = self.online;
         let Some(seen) = self.links.get_mut(&link) else {
             return marks.hit("a connection that ended before its CONNECT");
         };
@@ -411,6 +417,7 @@ impl Sightings {
         if !std::mem::replace(&mut seen.online, false) {
             return;
         }
+        self.online -= 1;
         let person = self.people.entry(seen.client_id.clone()).or_default();
         let any = |is: &dyn Fn(&Outgoing) -> bool| seen.outgoing.values().any(is);
         let taken_over = reason == ReasonCode::SessionTakenOver;

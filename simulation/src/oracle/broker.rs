@@ -170,6 +170,14 @@ impl Broker {
                 copy.members.get(client_id).is_some_and(|(qos, _)| *qos == QoS::AtLeastOnce);
             copy.to.as_deref() != Some(client_id) || is_at_least_once
         });
+        // Who is thought to have one may have another that looks the same, and this one was the leaver's.
+        for place in 0..self.shared.len() {
+            let copy = &self.shared[place];
+            let is_others = copy.to.as_deref().is_some_and(|to| to != client_id);
+            if is_others && copy.members.contains_key(client_id) {
+                self.shared[place].optional |= self.make_free(place, client_id, &mut Vec::new());
+            }
+        }
         for mut copy in std::mem::take(&mut self.shared) {
             let is_given = copy.to.as_deref().is_some_and(|to| to != client_id);
             let Some((qos, retain)) = copy.members.get(client_id).copied().filter(|_| !is_given) else {

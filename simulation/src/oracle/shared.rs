@@ -98,7 +98,7 @@ impl Broker {
 
     /// Who has this copy may just as well have another one that looks the same: its own by a subscription that is not
     /// shared, or that of another group, and who has that one yet another.
-    fn make_free(&mut self, place: usize, to: &str, seen: &mut Vec<usize>) -> bool {
+    pub(super) fn make_free(&mut self, place: usize, to: &str, seen: &mut Vec<usize>) -> bool {
         let copy = self.shared[place].clone();
         let Some(holder) = copy.to.clone() else { return true };
         let options = copy.members.get(&holder);

@@ -1,13 +1,13 @@
 //! What is due, in order of time. Most of it is far away, such as a client's next ping, so only the next moment is kept
-//! in order, and the rest by the second.
+//! in order, and the rest by the slot of time.
 
 use super::Event;
 use crate::scenario::Operation;
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BinaryHeap};
 
-/// Microseconds that are kept together.
-const SECOND: u64 = 1_000_000;
+/// Microseconds that are kept together: few enough that what is in order stays small with a million clients.
+const SLOT: u64 = 16_000;
 
 /// Everything that is due: the scenario's operations, and what follows from them.
 pub(super) struct Agenda<'s> {
@@ -16,11 +16,13 @@ pub(super) struct Agenda<'s> {
     epoch: u64,
     /// Operations that have happened.
     done: usize,
-    /// Everything that is due before `later` begins.
+    /// What was known of the present slot when it began, the next one last.
+    ready: Vec<Due>,
+    /// Everything else that is due before `later` begins.
     soon: BinaryHeap<Reverse<Due>>,
-    /// By the second in which it is due.
+    /// By the slot in which it is due.
     later: BTreeMap<u64, Vec<Due>>,
-    /// The first second that is not in `soon`.
+    /// The first slot that is not in `soon`.
     horizon: u64,
     number: u64,
 }
@@ -57,6 +59,7 @@ impl<'s> Agenda<'s> {
             operations,
             epoch,
             done: 0,
+            ready: Vec::new(),
             soon: BinaryHeap::new(),
             later: BTreeMap::new(),
             horizon: 0,
@@ -72,9 +75,9 @@ impl<'s> Agenda<'s> {
 
     /// What was taken has not happened, and is due as before.
     pub(super) fn put_back(&mut self, due: Due) {
-        match due.at / SECOND {
-            second if second < self.horizon => self.soon.push(Reverse(due)),
-            second => self.later.entry(second).or_default().push(due),
+        match due.at / SLOT {
+            slot if slot < self.horizon => self.soon.push(Reverse(due)),
+            slot => self.later.entry(slot).or_default().push(due),
         }
     }
 
@@ -89,13 +92,20 @@ impl<'s> Agenda<'s> {
     }
 
     fn take_before(&mut self, end: u64) -> Option<Due> {
-        if self.soon.is_empty()
-            && let Some((second, dues)) = self.later.pop_first()
+        if self.ready.is_empty()
+            && self.soon.is_empty()
+            && let Some((slot, mut dues)) = self.later.pop_first()
         {
-            self.horizon = second + 1;
-            self.soon.extend(dues.into_iter().map(Reverse));
+            self.horizon = slot + 1;
+            dues.sort_unstable_by(|a, b| b.cmp(a));
+            self.ready = dues;
         }
-        let event_at = self.soon.peek().map_or(u64::MAX, |Reverse(due)| due.at);
+        let is_ready = match (self.ready.last(), self.soon.peek()) {
+            (Some(ready), Some(Reverse(soon))) => ready < soon,
+            (ready, _) => ready.is_some(),
+        };
+        let event = if is_ready { self.ready.last() } else { self.soon.peek().map(|Reverse(due)| due) };
+        let event_at = event.map_or(u64::MAX, |due| due.at);
         let operation = self.operations.get(self.done).map(|next| self.epoch + next.at);
         if let Some(at) = operation.filter(|at| *at <= event_at) {
             let number = self.done;
@@ -105,6 +115,6 @@ impl<'s> Agenda<'s> {
         if event_at >= end {
             return None;
         }
-        self.soon.pop().map(|Reverse(due)| due)
+        if is_ready { self.ready.pop() } else { self.soon.pop().map(|Reverse(due)| due) }
     }
 }

@@ -7,6 +7,7 @@ use crate::check::Violation;
 use crate::scenario::Hostile;
 use broker_engine::{Command, Input};
 use mqtt_proto::ReasonCode;
+use std::collections::HashSet;
 
 impl World<'_> {
     /// Hostile bytes, on a client's connection or on one of their own.
@@ -43,10 +44,9 @@ impl World<'_> {
 
     /// Sessions that strangers have left behind end.
     pub(super) fn strangers_are_forgotten(&mut self) -> Result<(), Violation> {
-        let is_client = |id: &str| self.scenario.clients.iter().any(|client| client.id == id);
-        let sessions = self.broker.view().each_session();
-        let strange: Vec<String> =
-            sessions.map(|session| session.client_id().to_owned()).filter(|id| !is_client(id)).collect();
+        let known: HashSet<&str> = self.scenario.clients.iter().map(|client| &*client.id).collect();
+        let ids = self.broker.view().each_session().map(|session| session.client_id());
+        let strange: Vec<String> = ids.filter(|id| !known.contains(id)).map(str::to_owned).collect();
         for client_id in strange {
             let (reason, end_session) = (ReasonCode::AdministrativeAction, true);
             self.handle(Input::Command(Command::Disconnect { client_id, reason, end_session }))?;

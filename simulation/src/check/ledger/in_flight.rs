@@ -66,7 +66,9 @@ impl Ledger {
     /// never was.
     pub(in crate::check) fn never_left(&self, client_id: &str, id: u16, qos: QoS) -> bool {
         let is_known = |known: &Known| known.outgoing.contains_key(&id) || known.uncertain.contains_key(&id);
-        self.durable && qos == QoS::ExactlyOnce && !self.sessions.get(client_id).is_some_and(is_known)
+        self.durable
+            && qos == QoS::ExactlyOnce
+            && !self.sessions.get(client_id).is_some_and(|known| is_known(known))
     }
 
     /// Where order is kept among what is sent again.
