@@ -27,7 +27,7 @@ const WILD: &str = "#";
 pub(crate) struct Ledger {
     messages: Vec<Sent>,
     /// By client identifier; looked up for each packet, and never gone through.
-    sessions: HashMap<String, Box<Known>>,
+    sessions: hashbrown::HashMap<String, Box<Known>>,
     /// Who has or had a subscription with this topic filter; those with wildcards are together.
     interested: BTreeMap<String, BTreeSet<String>>,
     /// Publishers and topics, each kept once.
@@ -136,7 +136,7 @@ impl Ledger {
     pub(super) fn new(config: &Config, slowest_store: u64) -> Self {
         Self {
             messages: Vec::new(),
-            sessions: HashMap::new(),
+            sessions: hashbrown::HashMap::new(),
             names: HashSet::new(),
             streams: HashMap::new(),
             interested: BTreeMap::new(),
@@ -169,10 +169,7 @@ impl Ledger {
     }
 
     fn session(&mut self, client_id: &str) -> &mut Known {
-        if !self.sessions.contains_key(client_id) {
-            self.sessions.insert(client_id.to_owned(), Box::default());
-        }
-        self.sessions.get_mut(client_id).expect("just made")
+        self.sessions.entry_ref(client_id).or_default()
     }
 
     /// Another process of the broker has begun: sessions are gone, and with them what was owed.

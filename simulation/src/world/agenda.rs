@@ -92,22 +92,15 @@ impl<'s> Agenda<'s> {
     }
 
     fn take_before(&mut self, end: u64) -> Option<Due> {
-        if self.ready.is_empty()
-            && self.soon.is_empty()
-            && let Some((slot, mut dues)) = self.later.pop_first()
-        {
-            self.horizon = slot + 1;
-            dues.sort_unstable_by(|a, b| b.cmp(a));
-            self.ready = dues;
-        }
+        let operation_at = self.operations.get(self.done).map(|next| self.epoch + next.at);
+        self.begin_slot(operation_at.unwrap_or(u64::MAX).min(end));
         let is_ready = match (self.ready.last(), self.soon.peek()) {
             (Some(ready), Some(Reverse(soon))) => ready < soon,
             (ready, _) => ready.is_some(),
         };
         let event = if is_ready { self.ready.last() } else { self.soon.peek().map(|Reverse(due)| due) };
         let event_at = event.map_or(u64::MAX, |due| due.at);
-        let operation = self.operations.get(self.done).map(|next| self.epoch + next.at);
-        if let Some(at) = operation.filter(|at| *at <= event_at) {
+        if let Some(at) = operation_at.filter(|at| *at <= event_at) {
             let number = self.done;
             self.done += usize::from(at < end);
             return (at < end).then_some(Due { at, number: number as u64, event: Event::Operation(number) });
@@ -116,5 +109,19 @@ impl<'s> Agenda<'s> {
             return None;
         }
         if is_ready { self.ready.pop() } else { self.soon.pop().map(|Reverse(due)| due) }
+    }
+
+    /// Puts the next slot in order once everything before it has happened, unless it begins behind `limit`: what is
+    /// added until then is still to find its own.
+    fn begin_slot(&mut self, limit: u64) {
+        if self.ready.is_empty()
+            && self.soon.is_empty()
+            && let Some(first) = self.later.first_entry()
+            && first.key() * SLOT <= limit
+        {
+            self.horizon = first.key() + 1;
+            self.ready = first.remove();
+            self.ready.sort_unstable_by(|a, b| b.cmp(a));
+        }
     }
 }

@@ -46,10 +46,10 @@ pub(crate) use network::Table;
 use outside::Next;
 use process::Kept;
 use siphasher::sip::SipHasher13;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hasher;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use weather::Weather;
+use weather::{Stuck, Weather};
 
 /// Time for everything that is owed to arrive once the world has healed.
 const LIVENESS: u64 = 400 * 1_000_000;
@@ -122,7 +122,7 @@ enum Event {
     /// A deadline of the engine, unless another was armed since.
     Tick { armed: u64 },
     /// An answer of the outside to the process of this number.
-    Outside(u32, outside::Done),
+    Outside(u32, Box<outside::Done>),
     /// Nothing goes wrong any more.
     Heal,
 }
@@ -190,6 +190,10 @@ pub(crate) struct World<'s> {
     /// When the engine's next tick is on the agenda.
     tick: Option<u64>,
     links: Vec<Link>,
+    /// What arrived at links that the broker does not read.
+    held_up: BTreeMap<usize, Vec<u8>>,
+    /// What waits behind partitions, by link.
+    stuck: BTreeMap<usize, Stuck>,
     by_conn: Table,
     players: Vec<Player>,
     locals: Vec<Local>,
@@ -265,6 +269,8 @@ impl<'s> World<'s> {
             called_at: scenario.epoch,
             tick: None,
             links: Vec::new(),
+            held_up: BTreeMap::new(),
+            stuck: BTreeMap::new(),
             by_conn: Table::default(),
             players,
             locals,
@@ -362,7 +368,7 @@ impl<'s> World<'s> {
             Event::Wake { client, wake } => self.wake(client, wake),
             Event::Tick { armed } if self.tick == Some(armed) => self.ticks(),
             Event::Tick { .. } => Ok(()),
-            Event::Outside(life, done) => self.outside_done(life, done),
+            Event::Outside(life, done) => self.outside_done(life, *done),
             Event::Heal => self.heal(),
         }
     }

@@ -4,7 +4,6 @@
 use super::client::Wake;
 use super::host::LISTENER;
 use super::outside::Next;
-use super::weather::Stuck;
 use super::{Event, Host, World};
 use crate::check::Violation;
 use broker_engine::{CloseCause, ConnId, Input};
@@ -34,9 +33,8 @@ pub(super) struct Link {
     /// When the last byte has left, where there is little bandwidth.
     pub(super) up_free_at: u64,
     pub(super) down_free_at: u64,
-    /// The broker does not read: what arrived waits here.
+    /// The broker does not read.
     pub(super) paused: bool,
-    held_up: Vec<u8>,
     /// The client does not read: what arrived waits here.
     reading: bool,
     held_down: Vec<u8>,
@@ -46,8 +44,6 @@ pub(super) struct Link {
     in_socket: u64,
     /// Bytes that the host has to keep.
     pub(super) unsent: Vec<u8>,
-    /// What waits behind a partition.
-    pub(super) stuck: Stuck,
     /// What the engine was last told of it.
     told: usize,
     /// The broker closes once everything is sent.
@@ -98,13 +94,11 @@ impl World<'_> {
             up_free_at: self.now,
             down_free_at: self.now,
             paused: false,
-            held_up: Vec::new(),
             reading: true,
             held_down: Vec::new(),
             reads_soon: false,
             in_socket: 0,
             unsent: Vec::new(),
-            stuck: Stuck::default(),
             told: 0,
             closing: false,
         });
@@ -194,8 +188,8 @@ impl World<'_> {
     pub(super) fn broker_closes(&mut self, link: usize) {
         let state = &mut self.links[link];
         (state.broker, state.closing, state.paused) = (false, true, false);
-        state.held_up.clear();
         let conn = state.conn;
+        self.held_up.remove(&link);
         self.by_conn.remove(conn);
         let abrupt = !self.healed && self.choices.abrupt.chance(self.scenario.network.abrupt);
         if abrupt && !self.links[link].dead {
@@ -267,7 +261,7 @@ impl World<'_> {
     pub(super) fn end_of_process(&mut self, link: usize) {
         let state = &mut self.links[link];
         state.unsent.clear();
-        state.held_up.clear();
+        self.held_up.remove(&link);
         if !state.dead {
             let at = self.delay(self.now).max(self.links[link].down_at);
             self.schedule(at, Event::ClientLost { link });
@@ -292,7 +286,7 @@ impl World<'_> {
             return self.handle(Input::Received { conn, data: bytes });
         }
         if state.paused {
-            state.held_up.extend_from_slice(bytes);
+            self.held_up.entry(link).or_default().extend_from_slice(bytes);
             return Ok(());
         }
         self.checks.fed(self.now, link, bytes, &mut self.trace);
@@ -302,8 +296,7 @@ impl World<'_> {
     /// The engine wants to read again.
     pub(super) fn read_on(&mut self, link: usize) -> Result<(), Violation> {
         self.links[link].paused = false;
-        let held = std::mem::take(&mut self.links[link].held_up);
-        if held.is_empty() { Ok(()) } else { self.received(link, &held) }
+        self.held_up.remove(&link).map_or(Ok(()), |held| self.received(link, &held))
     }
 
     pub(super) fn delivered(&mut self, link: usize, bytes: &[u8]) {

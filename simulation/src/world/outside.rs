@@ -329,7 +329,10 @@ impl World<'_> {
         if pause > SLOW {
             self.checks.marks.fault("H01");
         }
-        self.schedule(self.now + pause, Event::Outside(self.life, Done::Answer(call, conn, answer)));
+        self.schedule(
+            self.now + pause,
+            Event::Outside(self.life, Box::new(Done::Answer(call, conn, answer))),
+        );
     }
 
     /// Keeps what is to be kept, in one batch that is kept or not.
@@ -352,7 +355,7 @@ impl World<'_> {
         if pause > SLOW {
             self.checks.marks.fault("S01");
         }
-        self.schedule(self.now + pause, Event::Outside(self.life, Done::Stored(last)));
+        self.schedule(self.now + pause, Event::Outside(self.life, Box::new(Done::Stored(last))));
     }
 
     pub(super) fn outside_done(&mut self, life: u32, done: Done) -> Result<(), Violation> {
@@ -385,7 +388,7 @@ impl World<'_> {
         }
         self.checks.marks.fault("P04");
         self.blocked_until = self.now + self.choices.blocked.between(1, outside.blocked_max);
-        self.schedule(self.blocked_until, Event::Outside(self.life, Done::Unblocked));
+        self.schedule(self.blocked_until, Event::Outside(self.life, Box::new(Done::Unblocked)));
     }
 
     /// Sees to it that the engine is called at its next deadline, or a little late.

@@ -143,7 +143,7 @@ impl World<'_> {
             if self.links[link].client != client {
                 continue;
             }
-            let Stuck { up, down, up_end, down_end } = std::mem::take(&mut self.links[link].stuck);
+            let Stuck { up, down, up_end, down_end } = self.stuck.remove(&link).unwrap_or_default();
             if !up.is_empty() || !down.is_empty() || up_end.is_some() || down_end {
                 self.checks.marks.fault("N10");
             }
@@ -168,7 +168,7 @@ impl World<'_> {
     pub(super) fn is_held_up(&mut self, link: usize, bytes: &[u8]) -> bool {
         let held = self.weather[self.links[link].client].up_held;
         if held {
-            self.links[link].stuck.up.push(bytes.to_vec());
+            self.stuck.entry(link).or_default().up.push(bytes.to_vec());
         }
         held
     }
@@ -176,7 +176,7 @@ impl World<'_> {
     pub(super) fn is_held_down(&mut self, link: usize, bytes: &[u8]) -> bool {
         let held = self.weather[self.links[link].client].down_held;
         if held {
-            self.links[link].stuck.down.push(bytes.to_vec());
+            self.stuck.entry(link).or_default().down.push(bytes.to_vec());
         }
         held
     }
@@ -184,14 +184,16 @@ impl World<'_> {
     pub(super) fn is_end_held_up(&mut self, link: usize, by_peer: bool) -> bool {
         let held = self.weather[self.links[link].client].up_held;
         if held {
-            self.links[link].stuck.up_end = Some(by_peer);
+            self.stuck.entry(link).or_default().up_end = Some(by_peer);
         }
         held
     }
 
     pub(super) fn is_end_held_down(&mut self, link: usize) -> bool {
         let held = self.weather[self.links[link].client].down_held;
-        self.links[link].stuck.down_end |= held;
+        if held {
+            self.stuck.entry(link).or_default().down_end = true;
+        }
         held
     }
 
