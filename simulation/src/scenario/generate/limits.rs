@@ -51,7 +51,12 @@ impl Small {
         if stream.chance(300) {
             config.overlap = Overlap::PerSubscription;
         }
+        // Only taking turns can be seen from outside.
         let strategies = [
+            SharedStrategy::RoundRobin,
+            SharedStrategy::RoundRobin,
+            SharedStrategy::RoundRobin,
+            SharedStrategy::RoundRobin,
             SharedStrategy::RoundRobin,
             SharedStrategy::Random,
             SharedStrategy::Sticky,
