@@ -3,6 +3,7 @@
 mod explain;
 
 use crate::memory;
+use crate::sys_topics::SysTopicsConfig;
 use broker_engine::{Config, Durability};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -20,6 +21,8 @@ pub struct BrokerConfig {
     pub allow_anonymous: bool,
     /// How connections are closed.
     pub linger: Linger,
+    /// What the broker tells of itself.
+    pub sys_topics: SysTopicsConfig,
     /// The engine's limits and choices.
     pub limits: Config,
 }

@@ -7,6 +7,7 @@
 
 use crate::hooks::Authenticator;
 use crate::recording::Recorder;
+use crate::sys_topics::SysTopics;
 use crate::write_buffer::{Pool, WriteBuffer};
 use broker_engine::{
     CloseCause, Command, ConnId, ConnIds, Deadline, Engine, Flow, Input, ListenerId, MemoryStore, Note,
@@ -78,6 +79,7 @@ pub struct Driver {
     pool: Pool,
     authenticator: Box<dyn Authenticator>,
     recorder: Option<Recorder>,
+    sys_topics: SysTopics,
     /// Keeps what the engine may ask back; a durable one takes its place.
     store: MemoryStore,
 }
@@ -103,6 +105,7 @@ impl Driver {
             pool: Pool::default(),
             authenticator,
             recorder: None,
+            sys_topics: SysTopics::default(),
             store: MemoryStore::new(),
         }
     }
@@ -158,6 +161,19 @@ impl Driver {
     /// The operator or embedding program wants something.
     pub fn command(&mut self, now: Time, command: Command) {
         self.handle(now, Input::Command(command));
+    }
+
+    /// Publishes what has changed below `$SYS`; `unix_time` in seconds. Call it once at the start, and then at the
+    /// interval of [`crate::sys_topics::SysTopicsConfig`].
+    pub fn publish_sys_topics(&mut self, now: Time, unix_time: u64) {
+        for message in self.sys_topics.publications(now, unix_time, self.engine.view()) {
+            self.command(now, Command::Publish(message));
+        }
+    }
+
+    /// Topics with a retained message, without those below `$SYS`.
+    pub fn retained(&self) -> usize {
+        self.engine.view().retained().saturating_sub(self.sys_topics.published())
     }
 
     /// Time passed.
@@ -362,6 +378,7 @@ impl Driver {
             let peer = entry.and_then(|entry| {
                 if matches!(note, Note::Connected { .. }) && !std::mem::replace(&mut entry.accepted, true) {
                     self.strangers -= 1;
+                    self.sys_topics.connected(self.engine.view().connections());
                 }
                 entry.peer
             });

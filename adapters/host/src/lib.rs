@@ -3,6 +3,7 @@
 //! * [`driver`] — owns engine and outbox, answers questions, fills write buffers
 //! * [`write_buffer`] — bytes on their way to one socket: small ones copied, large payloads shared
 //! * [`config`] — the configuration file and what it may not say
+//! * [`sys_topics`] — what the broker tells of itself below `$SYS`
 //! * [`memory`] — how much memory there is, and the budget that follows
 //! * [`recording`] — the flight recorder: inputs in files, to be played again
 //! * [`hooks`] — who answers the engine's questions
@@ -15,6 +16,7 @@ pub mod driver;
 pub mod hooks;
 pub mod memory;
 pub mod recording;
+pub mod sys_topics;
 pub mod write_buffer;
 
 pub use broker_engine as engine;

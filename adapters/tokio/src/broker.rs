@@ -9,16 +9,18 @@ use crate::turn::Shared;
 use broker_engine::{Command, Engine, HashKey, ListenerId, Seed};
 use metronome_host::config::ListenerConfig;
 use metronome_host::recording::{RecordOptions, Recorder};
+use metronome_host::sys_topics::SysTopicsConfig;
 use metronome_host::{Authenticator, BrokerConfig, ConfigError, DenyAll, Driver};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{LocalSet, spawn_local};
+use tokio::time::MissedTickBehavior;
 
 /// Orders that may wait for the broker's thread.
 const ORDERS: usize = 1024;
@@ -147,7 +149,7 @@ impl Builder {
         let mut limits = config.limits;
         let authenticator = Logged(self.authenticator.unwrap_or_else(|| Box::new(DenyAll)));
         limits.interest = limits.interest | authenticator.interest();
-        let linger = config.linger;
+        let (linger, sys_topics) = (config.linger, config.sys_topics);
         let (orders, inbox) = mpsc::channel(ORDERS);
         let (stop, stopping) = watch::channel(None);
         let in_force = limits.clone();
@@ -166,7 +168,7 @@ impl Builder {
                 driver.record(recorder);
             }
             let shared = Shared::new(driver, linger);
-            LocalSet::new().block_on(&runtime, run(shared, listeners, most, inbox, stopping));
+            LocalSet::new().block_on(&runtime, run(shared, listeners, most, sys_topics, inbox, stopping));
         });
         let thread = thread.map_err(StartError::System)?;
         Ok(BrokerHandle::new(orders, stop, local_addrs, open_files, in_force, thread))
@@ -192,6 +194,7 @@ async fn run(
     shared: Rc<Shared>,
     listeners: Vec<TcpListener>,
     most: usize,
+    sys_topics: SysTopicsConfig,
     mut inbox: mpsc::Receiver<Order>,
     mut stopping: watch::Receiver<Option<Duration>>,
 ) {
@@ -203,6 +206,9 @@ async fn run(
     spawn_local(Rc::clone(&shared).run_timer());
     spawn_local(drops::report(Rc::clone(&shared)));
     spawn_local(write_recording(Rc::clone(&shared)));
+    if let Some(interval) = sys_topics.interval() {
+        spawn_local(publish_sys_topics(Rc::clone(&shared), interval));
+    }
     let deadline = tokio::select! {
         deadline = stop_asked(&mut stopping) => deadline,
         () = shared.failed.notified() => return tracing::error!("a task panicked, which is a bug: stopping"),
@@ -237,6 +243,18 @@ async fn write_recording(shared: Rc<Shared>) {
     }
 }
 
+/// Publishes below `$SYS`, at once and at every interval.
+async fn publish_sys_topics(shared: Rc<Shared>, interval: Duration) {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let unix_time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        shared.driver.borrow_mut().publish_sys_topics(shared.now(), unix_time);
+        shared.fed();
+    }
+}
+
 /// Carries out orders until nobody can give any.
 async fn carry_out(shared: &Shared, inbox: &mut mpsc::Receiver<Order>) {
     while let Some(order) = inbox.recv().await {
@@ -246,7 +264,7 @@ async fn carry_out(shared: &Shared, inbox: &mut mpsc::Receiver<Order>) {
                 shared.fed();
             }
             Order::Stats(answer) => {
-                let stats = Stats::of(shared.driver.borrow().view());
+                let stats = Stats::of(&shared.driver.borrow());
                 // Who asked may have gone.
                 let _gone = answer.send(stats);
             }

@@ -1,6 +1,7 @@
 //! Asking and stopping a running broker.
 
-use broker_engine::{Command, CommandPublish, Config, Counters, View};
+use broker_engine::{Command, CommandPublish, Config, Counters};
+use metronome_host::Driver;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
@@ -39,20 +40,21 @@ pub struct Stats {
     pub sessions: usize,
     /// Subscriptions of all sessions.
     pub subscriptions: usize,
-    /// Topics with a retained message.
+    /// Topics with a retained message, without those below `$SYS`.
     pub retained: usize,
     /// Bytes that it keeps, by its own account: what the memory budget is compared with.
     pub memory_used: u64,
 }
 
 impl Stats {
-    pub(crate) fn of(view: View<'_>) -> Self {
+    pub(crate) fn of(driver: &Driver) -> Self {
+        let view = driver.view();
         Self {
             counters: view.counters().clone(),
             connections: view.connections(),
             sessions: view.sessions(),
             subscriptions: view.subscriptions(),
-            retained: view.retained(),
+            retained: driver.retained(),
             memory_used: view.memory_used(),
         }
     }

@@ -5,6 +5,7 @@ mod common;
 use common::{Client, connect, packet, publish};
 use metronome_tokio::host::config::Linger;
 use metronome_tokio::host::engine::{Answer, CommandPublish, Config, Question, mqtt_proto::QoS};
+use metronome_tokio::host::sys_topics::SysTopicsConfig;
 use metronome_tokio::{AllowAll, Authenticator, Broker, BrokerConfig, BrokerHandle, DenyAll, PublishError};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -285,6 +286,22 @@ fn a_retained_message_of_the_embedding_program_is_kept_until_an_empty_one() {
         reader.send(&[0xc0, 0]);
         assert_eq!(reader.packet(), [0xd0, 0]);
         assert_eq!(broker.stats().unwrap().retained, kept);
+    }
+}
+
+#[test]
+fn the_broker_tells_of_itself_unless_it_is_told_not_to() {
+    for interval_ms in [10, 0] {
+        let sys_topics = SysTopicsConfig { interval_ms };
+        let (broker, address) = start_with(BrokerConfig { sys_topics, ..BrokerConfig::default() }, AllowAll);
+        let mut reader = Client::connect(address, 4, "reader");
+        reader.subscribe("$SYS/broker/clients/total", 0);
+        if interval_ms > 0 {
+            while reader.message() != b"1" {}
+        }
+        reader.send(&[0xc0, 0]);
+        assert_eq!(reader.packet(), [0xd0, 0]);
+        assert_eq!(broker.stats().unwrap().retained, 0);
     }
 }
 
