@@ -13,5 +13,5 @@ fn main() {
     let commit = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
     let commit = commit.ok().filter(|output| output.status.success());
     let commit = commit.and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
-    println!("cargo:rustc-env=METRONOME_COMMIT={}", commit.trim());
+    println!("cargo:rustc-env=COMMIT_OF_METRONOME={}", commit.trim());
 }

@@ -1,5 +1,6 @@
-//! The configuration file: listeners and limits.
+//! The configuration: a file, and what the environment says on top.
 
+mod environment;
 mod explain;
 
 use crate::memory;
@@ -101,6 +102,26 @@ impl BrokerConfig {
             Some(number) => ConfigError(format!("line {number}: {error}")),
             None => error,
         })?;
+        Ok(config)
+    }
+
+    /// A file with every option, its unit, its default and what it does; as configuration it changes nothing.
+    pub const fn default_toml() -> &'static str {
+        include_str!("config/default.toml")
+    }
+
+    /// Sets what variables of the environment say, such as `METRONOME_LIMITS_RECEIVE_MAXIMUM`. All whose names begin
+    /// with `METRONOME_` have to stand for a key of a section, or be one of `flags`, of which somebody else takes care.
+    ///
+    /// # Errors
+    /// A variable stands for nothing, or its value does not fit; names it. Also as [`BrokerConfig::check`].
+    pub fn with_environment(
+        self,
+        variables: impl Iterator<Item = (String, String)>,
+        flags: &[&str],
+    ) -> Result<Self, ConfigError> {
+        let config = environment::set(self, variables, flags)?;
+        config.check()?;
         Ok(config)
     }
 
@@ -316,6 +337,37 @@ mod tests {
         }
         let complete = BrokerConfig::default().complete().unwrap();
         assert_eq!(complete.limits.memory_max.is_some(), crate::memory::available().is_some());
+    }
+
+    #[test]
+    fn the_default_file_has_every_option_with_its_default() {
+        let text = BrokerConfig::default_toml();
+        assert_eq!(parse(text).unwrap(), BrokerConfig::default());
+        // Without what stands in front of what is left out: the examples of options that are off come with it.
+        let is_option = |line: &str| line.contains(" = ") && !line.contains(": ");
+        let bare: Vec<&str> = text
+            .lines()
+            .map(|line| line.strip_prefix("# ").filter(|bare| is_option(bare)).unwrap_or(line))
+            .collect();
+        let said = bare.join("\n").replace("address = \"127.0.0.1:1883\"", "");
+        let mut config = parse(&said).unwrap();
+        for (option, example) in
+            [(&mut config.limits.memory_high, "1000000000"), (&mut config.limits.memory_max, "2000000000")]
+        {
+            assert_eq!(option.take().map(|bytes| bytes.to_string()).as_deref(), Some(example));
+        }
+        assert!(config.limits.response_information.take().is_some());
+        assert_eq!(config, BrokerConfig::default());
+        let all = toml::Table::try_from(BrokerConfig::default()).unwrap();
+        let keys = all.iter().flat_map(|(key, value)| match value {
+            toml::Value::Table(section) => section.keys().cloned().collect(),
+            _ => vec![key.clone()],
+        });
+        for key in keys.filter(|key| key != "listeners") {
+            let at = bare.iter().position(|line| line.starts_with(&format!("{key} = ")));
+            let at = at.unwrap_or_else(|| panic!("{key} is not in the file"));
+            assert!(bare[at - 1].starts_with("# "), "{key} is not explained");
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ mod turn;
 pub use broker::{Broker, Builder, StartError};
 pub use handle::{BrokerHandle, PublishError, Stats};
 pub use metronome_host as host;
-pub use metronome_host::{AllowAll, Authenticator, BrokerConfig, DenyAll};
+pub use metronome_host::{AllowAll, Authenticator, BrokerConfig, ConfigError, DenyAll};
 
 /// The example of the front page is a test.
 #[cfg(doctest)]

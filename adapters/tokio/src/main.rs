@@ -2,12 +2,13 @@
 
 mod log;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser, Subcommand};
 use metronome_tokio::host::config::ListenerConfig;
 use metronome_tokio::host::recording::RecordOptions;
-use metronome_tokio::{AllowAll, Broker, BrokerConfig, BrokerHandle, StartError};
+use metronome_tokio::{AllowAll, Broker, BrokerConfig, BrokerHandle, ConfigError, StartError};
+use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -25,21 +26,26 @@ const USAGE: u8 = 2;
 #[command(
     name = "metronome",
     version,
+    args_conflicts_with_subcommands = true,
     after_help = "Examples:\n  metronome\n  metronome --listen 127.0.0.1:0 --log json\n  \
-    metronome --listen 0.0.0.0:1883 --allow-anonymous\n  metronome --config metronome.toml"
+    metronome --listen 0.0.0.0:1883 --allow-anonymous\n  metronome default-config > metronome.toml\n  \
+    metronome --config metronome.toml\n\nEvery key of a section is a variable too, such as METRONOME_LIMITS_RECEIVE_MAXIMUM; \
+    flags are stronger than variables, and those than the file."
 )]
 struct Flags {
+    #[command(subcommand)]
+    command: Option<Errand>,
     /// Where to listen, as ADDRESS:PORT or NAME:PORT; may be repeated. Port 0 picks a free one. [default: 127.0.0.1:1883]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", env = "METRONOME_LISTEN", value_delimiter = ',')]
     listen: Vec<String>,
     /// Configuration file (TOML) with listeners and limits; flags come on top.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "METRONOME_CONFIG")]
     config: Option<PathBuf>,
     /// Directory for what outlives the process. Nothing does yet: sessions and messages are kept in memory.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "METRONOME_DATA")]
     data: Option<PathBuf>,
     /// Accept clients without authentication also from other machines.
-    #[arg(long)]
+    #[arg(long, env = "METRONOME_ALLOW_ANONYMOUS")]
     allow_anonymous: bool,
     /// Record every input into FILE.1, FILE.2 and so on, to be played again: see docs/recording.md. Passwords are not
     /// written.
@@ -52,12 +58,50 @@ struct Flags {
     #[arg(long, requires = "record")]
     record_no_payloads: bool,
     /// Form of the log, on standard error.
-    #[arg(long, value_enum, default_value = "text", value_name = "FORM")]
+    #[arg(long, value_enum, default_value = "text", value_name = "FORM", env = "METRONOME_LOG")]
     log: log::Form,
     /// Least severity that is logged: error, warn, info, debug, trace or off, or a filter such as
     /// `info,metronome=debug`.
-    #[arg(long, default_value = "info", value_name = "LEVEL")]
+    #[arg(long, default_value = "info", value_name = "LEVEL", env = "METRONOME_LOG_LEVEL")]
     log_level: String,
+}
+
+/// What can be done instead of serving.
+#[derive(Debug, Subcommand)]
+enum Errand {
+    /// Says whether a configuration file can be used, together with the environment
+    CheckConfig {
+        /// The file (TOML)
+        file: PathBuf,
+    },
+    /// Prints a configuration file with every option, its unit, its default and what it does
+    DefaultConfig,
+}
+
+impl Errand {
+    fn run(&self) -> ExitCode {
+        let said = match self {
+            Self::DefaultConfig => BrokerConfig::default_toml().trim_end().to_owned(),
+            Self::CheckConfig { file } => match configuration(Some(file)).and_then(BrokerConfig::complete) {
+                Ok(_) => format!("{} can be used", file.display()),
+                Err(error) => return fail(USAGE, &error.to_string()),
+            },
+        };
+        match writeln!(std::io::stdout(), "{said}") {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(1, &format!("cannot write: {error}")),
+        }
+    }
+}
+
+/// What the file says, and the environment on top of it.
+fn configuration(file: Option<&Path>) -> Result<BrokerConfig, ConfigError> {
+    let config = file.map(BrokerConfig::from_file).transpose()?.unwrap_or_default();
+    let words = |name: OsString, text: OsString| Some((name.into_string().ok()?, text.into_string().ok()?));
+    let variables = std::env::vars_os().filter_map(|(name, text)| words(name, text));
+    let flags = Flags::command();
+    let flags: Vec<&str> = flags.get_arguments().filter_map(|flag| flag.get_env()?.to_str()).collect();
+    config.with_environment(variables, &flags)
 }
 
 fn main() -> ExitCode {
@@ -67,13 +111,16 @@ fn main() -> ExitCode {
         // Help and version.
         Err(error) => error.exit(),
     };
+    if let Some(errand) = &flags.command {
+        return errand.run();
+    }
     // Dropped last: what was logged until then is written.
     let _log = match log::start(flags.log, &flags.log_level) {
         Ok(log) => log,
         Err(error) => return fail(USAGE, &error),
     };
-    let mut config = match flags.config.as_deref().map(BrokerConfig::from_file).transpose() {
-        Ok(config) => config.unwrap_or_default(),
+    let mut config = match configuration(flags.config.as_deref()) {
+        Ok(config) => config,
         Err(error) => return fail(USAGE, &error.to_string()),
     };
     if !flags.listen.is_empty() {
@@ -92,7 +139,7 @@ fn main() -> ExitCode {
             segment_bytes: (flags.record_size << 20) / segments as u64,
             segments,
             mask_payloads: flags.record_no_payloads,
-            commit: env!("METRONOME_COMMIT").into(),
+            commit: env!("COMMIT_OF_METRONOME").into(),
             ..RecordOptions::new(file)
         });
     }

@@ -1,4 +1,4 @@
-//! The broker behind real sockets as a transport: the binary that `METRONOME_BINARY` names, or the library that it is
+//! The broker behind real sockets as a transport: the binary that `TESTED_BROKER` names, or the library that it is
 //! made of, where the binary cannot be told what a case asks for.
 
 use crate::authentication::Authentication;
@@ -62,7 +62,7 @@ impl SocketTransport {
     fn process(text: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let binary = std::env::var_os("METRONOME_BINARY").expect("METRONOME_BINARY names the broker to test");
+        let binary = std::env::var_os("TESTED_BROKER").expect("TESTED_BROKER names the broker to test");
         let config =
             std::env::temp_dir().join(format!("metronome-spec-{}-{number}.toml", std::process::id()));
         fs::write(&config, text).expect("a file for its limits");

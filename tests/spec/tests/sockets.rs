@@ -1,4 +1,4 @@
-//! The same cases over real sockets, against the binary that `METRONOME_BINARY` names, or, where a case asks for an
+//! The same cases over real sockets, against the binary that `TESTED_BROKER` names, or, where a case asks for an
 //! authentication that the binary does not have, against the library.
 
 use libtest_mimic::{Arguments, Trial};

@@ -7,21 +7,25 @@ pub(super) fn explain(text: &str, error: &toml::de::Error) -> String {
     let before = text.get(..span.start).unwrap_or(text);
     let number = before.matches('\n').count() + 1;
     let line = text.lines().nth(number - 1).unwrap_or_default();
-    // Of a message that lists everything that is known, the nearest is enough.
-    let problem = match message.split_once(", expected ") {
+    let problem = in_words(&message);
+    match line.split_once('=') {
+        Some((key, _)) if !problem.contains(key.trim()) => {
+            format!("line {number}: {}: {problem}", key.trim())
+        }
+        _ => format!("line {number}: {problem}"),
+    }
+}
+
+/// Of a message that lists everything that is known, the nearest is enough.
+pub(super) fn in_words(message: &str) -> String {
+    match message.split_once(", expected ") {
         Some((unknown, known)) if unknown.starts_with("unknown ") => {
             let unknown = unknown.replacen("unknown field", "unknown key", 1);
             let word = quoted(&unknown).next().unwrap_or_default();
             let hint = nearest(word, quoted(known)).map(|near| format!("; did you mean `{near}`?"));
             format!("{unknown}{}", hint.unwrap_or_default())
         }
-        _ => message,
-    };
-    match line.split_once('=') {
-        Some((key, _)) if !problem.contains(key.trim()) => {
-            format!("line {number}: {}: {problem}", key.trim())
-        }
-        _ => format!("line {number}: {problem}"),
+        _ => message.to_owned(),
     }
 }
 
@@ -38,7 +42,7 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The candidate with the fewest changes to it, unless that is more than a third of the word.
-fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let (changes, near) = candidates.map(|candidate| (distance(word, candidate), candidate)).min()?;
     (changes <= near.len().max(word.len()) / 3).then_some(near)
 }

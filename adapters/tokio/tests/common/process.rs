@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// `METRONOME_BINARY` names another build, such as the release binary.
+/// `TESTED_BROKER` names another build, such as the release binary.
 pub(crate) fn binary() -> OsString {
-    std::env::var_os("METRONOME_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_metronome").into())
+    std::env::var_os("TESTED_BROKER").unwrap_or_else(|| env!("CARGO_BIN_EXE_metronome").into())
 }
 
 pub(crate) struct Running {

@@ -1,0 +1,81 @@
+//! The `metronome` binary's configuration: file, environment, flags, and the commands about them.
+
+mod common;
+
+use common::Client;
+use common::process::{metronome, start};
+use std::path::PathBuf;
+use std::process::Output;
+
+fn file(name: &str, text: &str) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// Exit code, standard output and standard error.
+fn said(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } =
+        metronome().args(arguments).envs(variables.iter().copied()).output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+#[test]
+fn flags_are_stronger_than_the_environment_and_that_than_the_file() {
+    let listener = "[[listeners]]\naddress = \"127.0.0.1:0\"\n";
+    let text = format!("{listener}{listener}[limits]\nreceive_maximum = 7\n");
+    let file = file("precedence.toml", &text);
+    let three = "127.0.0.1:0,127.0.0.1:0,127.0.0.1:0";
+    for (variables, flags, listeners, receive_maximum) in [
+        (&[][..], &[][..], 2, 7),
+        (&[("METRONOME_LISTEN", three), ("METRONOME_LIMITS_RECEIVE_MAXIMUM", "9")], &[], 3, 9),
+        (&[("METRONOME_LISTEN", three)], &["--listen", "127.0.0.1:0"], 1, 7),
+    ] {
+        let mut command = metronome();
+        command.arg("--config").arg(&file).args(flags).envs(variables.iter().copied());
+        let broker = start(command);
+        assert_eq!(broker.greeting.matches("listening on").count(), listeners, "{variables:?} {flags:?}");
+        let mut client = Client::open(broker.address, 5);
+        client.send(b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x01c");
+        let connack = client.packet();
+        assert!(connack.windows(3).any(|bytes| bytes == [0x21, 0, receive_maximum]), "{connack:02x?}");
+    }
+}
+
+#[test]
+fn a_variable_that_stands_for_nothing_is_one_line() {
+    for (name, wanted) in [
+        ("METRONOME_LISTN", "did you mean METRONOME_LISTEN?"),
+        ("METRONOME_LIMITS_RECEIVE_MAX", "did you mean `receive_maximum`?"),
+    ] {
+        let (code, _, error) = said(&["--listen", "127.0.0.1:0"], &[(name, "1")]);
+        assert_eq!(code, Some(2));
+        assert!(error.contains(name) && error.contains(wanted) && error.lines().count() == 1, "{error}");
+    }
+}
+
+#[test]
+fn a_file_can_be_checked_without_serving() {
+    let good = file("good.toml", "[limits]\nreceive_maximum = 7\n");
+    let good = good.to_str().unwrap();
+    let (code, answer, _) = said(&["check-config", good], &[("METRONOME_LISTEN", "127.0.0.1:0")]);
+    assert_eq!((code, answer.trim()), (Some(0), &*format!("{good} can be used")));
+
+    let bad = file("bad.toml", "[limits]\nreceive_maximun = 7\n");
+    let (code, answer, error) = said(&["check-config", bad.to_str().unwrap()], &[]);
+    assert_eq!((code, &*answer), (Some(2), ""));
+    for part in ["bad.toml: line 2", "unknown key `receive_maximun`", "did you mean `receive_maximum`?"] {
+        assert!(error.contains(part) && error.lines().count() == 1, "{error}");
+    }
+    let (code, _, error) = said(&["check-config", good], &[("METRONOME_LIMITS_RECEIVE_MAXIMUM", "0")]);
+    assert_eq!(code, Some(2), "{error}");
+}
+
+#[test]
+fn the_default_file_can_be_used() {
+    let (code, text, _) = said(&["default-config"], &[]);
+    assert_eq!(code, Some(0));
+    assert!(text.starts_with("# Metronome's configuration"), "{text}");
+    let default = file("default.toml", &text);
+    assert_eq!(said(&["check-config", default.to_str().unwrap()], &[]).0, Some(0));
+}
