@@ -170,16 +170,19 @@ impl Broker {
                 copy.members.get(client_id).is_some_and(|(qos, _)| *qos == QoS::AtLeastOnce);
             copy.to.as_deref() != Some(client_id) || is_at_least_once
         });
+        // Perhaps it had acknowledged what it had.
+        for copy in self.shared.iter_mut().filter(|copy| copy.to.as_deref() == Some(client_id)) {
+            (copy.to, copy.optional) = (None, true);
+        }
         // Who is thought to have one may have another that looks the same, and this one was the leaver's.
         for place in 0..self.shared.len() {
             let copy = &self.shared[place];
-            let is_others = copy.to.as_deref().is_some_and(|to| to != client_id);
-            if is_others && copy.members.contains_key(client_id) {
+            if copy.to.is_some() && copy.members.contains_key(client_id) {
                 self.shared[place].optional |= self.make_free(place, client_id, &mut Vec::new());
             }
         }
         for mut copy in std::mem::take(&mut self.shared) {
-            let is_given = copy.to.as_deref().is_some_and(|to| to != client_id);
+            let is_given = copy.to.is_some();
             let Some((qos, retain)) = copy.members.get(client_id).copied().filter(|_| !is_given) else {
                 self.shared.push(copy);
                 continue;
@@ -192,7 +195,7 @@ impl Broker {
                 for_filter: None,
                 optional: true,
             });
-            copy.optional |= copy.to.take().is_some() || session.drops.contains_key(&message.topic);
+            copy.optional |= session.drops.contains_key(&message.topic);
             copy.handed_on = true;
             copy.optional |= qos == QoS::AtMostOnce;
             copy.members.retain(|id, _| self.sessions.contains_key(id));
