@@ -197,6 +197,8 @@ impl Broker {
             });
             copy.optional |= session.drops.contains_key(&message.topic);
             copy.handed_on = true;
+            // That was somebody's turn.
+            change(&mut self.eras, &copy.group);
             copy.optional |= qos == QoS::AtMostOnce;
             copy.members.retain(|id, _| self.sessions.contains_key(id));
             let members = self.members(&copy.group, &copy.message, client_id);
@@ -386,7 +388,7 @@ impl Broker {
     }
 }
 
-/// A member of a shared group comes, goes, or asks for something else.
+/// Turns of a shared group begin anew: a member comes, goes, or asks for something else, or one more turn is taken.
 fn change(eras: &mut BTreeMap<String, u32>, filter: &str) {
     if is_shared(filter) {
         *eras.entry(filter.to_owned()).or_default() += 1;
