@@ -2,7 +2,7 @@
 
 use crate::hooks::Interest;
 use core::time::Duration;
-use mqtt_proto::{Limits, QoS};
+use mqtt_proto::{Limits, QoS, Version};
 use serde::{Deserialize, Serialize};
 
 /// The broker's configuration. `Config::default()` is safe to expose to strangers.
@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 #[allow(clippy::struct_excessive_bools)] // Each is an independent choice of the operator.
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// Lowest protocol version that is accepted: 3 is MQTT 3.1, 4 is 3.1.1, 5 is 5.0. Default 3 (CONNACK 0x84).
+    #[serde(with = "level")]
+    pub minimum_protocol_version: Version,
     /// Time from [`crate::Input::Opened`] to a complete CONNECT. Default 10 s.
     #[serde(rename = "connect_timeout_ms", with = "millis")]
     pub connect_timeout: Duration,
@@ -99,6 +102,8 @@ pub struct Config {
     pub overlap: Overlap,
     /// Say 0x10 in PUBACK and PUBREC when nobody subscribed (MQTT 5). Default yes.
     pub report_no_subscribers: bool,
+    /// Say 0x80 in the place of 0x87 in SUBACK, so that a client does not hear why. Default no.
+    pub obscure_not_authorized: bool,
     /// Check payloads announced as UTF-8 (0x99). Default no.
     pub check_payload_format: bool,
     /// May a client leave its identifier empty? Default yes (0x85).
@@ -141,6 +146,25 @@ mod millis {
     }
 }
 
+/// Protocol version as the level that CONNECT carries.
+mod level {
+    use mqtt_proto::Version;
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+
+    #[allow(clippy::trivially_copy_pass_by_ref)] // As serde hands it.
+    pub(super) fn serialize<S: Serializer>(value: &Version, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(value.level())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Version, D::Error> {
+        let level = u8::deserialize(deserializer)?;
+        let known =
+            [Version::V31, Version::V311, Version::V5].into_iter().find(|known| known.level() == level);
+        known.ok_or_else(|| D::Error::custom("minimum_protocol_version is 3, 4 or 5"))
+    }
+}
+
 /// QoS as a number.
 mod qos {
     use mqtt_proto::QoS;
@@ -161,6 +185,7 @@ mod qos {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            minimum_protocol_version: Version::V31,
             connect_timeout: Duration::from_secs(10),
             max_packet_size_before_connect: 16 << 10,
             max_packet_size: 2 << 20,
@@ -202,6 +227,7 @@ impl Default for Config {
             shared_strategy: SharedStrategy::RoundRobin,
             overlap: Overlap::Once,
             report_no_subscribers: true,
+            obscure_not_authorized: false,
             check_payload_format: false,
             allow_empty_client_id: true,
             bind_session_to_user: false,

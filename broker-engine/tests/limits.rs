@@ -25,7 +25,9 @@ struct Limit {
 }
 
 /// Settings that are no limits: choices, each with tests of its own.
-const CHOICES: [&str; 14] = [
+const CHOICES: [&str; 16] = [
+    "minimum_protocol_version",
+    "obscure_not_authorized",
     "queue_full",
     "queue_qos0_offline",
     "retain_available",

@@ -63,6 +63,12 @@ impl Engine {
     /// Whether a CONNECT may be considered at all. Nothing is changed by a refusal.
     fn judge_connect(&self, connect: &Connect<'_>) -> Result<(), (ReasonCode, &'static str)> {
         let config = &self.config;
+        if connect.version < config.minimum_protocol_version {
+            return Err((
+                ReasonCode::UnsupportedProtocolVersion,
+                "an older protocol version than this broker accepts",
+            ));
+        }
         let length = connect.client_id.chars().count();
         if connect.version == Version::V31 && !(1..=V31_CLIENT_ID).contains(&length) {
             return Err((

@@ -99,6 +99,9 @@ impl Engine {
                 _ => ReasonCode::NotAuthorized,
             };
             match verdict {
+                ReasonCode::NotAuthorized if self.config.obscure_not_authorized => {
+                    *reason = ReasonCode::UnspecifiedError;
+                }
                 verdict if verdict.is_error() => *reason = verdict,
                 ReasonCode::GrantedQoS1 => *reason = granted(granted_qos(*reason).min(QoS::AtLeastOnce)),
                 _ => {}
