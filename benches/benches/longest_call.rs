@@ -22,14 +22,45 @@ fn fan_out(bench: &mut Bench, publisher: ConnId, packet: &[u8]) -> Vec<Duration>
     calls
 }
 
-/// The longest call, in microseconds, with so many subscribers at one filter, and perhaps one more at `#`.
-fn longest(count: usize, qos: QoS, overlapping: bool) -> u128 {
-    let mut bench = Bench::new(Config { max_sessions: u32::MAX, ..Config::default() });
+/// Who is there beside the subscribers of one filter.
+#[derive(Clone, Copy, Debug)]
+enum Beside {
+    Nobody,
+    /// One more at `#`.
+    Monitor,
+    /// Each of them again, at `a/b/+`.
+    Themselves,
+    /// As many shared groups of one member.
+    Groups,
+}
+
+/// The longest call, in microseconds, with so many subscribers at one filter.
+fn longest(count: usize, qos: QoS, beside: Beside) -> u128 {
+    let unbounded = Config { max_sessions: u32::MAX, max_subscriptions: u32::MAX, ..Config::default() };
+    let mut bench = Bench::new(Config {
+        max_subscriptions_per_session: u32::MAX,
+        max_filter_levels_per_session: u32::MAX,
+        ..unbounded
+    });
     let publisher = bench.connect(Version::V311, "p", false);
     let subscribers = bench.subscribers(count, qos);
-    if overlapping {
-        let monitor = bench.connect(Version::V311, "monitor", false);
-        bench.subscribe(monitor, Version::V311, "#", QoS::AtMostOnce);
+    match beside {
+        Beside::Nobody => {}
+        Beside::Monitor => {
+            let monitor = bench.connect(Version::V311, "monitor", false);
+            bench.subscribe(monitor, Version::V311, "#", QoS::AtMostOnce);
+        }
+        Beside::Themselves => {
+            for subscriber in &subscribers {
+                bench.subscribe(*subscriber, Version::V311, "a/b/+", qos);
+            }
+        }
+        Beside::Groups => {
+            let member = bench.connect(Version::V311, "member", false);
+            for number in 0..count {
+                bench.subscribe(member, Version::V311, &format!("$share/{number}/a/b/c"), QoS::AtMostOnce);
+            }
+        }
     }
     let packet = publish(Version::V311, "a/b/c", qos, &[b'x'; 64]);
     let rounds = (1..=ROUNDS).map(|id| {
@@ -50,9 +81,10 @@ fn main() {
     println!("microseconds of the longest call:");
     for count in counts {
         for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
-            let (alone, overlapping) = (longest(*count, qos, false), longest(*count, qos, true));
-            println!("{alone:>8}  QoS {} to {count} subscribers of one filter", qos as u8);
-            println!("{overlapping:>8}  the same, with one more at `#`");
+            for beside in [Beside::Nobody, Beside::Monitor, Beside::Themselves, Beside::Groups] {
+                let micros = longest(*count, qos, beside);
+                println!("{micros:>8}  QoS {} to {count} subscribers, beside: {beside:?}", qos as u8);
+            }
         }
     }
 }

@@ -185,8 +185,11 @@ fn one_in_flight_and_one_released(world: &mut World) {
 
 /// `s` ends between the slices of a fan-out, and nobody knows any more who it was.
 fn gone_during_a_fan_out(world: &mut World) {
-    let first = world.client(Version::V5, "first");
-    world.subscribe(first, "t", AtMostOnce);
+    // One gets it in the call of the PUBLISH, one in the call that brings the end.
+    for name in ["first", "second"] {
+        let conn = world.client(Version::V5, name);
+        world.subscribe(conn, "t", AtMostOnce);
+    }
     let s = world.client(Version::V5, "s");
     world.subscribe(s, "t", AtMostOnce);
     let publisher = world.client(Version::V5, "p");

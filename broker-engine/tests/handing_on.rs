@@ -217,13 +217,13 @@ fn the_store_has_it_before_the_session_ends_there() {
     );
 }
 
-/// A member may end between the slices of a fan-out in which its turn came.
+/// A member may end between the slices of a fan-out, before the turn of its group comes.
 #[test]
 fn a_member_that_ends_during_a_fan_out_is_replaced() {
     let mut world = World::new(Config { work_per_call: 3, ..Config::default() });
     for number in 0..6 {
         let conn = world.client(Version::V5, &number.to_string());
-        world.subscribe(conn, "t", AtMostOnce);
+        world.subscribe(conn, &format!("$share/before{number}/t"), AtMostOnce);
     }
     let a = member(&mut world, "a", AtLeastOnce);
     let b = member(&mut world, "b", AtLeastOnce);

@@ -25,12 +25,8 @@ impl Engine {
         self.counters.routed += 1;
         let key = recipient.session;
         let Some(session) = self.sessions.get(key) else {
-            // It ended since a sliced fan-out was routed, and with it who it was.
-            match recipient.group {
-                Some(group) => self.hand_to_another("", publication, kept, group, out),
-                None => self.dropped_after_end("", publication.topic, DropReason::SessionEnded, out),
-            }
-            return;
+            // It ended since a sliced fan-out was cut off, and with it who it was.
+            return self.dropped_after_end("", publication.topic, DropReason::SessionEnded, out);
         };
         let conn = session.conn;
         let qos = publication.qos.min(recipient.qos);

@@ -4,15 +4,15 @@
 //! publications to many subscribers do not take as much memory as all their deliveries.
 
 use super::message::Message;
-use super::route::wants;
-use super::{Publication, Recipient, Routed, Work};
+use super::recipients::Recipients;
+use super::{Publication, Routed, Work};
 use crate::connections::Parked;
 use crate::counters::DropReason;
 use crate::engine::Engine;
 use crate::ids::{ConnId, MessageKey};
 use crate::outbox::Outbox;
 use crate::topics::Matching;
-use alloc::{collections::VecDeque, vec::Vec};
+use alloc::{boxed::Box, collections::VecDeque};
 use mqtt_proto::{PacketId, QoS};
 use serde::{Deserialize, Serialize};
 
@@ -34,33 +34,8 @@ pub(crate) enum Stage {
     Waiting,
     /// Its filters are being found.
     Matching(Matching),
-    /// Its recipients are known: those of the moment when the last filter was found.
-    Delivering(Slice),
-}
-
-/// Recipients, and how many of them have had their copy.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Slice {
-    recipients: Recipients,
-    count: usize,
-    next: usize,
-    bytes: u64,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-enum Recipients {
-    Copied(Vec<Recipient>),
-    /// All subscribers of the filter that the index watches.
-    Watched,
-}
-
-impl Slice {
-    #[cold]
-    pub(crate) fn new(recipients: Vec<Recipient>) -> Self {
-        let ids: usize = recipients.iter().map(|recipient| size_of_val(recipient.ids.as_slice())).sum();
-        let bytes = (size_of_val(&*recipients) + ids) as u64;
-        Self { count: recipients.len(), recipients: Recipients::Copied(recipients), next: 0, bytes }
-    }
+    /// Its filters are known, and are watched from that moment on; copies leave.
+    Delivering(Box<Recipients>),
 }
 
 impl Stage {
@@ -69,7 +44,7 @@ impl Stage {
         match self {
             Self::Waiting => 0,
             Self::Matching(matching) => matching.bytes(),
-            Self::Delivering(slice) => slice.bytes,
+            Self::Delivering(to) => to.bytes(),
         }
     }
 }
@@ -118,15 +93,19 @@ impl Fanouts {
 }
 
 impl Engine {
-    /// Goes on with a publication in later calls.
+    /// Goes on with a publication in later calls; takes over the reference to its message, if it is `kept` already.
     #[cold]
     pub(crate) fn queue_fanout(
         &mut self,
         publication: &Publication<'_>,
+        kept: Option<MessageKey>,
         origin: Option<Origin>,
         stage: Stage,
     ) -> Routed {
-        let message = self.messages.insert(publication);
+        let message = kept.unwrap_or_else(|| self.messages.insert(publication));
+        if matches!(stage, Stage::Delivering(_)) {
+            self.index.watch();
+        }
         self.fanouts.unowned += u32::from(origin.is_none());
         self.fanouts.queue.push_back(Fanout { message, origin, stage });
         self.work.push_back(Work::Fanout);
@@ -166,7 +145,7 @@ impl Engine {
     ) -> Result<bool, Stage> {
         let mut steps = self.budget;
         let (mut matching, all_found) = match stage {
-            Stage::Delivering(slice) => return self.deliver_slice(slice, message, publication, out),
+            Stage::Delivering(to) => return self.deliver_slice(to, message, publication, out),
             Stage::Waiting => {
                 // A turn is work by itself, or any number that nobody subscribed to would fit into one call.
                 steps = steps.saturating_sub(1);
@@ -184,88 +163,49 @@ impl Engine {
         if !all_found {
             return Err(Stage::Matching(matching));
         }
-        let slice = self.watch_crowd(&mut matching).unwrap_or_else(|| {
-            let mut recipients = Vec::new();
-            self.find_recipients(publication, &mut matching, &mut recipients);
-            Slice::new(recipients)
-        });
-        self.deliver_slice(slice, message, publication, out)
-    }
-
-    /// Recipients that are too many for this call, if one filter alone has them all: even to copy them takes long.
-    pub(crate) fn watch_crowd(&mut self, matching: &mut Matching) -> Option<Slice> {
-        let [id] = *matching.filters else { return None };
-        let filter = self.index.filter(id)?;
-        let count = filter.plain.len();
-        // One of them can be the publisher, with No Local.
-        if !filter.groups.is_empty() || count <= self.budget as usize + 1 {
-            return None;
-        }
-        matching.filters.clear();
-        self.index.watch(id);
-        Some(Slice { recipients: Recipients::Watched, count, next: 0, bytes: 0 })
-    }
-
-    fn next_recipient(&self, slice: &mut Slice, publication: &Publication<'_>) -> Option<Recipient> {
-        while slice.next < slice.count {
-            let next = slice.next;
-            slice.next += 1;
-            let subscriber = match &mut slice.recipients {
-                Recipients::Copied(list) => {
-                    let recipient = list.get_mut(next)?;
-                    return Some(Recipient { ids: core::mem::take(&mut recipient.ids), ..*recipient });
-                }
-                Recipients::Watched => self.index.watched(u32::try_from(next).ok()?)?,
-            };
-            if wants(&subscriber, publication) {
-                return Some(Recipient::new(&subscriber));
-            }
-        }
-        None
-    }
-
-    /// Is nobody left who wants a copy?
-    fn is_over(&self, slice: &Slice, publication: &Publication<'_>) -> bool {
-        let wanted = |next: usize| match &slice.recipients {
-            Recipients::Copied(_) => true,
-            Recipients::Watched => {
-                let subscriber = u32::try_from(next).ok().and_then(|next| self.index.watched(next));
-                subscriber.is_some_and(|subscriber| wants(&subscriber, publication))
-            }
-        };
-        !(slice.next..slice.count).any(wanted)
+        let mut to = Box::<Recipients>::default();
+        self.begin_recipients(&mut to, &mut matching.filters, publication);
+        self.deliver_slice(to, message, publication, out)
     }
 
     fn deliver_slice(
         &mut self,
-        mut slice: Slice,
+        mut to: Box<Recipients>,
         message: MessageKey,
         publication: &Publication<'_>,
         out: &mut Outbox,
     ) -> Result<bool, Stage> {
         let mut kept = Some(message);
         let is_expired = self.is_expired(message);
-        while self.budget > 0 {
-            let Some(recipient) = self.next_recipient(&mut slice, publication) else { break };
-            self.budget -= 1;
+        let handed = self.each_recipient(&mut to, publication, |engine, recipient| {
             if is_expired {
-                self.counters.routed += 1;
-                self.dropped(recipient.session, publication.topic, DropReason::Expired, out);
+                engine.counters.routed += 1;
+                engine.dropped(recipient.session, publication.topic, DropReason::Expired, out);
             } else {
-                self.deliver(publication, &mut kept, recipient, out);
+                engine.deliver(publication, &mut kept, recipient, out);
             }
-        }
+        });
         self.flush_templates(out);
-        if !self.is_over(&slice, publication) {
-            return Err(Stage::Delivering(slice));
+        if handed.is_ok() && self.forget_changes() {
+            return Ok(to.matched);
         }
-        Ok(slice.count > 0)
+        self.index.watch();
+        Err(Stage::Delivering(to))
+    }
+
+    /// Lets go of what has changed since the fan-out was cut off, as far as this call's budget goes; says whether that is
+    /// all.
+    fn forget_changes(&mut self) -> bool {
+        while self.index.forget_change() {
+            let Some(left) = self.budget.checked_sub(1) else { return false };
+            self.budget = left;
+        }
+        true
     }
 
     /// The PUBLISH that waited is acknowledged and the packets behind it go on.
     fn end_fanout(&mut self, matched: bool, out: &mut Outbox) {
         let Some(Fanout { message, origin, .. }) = self.fanouts.pop() else { return };
-        self.index.unwatch();
         self.messages.release(message);
         let waiting = origin.filter(|(id, _)| self.is_parked_by_fanout(*id));
         let Some((id, owed)) = waiting else {

@@ -1,7 +1,8 @@
 //! Delivery: from a message to frames in the outbox.
 //!
 //! * [`message`] — messages, borrowed while routed, kept once while needed
-//! * [`route`] — who gets a message
+//! * [`route`] — a message to all who get it; whose turn it is in a shared group
+//! * [`recipients`] — who gets a message, one after the other
 //! * [`fanout`] — fan-outs too large for one call
 //! * [`deliver`] — one message for one session: sent, queued or dropped
 //! * [`drops`] — what is given up: counted, and told of
@@ -19,6 +20,7 @@ mod fanout;
 mod handing_on;
 mod message;
 mod paging;
+mod recipients;
 mod retained;
 mod route;
 

@@ -1,23 +1,23 @@
-//! Who gets a message: matching, No Local, overlaps, shared groups.
+//! Who gets a message: matching, and the members of shared groups whose turn it is.
 
 use super::encode::Templates;
-use super::fanout::{Origin, Slice, Stage};
+use super::fanout::{Origin, Stage};
+use super::recipients::{Recipients, Spent};
 use super::{Publication, Work};
 use crate::collections::SlotKey;
-use crate::config::{Overlap, SharedStrategy};
+use crate::config::SharedStrategy;
 use crate::engine::Engine;
 use crate::outbox::Outbox;
 use crate::sessions::{SubIds, Subscriber};
-use crate::topics::{FilterId, GroupId, Matching};
-use alloc::vec::Vec;
+use crate::topics::{GroupId, Matching};
+use alloc::{boxed::Box, vec::Vec};
 use mqtt_proto::{QoS, planted};
-use serde::{Deserialize, Serialize};
 
 /// Members of a shared group that are looked at for the price of a delivery.
 const GLANCES: usize = 16;
 
 /// One copy of a message for one session.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub(crate) struct Recipient {
     pub(crate) session: SlotKey,
     pub(crate) qos: QoS,
@@ -43,7 +43,9 @@ pub(crate) enum Routed {
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     matching: Matching,
-    recipients: Vec<Recipient>,
+    recipients: Recipients,
+    /// A few subscribers of a list.
+    pub(crate) batch: Vec<Subscriber>,
     pub(crate) templates: Templates,
 }
 
@@ -57,7 +59,7 @@ impl Engine {
     ) -> Routed {
         // Behind an unfinished fan-out everything lines up, or a later message would overtake an earlier one.
         if self.fanouts.len() > 0 {
-            return self.queue_fanout(publication, origin, Stage::Waiting);
+            return self.queue_fanout(publication, None, origin, Stage::Waiting);
         }
         let mut matching = core::mem::take(&mut self.scratch.matching);
         // The topic's bytes were work already, so as many steps come free, and ordinary matches take no more.
@@ -68,76 +70,25 @@ impl Engine {
         self.counters.matching_steps += u64::from(steps - left);
         self.budget = self.budget.min(left);
         if !all_found {
-            return self.queue_fanout(publication, origin, Stage::Matching(matching));
+            return self.queue_fanout(publication, None, origin, Stage::Matching(matching));
         }
-        if let Some(slice) = self.watch_crowd(&mut matching) {
-            self.scratch.matching = matching;
-            return self.queue_fanout(publication, origin, Stage::Delivering(slice));
-        }
-        let mut recipients = core::mem::take(&mut self.scratch.recipients);
-        self.find_recipients(publication, &mut matching, &mut recipients);
+        let mut to = core::mem::take(&mut self.scratch.recipients);
+        self.begin_recipients(&mut to, &mut matching.filters, publication);
         self.scratch.matching = matching;
-        if recipients.is_empty() {
-            self.scratch.recipients = recipients;
-            return Routed::Done { matched: false };
-        }
-        if recipients.len() > self.budget as usize {
-            return self.queue_fanout(publication, origin, Stage::Delivering(Slice::new(recipients)));
-        }
-        self.budget -= u32::try_from(recipients.len()).unwrap_or(self.budget);
         let mut kept = None;
-        for recipient in recipients.drain(..) {
-            self.deliver(publication, &mut kept, recipient, out);
-        }
-        self.scratch.recipients = recipients;
+        let handed = self.each_recipient(&mut to, publication, |engine, recipient| {
+            engine.deliver(publication, &mut kept, recipient, out);
+        });
         self.flush_templates(out);
+        if let Err(Spent) = handed {
+            return self.queue_fanout(publication, kept, origin, Stage::Delivering(Box::new(to)));
+        }
+        let matched = to.matched;
+        self.scratch.recipients = to;
         if let Some(kept) = kept {
             self.messages.release(kept);
         }
-        Routed::Done { matched: true }
-    }
-
-    /// Who subscribed to the filters that were found; leaves the list of filters empty.
-    #[inline]
-    pub(crate) fn find_recipients(
-        &mut self,
-        publication: &Publication<'_>,
-        matching: &mut Matching,
-        recipients: &mut Vec<Recipient>,
-    ) {
-        let all = matching.filters.iter().filter_map(|filter| self.index.filter(*filter));
-        if planted!("no-local-merged")
-            && all.flat_map(|entry| &entry.plain).any(|subscriber| !wants(subscriber, publication))
-        {
-            matching.filters.clear();
-        }
-        for filter in &matching.filters {
-            // One that is gone meanwhile has no subscribers.
-            let Some(entry) = self.index.filter(*filter) else { continue };
-            let plain = entry.plain.iter().filter(|subscriber| wants(subscriber, publication));
-            recipients.extend(plain.map(Recipient::new));
-        }
-        if matching.filters.len() > 1 && self.config.overlap == Overlap::Once {
-            merge(recipients);
-        }
-        for filter in &matching.filters {
-            self.choose_members(*filter, publication, recipients);
-        }
-        matching.filters.clear();
-    }
-
-    /// One member of each shared group; connected ones first.
-    fn choose_members(
-        &mut self,
-        id: FilterId,
-        publication: &Publication<'_>,
-        recipients: &mut Vec<Recipient>,
-    ) {
-        let groups = self.index.filter(id).map_or(0, |filter| filter.groups.len());
-        for place in 0..groups {
-            let group = self.index.filter(id).and_then(|filter| filter.groups.get(place).copied());
-            recipients.extend(group.and_then(|group| self.choose_member(group, publication)));
-        }
+        Routed::Done { matched }
     }
 
     /// The member of a shared group whose turn it is, as the strategy says.
@@ -218,32 +169,6 @@ impl Recipient {
             ids: SubIds::new(subscriber.id),
             group: None,
         }
-    }
-}
-
-/// No Local is judged for each subscription by itself.
-pub(crate) fn wants(subscriber: &Subscriber, publication: &Publication<'_>) -> bool {
-    !(subscriber.options.no_local && publication.publisher == Some(subscriber.session))
-}
-
-/// One copy for each session, at its highest QoS and with all its Subscription Identifiers [MQTT-3.3.4-2].
-fn merge(recipients: &mut Vec<Recipient>) {
-    recipients.sort_by_key(|recipient| recipient.session);
-    // Identifiers of a session's later filters, until its last one is seen.
-    let mut ids = Vec::new();
-    recipients.dedup_by(|later, first| {
-        let same = later.session == first.session;
-        if same {
-            first.qos = first.qos.max(later.qos);
-            first.retain_as_published |= later.retain_as_published;
-            ids.extend_from_slice(later.ids.as_slice());
-        } else {
-            first.ids.append(&mut ids);
-        }
-        same
-    });
-    if let Some(last) = recipients.last_mut() {
-        last.ids.append(&mut ids);
     }
 }
 

@@ -177,14 +177,6 @@ impl SubIds {
         }
     }
 
-    /// Takes over the identifiers of further filters.
-    pub(crate) fn append(&mut self, more: &mut Vec<u32>) {
-        if !more.is_empty() {
-            *self = Self::from_slice(&[self.as_slice(), more].concat());
-            more.clear();
-        }
-    }
-
     /// Bytes that they take beside the delivery.
     pub(crate) fn kept(&self) -> u64 {
         match self {

@@ -27,6 +27,10 @@ impl<S> Group<S> {
         self.filter
     }
 
+    pub(super) fn place(&self) -> u32 {
+        self.place
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.name
     }

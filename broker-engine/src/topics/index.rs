@@ -3,7 +3,7 @@
 use super::cache::MatchCache;
 use super::groups::{Group, GroupId, Groups};
 use super::trie::{Trie, Walk};
-use super::watch::Watch;
+use super::watch::{Watch, length};
 use crate::collections::{HashKey, KeyedIndex, SlotKey, Slots, make_room};
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,13 @@ impl Matching {
     }
 }
 
+/// The lists of all filters as they were when a fan-out was cut off.
+#[derive(Debug, Serialize, Deserialize)]
+struct Watched<S> {
+    plain: Watch<S>,
+    groups: Watch<GroupId>,
+}
+
 /// All subscriptions, found by topic name.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SubscriptionIndex<S> {
@@ -64,7 +71,7 @@ pub(crate) struct SubscriptionIndex<S> {
     by_text: KeyedIndex<FilterId>,
     trie: Trie,
     cache: MatchCache,
-    watch: Option<Watch<S>>,
+    watched: Option<Watched<S>>,
     entries: usize,
     /// Bytes of filters and names, wherever they are kept.
     texts: u64,
@@ -84,7 +91,7 @@ impl<S: Copy> SubscriptionIndex<S> {
             by_text: KeyedIndex::new(key),
             trie: Trie::new(key),
             cache: MatchCache::new(key, cache_entries),
-            watch: None,
+            watched: None,
             entries: 0,
             texts: 0,
             key,
@@ -120,12 +127,18 @@ impl<S: Copy> SubscriptionIndex<S> {
             id
         });
         self.entries += 1;
+        if group.is_none() {
+            self.remember(List::Plain(id), u32::MAX);
+        }
         let Some(filter) = self.filters.get_mut(id) else {
             return EntryRef { list: List::Plain(id), position: 0 };
         };
         let list = group.map_or(List::Plain(id), |name| {
             List::Shared(self.groups.find(id, name).unwrap_or_else(|| {
                 self.texts += name.len() as u64;
+                if let Some(watched) = &mut self.watched {
+                    watched.groups.remember(id, u32::MAX, &filter.groups);
+                }
                 self.groups.add(id, name, &mut filter.groups)
             }))
         });
@@ -171,33 +184,62 @@ impl<S: Copy> SubscriptionIndex<S> {
         Some(Removed { moved })
     }
 
-    /// From here on [`Self::watched`] knows who is subscribed to this filter now.
-    pub(crate) fn watch(&mut self, id: FilterId) {
-        self.watch = self.filters.get(id).map(|filter| Watch::new(id, &filter.plain));
+    /// From here on filters are seen as they are now, until everything is [forgotten](Self::forget_change).
+    pub(crate) fn watch(&mut self) {
+        self.watched.get_or_insert_with(|| Watched { plain: Watch::default(), groups: Watch::default() });
     }
 
-    pub(crate) fn unwatch(&mut self) {
-        self.watch = None;
+    /// Forgets one thing that has changed since [`Self::watch`]; says whether there was any.
+    pub(crate) fn forget_change(&mut self) -> bool {
+        let was_any = self.watched.as_mut().is_some_and(|w| w.plain.forget() || w.groups.forget());
+        if !was_any {
+            self.watched = None;
+        }
+        was_any
     }
 
-    /// The subscriber at a position of the list as it was when it began to be watched.
-    pub(crate) fn watched(&self, position: u32) -> Option<S> {
-        let watch = self.watch.as_ref()?;
-        watch.get(position, self.filters.get(watch.filter).map_or(&[], |filter| &filter.plain))
+    /// How many plain subscribers a filter has; where it is watched, had.
+    pub(crate) fn crowd(&self, id: FilterId) -> u32 {
+        let list = self.filters.get(id).map_or(&[][..], |filter| &filter.plain);
+        self.watched.as_ref().map_or(length(list), |watched| watched.plain.length(id, list))
     }
 
-    /// Bytes of what is known of the list that is watched beside the list itself.
+    /// A filter's plain subscribers from a position of its list on, as many as there is room for.
+    pub(crate) fn subscribers(&self, id: FilterId, from: u32, room: &mut Vec<S>) {
+        let list = self.filters.get(id).map_or(&[][..], |filter| &filter.plain);
+        let most = room.capacity() - room.len();
+        match &self.watched {
+            Some(watched) if watched.plain.has_changed(id) => {
+                room.extend((from..).map_while(|position| watched.plain.get(id, position, list)).take(most));
+            }
+            _ => {
+                let rest = list.get(from as usize..).unwrap_or_default();
+                room.extend_from_slice(rest.get(..most).unwrap_or(rest));
+            }
+        }
+    }
+
+    /// The shared group at a position of a filter's list; it may be gone.
+    pub(crate) fn group(&self, id: FilterId, position: u32) -> Option<GroupId> {
+        let list = self.filters.get(id).map_or(&[][..], |filter| &filter.groups);
+        match &self.watched {
+            None => list.get(position as usize).copied(),
+            Some(watched) => watched.groups.get(id, position, list),
+        }
+    }
+
+    /// Bytes of what is known of lists that are watched beside the lists themselves.
     pub(crate) fn watched_bytes(&self) -> u64 {
-        self.watch.as_ref().map_or(0, Watch::bytes)
+        self.watched.as_ref().map_or(0, |watched| watched.plain.bytes() + watched.groups.bytes())
     }
 
-    /// A position of a list is about to change.
+    /// A position of a list is about to change, or to be added behind its end.
     fn remember(&mut self, list: List, position: u32) {
-        if let Some(watch) = &mut self.watch
-            && list == List::Plain(watch.filter)
-            && let Some(filter) = self.filters.get(watch.filter)
+        if let Some(watched) = &mut self.watched
+            && let List::Plain(id) = list
+            && let Some(filter) = self.filters.get(id)
         {
-            watch.remember(position, &filter.plain);
+            watched.plain.remember(id, position, &filter.plain);
         }
     }
 
@@ -212,6 +254,11 @@ impl<S: Copy> SubscriptionIndex<S> {
         };
         let Some(filter) = self.filters.get_mut(id) else { return };
         if let List::Shared(group) = list {
+            if let Some(watched) = &mut self.watched {
+                let place = self.groups.get(group).map_or(u32::MAX, Group::place);
+                watched.groups.remember(id, place, &filter.groups);
+                watched.groups.remember(id, last(&filter.groups), &filter.groups);
+            }
             self.texts -= self.groups.remove(group, &mut filter.groups);
         }
         if !filter.plain.is_empty() || !filter.groups.is_empty() {
@@ -315,5 +362,5 @@ fn text_kept(text: &str) -> u64 {
 }
 
 fn last<S>(list: &[S]) -> u32 {
-    u32::try_from(list.len().saturating_sub(1)).unwrap_or(u32::MAX)
+    length(list).saturating_sub(1)
 }

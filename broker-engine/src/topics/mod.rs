@@ -4,7 +4,7 @@
 //! * [`groups`] — shared groups, by topic filter and share name
 //! * [`trie`] — filters with wildcards, level by level
 //! * [`cache`] — wildcard matches remembered by topic name
-//! * [`watch`] — a filter's subscribers of one moment, for a fan-out that takes long
+//! * [`watch`] — lists of subscribers as of one moment, for a fan-out that takes long
 //! * [`retained`] — values by topic name, found by filter, page by page
 
 mod cache;

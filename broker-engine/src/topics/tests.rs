@@ -33,6 +33,13 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// A topic filter and perhaps a share name.
+type Place = (&'static str, Option<&'static str>);
+
+fn place() -> impl Strategy<Value = Place> {
+    (prop::sample::select(vec!["a", "b"]), prop::option::of(prop::sample::select(vec!["g", "h", "i"])))
+}
+
 proptest! {
     /// The index finds what a linear search finds, whatever came before and whatever the cache remembers.
     #[test]
@@ -82,20 +89,35 @@ proptest! {
     }
 
     /// Whoever comes, goes and changes meanwhile, also the filter with its last subscriber: who is watched is who was
-    /// there at the moment.
+    /// there at the moment. When that is forgotten, who is here is seen again.
     #[test]
     fn who_is_watched_stays(
-        count in 1..20_u32,
-        changes in prop::collection::vec((0..3_u8, any::<prop::sample::Index>()), 0..60),
+        before in prop::collection::vec(place(), 1..20),
+        changes in prop::collection::vec((0..3_u8, place(), any::<prop::sample::Index>()), 0..60),
     ) {
         let mut index = SubscriptionIndex::new(HashKey([1, 2]), 4);
-        let mut here: Vec<_> = (0..count).map(|entry| (entry, index.subscribe("a", None, entry))).collect();
-        let mut matching = Matching::default();
-        index.matches("a", &mut matching, &mut u32::MAX.clone());
-        index.watch(matching.filters[0]);
-        for (number, (change, which)) in (1000..).zip(changes) {
+        let add = |index: &mut SubscriptionIndex<u32>, (filter, group): Place, entry| {
+            (entry, index.subscribe(filter, group, entry))
+        };
+        let mut here: Vec<_> = (0..).zip(before).map(|(entry, place)| add(&mut index, place, entry)).collect();
+        let filters = ["a", "b"].map(|topic| {
+            let mut matching = Matching::default();
+            index.matches(topic, &mut matching, &mut u32::MAX.clone());
+            matching.filters.pop()
+        });
+        let seen = |index: &SubscriptionIndex<u32>| {
+            filters.iter().flatten().map(|filter| {
+                let mut subscribers = Vec::with_capacity(100);
+                index.subscribers(*filter, 0, &mut subscribers);
+                let groups = (0..).map_while(|position| index.group(*filter, position));
+                (index.crowd(*filter), subscribers, groups.collect::<Vec<_>>())
+            }).collect::<Vec<_>>()
+        };
+        let then = seen(&index);
+        index.watch();
+        for (number, (change, place, which)) in (1000..).zip(changes) {
             match change {
-                0 => here.push((number, index.subscribe("a", None, number))),
+                0 => here.push(add(&mut index, place, number)),
                 _ if here.is_empty() => {}
                 1 => {
                     let at = which.index(here.len());
@@ -110,10 +132,15 @@ proptest! {
                 }
             }
         }
-        let watched: Vec<u32> = (0..).map_while(|position| index.watched(position)).collect();
-        prop_assert_eq!(watched, (0..count).collect::<Vec<_>>());
-        index.unwatch();
-        prop_assert_eq!(index.watched(0), None);
+        prop_assert_eq!(seen(&index), then);
+        while index.forget_change() {}
+        prop_assert_eq!(index.watched_bytes(), 0);
+        for (id, (count, subscribers, groups)) in filters.iter().flatten().zip(seen(&index)) {
+            let filter = index.filter(*id);
+            prop_assert_eq!(filter.map_or(0, |filter| filter.plain.len()), count as usize);
+            prop_assert_eq!(filter.map_or(&[][..], |filter| &filter.plain), subscribers);
+            prop_assert_eq!(filter.map_or(&[][..], |filter| &filter.groups), groups);
+        }
     }
 
     /// A paged scan finds each matching topic once, in order, also with the smallest page.
