@@ -52,6 +52,8 @@ pub(crate) struct Ledger {
     went_back: bool,
     /// Payloads and topics of messages that are no client's.
     strange: (BTreeSet<Vec<u8>>, BTreeSet<String>),
+    /// Clients whose sessions have such messages of QoS 2, for which the client's own may pass as well.
+    estranged: BTreeSet<String>,
 }
 
 /// A message.
@@ -150,6 +152,7 @@ impl Ledger {
             slows: config.memory_high.is_some(),
             went_back: false,
             strange: (BTreeSet::new(), BTreeSet::new()),
+            estranged: BTreeSet::new(),
         }
     }
 
@@ -157,6 +160,11 @@ impl Ledger {
     pub(super) fn strange(&mut self, topic: &str, payload: &[u8]) {
         self.strange.0.insert(payload.to_vec());
         self.strange.1.insert(topic.to_owned());
+    }
+
+    /// A message of QoS 2 on a client's connection is not the client's.
+    pub(super) fn estranged(&mut self, client_id: &str) {
+        self.estranged.insert(client_id.to_owned());
     }
 
     pub(super) fn is_strange(&self, payload: &[u8]) -> bool {
@@ -279,7 +287,8 @@ impl Ledger {
     /// The engine took a message: from now on it is owed to everybody who surely was subscribed all the time.
     pub(super) fn accepted(&mut self, number: u32) {
         let Some(sent) = self.messages.get_mut(number as usize) else { return };
-        let passes_for_another = sent.qos == 2 && self.went_back;
+        let passes_for_another =
+            sent.qos == 2 && (self.went_back || self.estranged.contains(&*sent.publisher));
         if std::mem::replace(&mut sent.accepted, true) || sent.qos == 0 || passes_for_another {
             return;
         }

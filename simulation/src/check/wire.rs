@@ -378,6 +378,9 @@ impl Wire {
                 if let Some(topic) = publish.topic.filter(|_| self.hostile) {
                     ledger.strange(topic.as_str(), publish.payload);
                 }
+                if self.hostile && publish.qos == QoS::ExactlyOnce {
+                    ledger.estranged(&client_id);
+                }
                 if let Some(number) = number {
                     // Behind a question it is handled later, and sooner than it is answered where the connection ends.
                     let waits = self.asked_at.is_some();

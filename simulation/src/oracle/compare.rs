@@ -245,10 +245,16 @@ impl Oracle {
         counts.look("INV-33");
         counts.look(if given.retain { "INV-31" } else { "INV-06" });
         let mut sessions = self.broker.sessions_of(given.client_id).enumerate();
-        let found = sessions.find_map(|(number, session)| Some((number, given.find(session, now)?)));
+        let found = sessions.find_map(|(number, session)| {
+            let found = given.find(session, now)?;
+            let may_be_missing = session.owed[found.place].optional;
+            Some((number, found, may_be_missing))
+        });
         drop(sessions);
-        // What does not fit well may rather be what a shared group brings.
-        let fits_well = found.as_ref().is_some_and(|(_, found)| !found.overtakes && !found.is_another);
+        // What does not fit well, or need not be, may rather be what a shared group brings.
+        let fits_well = found.as_ref().is_some_and(|(_, found, may_be_missing)| {
+            !found.overtakes && !found.is_another && !may_be_missing
+        });
         let shared = if fits_well {
             None
         } else {
@@ -264,7 +270,7 @@ impl Oracle {
             counts.look("INV-34");
             return self.fair(&copy, given.client_id, counts);
         }
-        if let Some((number, found)) = found {
+        if let Some((number, found, _)) = found {
             // It may rather be what was on its way before the subscription changed in this very call.
             let session = &mut *sessions[number];
             let is_kept = |copy: &Copy| copy.for_filter.is_some() && given.is(copy);

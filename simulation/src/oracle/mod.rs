@@ -220,7 +220,8 @@ impl Oracle {
                 silent.push((at.min(now), *link));
             }
         }
-        silent.sort_unstable();
+        // Those of one time in the order in which the engine tells of them.
+        silent.sort_by_key(|(at, _)| *at);
         for (at, link) in silent {
             self.broker.advance(at - 1);
             self.close(at, link, true);
