@@ -1,0 +1,199 @@
+//! The one surface over all sources of rules.
+
+use crate::criteria::{ClientFacts, Criteria};
+use crate::passwords::StoredPassword;
+use crate::permissions::{Access, Permissions, Says};
+use crate::source::{LoadError, Source};
+use crate::topics::{Pattern, TopicSet};
+use mqtt_proto::{TopicFilter, TopicName};
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hint::black_box;
+
+/// What rules say about a client that wants to connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is let in.
+    Allow,
+    /// It is not, whatever others say.
+    Deny,
+    /// Nothing: somebody else may know the client. If nobody does, it is not let in.
+    NotMine,
+}
+
+/// Users and rules, ready to decide. Without any, everything is refused.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    parts: Parts,
+    /// What a password is checked against where there is no user of that name: as costly as the costliest there is.
+    decoy: Option<StoredPassword>,
+    generation: u64,
+}
+
+/// What sources are made into.
+#[derive(Clone, Debug, Default, Hash)]
+pub(crate) struct Parts {
+    pub(crate) users: BTreeMap<String, User>,
+    pub(crate) auth: Vec<AuthRule>,
+    pub(crate) access: Vec<AccessRule>,
+    /// What is allowed where no rule says anything.
+    pub(crate) otherwise: bool,
+}
+
+/// A user; without password, the rules decide whether it is let in.
+#[derive(Clone, Debug, Default, Hash)]
+pub(crate) struct User {
+    pub(crate) password: Option<StoredPassword>,
+    pub(crate) disallow: bool,
+}
+
+/// Who is let in.
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct AuthRule {
+    pub(crate) criteria: Criteria,
+    pub(crate) password: Option<StoredPassword>,
+    pub(crate) allow: bool,
+}
+
+/// Who may do what; filters in the order in which they are tried.
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct AccessRule {
+    pub(crate) criteria: Criteria,
+    pub(crate) topics: Vec<(Filter, Says)>,
+}
+
+/// The filter of a rule.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Filter {
+    pub(crate) pattern: Pattern,
+    /// `%c` and `%u` stand for names, and not for themselves.
+    pub(crate) placeholders: bool,
+    /// A wildcard at the front reaches topics that begin with `$`.
+    pub(crate) dollar: bool,
+}
+
+impl Filter {
+    /// What the filter is for this client, and what is left of what the rule says.
+    fn fill(&self, says: Says, client: &ClientFacts<'_>) -> (TopicSet, Says) {
+        if !self.placeholders {
+            return (TopicSet::new(self.pattern.to_string(), self.dollar), says);
+        }
+        match self.pattern.fill(client) {
+            Ok(filter) => (TopicSet::new(filter, self.dollar), says),
+            Err(branch) => (TopicSet::new(branch, self.dollar), says.denials()),
+        }
+    }
+}
+
+impl Rules {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let stored = parts.users.values().filter_map(|user| user.password.as_ref());
+        let decoy = stored.max_by_key(|password| password.cost()).cloned();
+        let mut hasher = DefaultHasher::new();
+        parts.hash(&mut hasher);
+        Self { parts, decoy, generation: hasher.finish() }
+    }
+
+    /// Reads all sources and puts them together, see [`Rules::and`].
+    ///
+    /// # Errors
+    /// One of them cannot be read or used.
+    pub fn load(sources: &[Source]) -> Result<Self, LoadError> {
+        let mut all = sources.iter().map(Source::load);
+        let first = all.next().unwrap_or_else(|| Ok(Self::default()))?;
+        all.try_fold(first, |rules, next| Ok(rules.and(next?)))
+    }
+
+    /// These, and behind them others: a user is who these say it is, rules of these are tried first, and what no rule
+    /// is about is allowed only if both allow it.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        for (name, user) in other.parts.users {
+            self.parts.users.entry(name).or_insert(user);
+        }
+        self.parts.auth.extend(other.parts.auth);
+        self.parts.access.extend(other.parts.access);
+        self.parts.otherwise &= other.parts.otherwise;
+        Self::new(self.parts)
+    }
+
+    /// Is this client who it says, and let in? Takes as long as its password takes to be checked, tens of milliseconds
+    /// with the usual hashes, and as long for a user name that is not known.
+    ///
+    /// A user who has a password or is disallowed is decided about by that alone; for everybody else the first rule
+    /// that matches decides.
+    pub fn authenticate(&self, client: &ClientFacts<'_>, password: Option<&[u8]>) -> Verdict {
+        let user = client.username.and_then(|name| self.parts.users.get(name));
+        let stored = user.and_then(|user| user.password.as_ref());
+        let against = stored.or(client.username.and(self.decoy.as_ref()));
+        let fits = black_box(against.zip(password).is_some_and(|(stored, given)| stored.verify(given)));
+        match (user, stored) {
+            (Some(user), _) if user.disallow => return Verdict::Deny,
+            (_, Some(_)) if fits => return Verdict::Allow,
+            (_, Some(_)) => return Verdict::Deny,
+            _ => {}
+        }
+        let remote = client.remote();
+        let matches = |rule: &&AuthRule| {
+            rule.criteria.match_client(client, &remote)
+                && rule
+                    .password
+                    .as_ref()
+                    .is_none_or(|stored| password.is_some_and(|given| stored.verify(given)))
+        };
+        match self.parts.auth.iter().find(matches) {
+            Some(rule) if rule.allow => Verdict::Allow,
+            Some(_) => Verdict::Deny,
+            None => Verdict::NotMine,
+        }
+    }
+
+    /// What this client may, to be asked again and again.
+    pub fn permissions(&self, client: &ClientFacts<'_>) -> Permissions {
+        let remote = client.remote();
+        let about = self.parts.access.iter().filter(|rule| rule.criteria.match_client(client, &remote));
+        let topics = about.flat_map(|rule| &rule.topics).map(|(filter, says)| filter.fill(*says, client));
+        Permissions::new(topics.collect(), self.parts.otherwise)
+    }
+
+    /// [`Permissions::may`] of this client.
+    pub fn may(&self, client: &ClientFacts<'_>, access: Access, topic: TopicName<'_>) -> bool {
+        self.permissions(client).may(access, topic)
+    }
+
+    /// [`Permissions::may_subscribe`] of this client.
+    pub fn may_subscribe(&self, client: &ClientFacts<'_>, filter: TopicFilter<'_>) -> bool {
+        self.permissions(client).may_subscribe(filter)
+    }
+
+    /// A number that is another for other rules. What was decided is decided again in the same way as long as it is
+    /// the same, also after a reload. It is good for one run of a program.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// What an operator should know of these rules, a sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        let parts = &self.parts;
+        let mut warnings = Vec::new();
+        let no_topics = parts.access.iter().all(|rule| rule.topics.is_empty());
+        if parts.users.is_empty() && parts.auth.is_empty() && no_topics {
+            warnings.push("there are no users and no rules: everything is refused".to_owned());
+        }
+        let of_users = parts.users.values().filter_map(|user| user.password.as_ref());
+        let of_rules = parts.auth.iter().filter_map(|rule| rule.password.as_ref());
+        let mut weak: BTreeMap<&str, usize> = BTreeMap::new();
+        for weakness in of_users.chain(of_rules).filter_map(StoredPassword::weakness) {
+            *weak.entry(weakness).or_default() += 1;
+        }
+        warnings
+            .extend(weak.iter().map(|(weakness, count)| format!("passwords, {count} of them: {weakness}")));
+        warnings
+    }
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self::new(Parts::default())
+    }
+}
