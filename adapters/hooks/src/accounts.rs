@@ -12,6 +12,7 @@ use crate::passwords::StoredPassword;
 use crate::rules::{Parts, Rules, User};
 use crate::source::{LoadError, syntax};
 use serde::Deserialize;
+use serde_saphyr::{Location, Spanned};
 use std::collections::BTreeMap;
 
 /// How the passwords of a file are stored.
@@ -47,26 +48,31 @@ impl Digest {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Account {
-    username: String,
-    password: String,
+    username: Spanned<Option<String>>,
+    password: Spanned<Option<String>>,
 }
 
 /// Reads accounts. Whoever has one and the right password is let in; there are no rules about topics.
 ///
 /// # Errors
-/// The text is no such list, or an account cannot be; names line or account.
+/// The text is no such list, or an account cannot be; names line and key.
 pub fn read(text: &str, digest: Digest) -> Result<Rules, LoadError> {
     let accounts: Vec<Account> = syntax::yaml(text)?;
     let mut users = BTreeMap::new();
-    for (number, account) in accounts.into_iter().enumerate() {
-        let wrong = |key: &str, problem: &str| LoadError::new(problem).at_key(format!("[{number}].{key}"));
-        let password = digest.parse(&account.password).map_err(|problem| wrong("password", problem))?;
-        if account.username.is_empty() {
-            return Err(wrong("username", "is empty"));
+    for (number, Account { username, password }) in accounts.into_iter().enumerate() {
+        let wrong = |key: &str, place: Location, problem: &str| {
+            let line = usize::try_from(place.line()).ok();
+            LoadError::new(problem).at_key(format!("[{number}].{key}")).at_line(line)
+        };
+        let stored = digest.parse(&password.value.unwrap_or_default());
+        let stored = stored.map_err(|problem| wrong("password", password.referenced, problem))?;
+        let name = username.value.unwrap_or_default();
+        if name.is_empty() {
+            return Err(wrong("username", username.referenced, "is empty"));
         }
-        let user = User { password: Some(password), disallow: false };
-        if users.insert(account.username.clone(), user).is_some() {
-            return Err(wrong("username", &format!("`{}` is there twice", account.username)));
+        let user = User { password: Some(stored), disallow: false };
+        if users.insert(name.clone(), user).is_some() {
+            return Err(wrong("username", username.referenced, &format!("`{name}` is there twice")));
         }
     }
     Ok(Rules::new(Parts { otherwise: !users.is_empty(), users, ..Parts::default() }))

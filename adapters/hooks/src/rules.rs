@@ -118,7 +118,8 @@ impl Rules {
     }
 
     /// Is this client who it says, and let in? Takes as long as its password takes to be checked, tens of milliseconds
-    /// with the usual hashes, and as long for a user name that is not known.
+    /// with the usual hashes, and for a user name that is not known as long as for the costliest hash of a user: with one
+    /// kind of hash for all users, the time tells nothing about who is one.
     ///
     /// A user who has a password or is disallowed is decided about by that alone; for everybody else the first rule
     /// that matches decides.

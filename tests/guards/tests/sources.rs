@@ -127,12 +127,13 @@ fn files_are_read_in_one_sitting() {
     }
 }
 
-/// The arrows: the engine sees no adapter, and the host no runtime.
+/// The arrows: the engine sees no adapter, and hooks and host no runtime.
 #[test]
 fn dependencies_point_one_way() {
     let forbidden = [
         ("mqtt-proto", &["broker-engine", "metronome", "tokio", "smol"][..]),
         ("broker-engine", &["metronome", "tokio", "smol", "simulation"]),
+        ("adapters/hooks", &["metronome-tokio", "tokio", "smol", "async-std", "simulation"]),
         ("adapters/host", &["metronome-tokio", "tokio", "smol", "async-std", "simulation"]),
         ("adapters/tokio", &["simulation"]),
     ];

@@ -37,7 +37,7 @@
 //! | password of a user or rule | text | text or hash; `TEXT*` is refused in rules, where it fitted what begins so |
 //! | `TEXT*TEXT` | as `TEXT*` | an error |
 //! | `remote` without port | never fits | an error |
-//! | unknown or repeated key | ignored, or the last one counts | an error |
+//! | unknown or repeated key | ignored; in JSON the last one counts | an error |
 //! | criterion, password, `acl` or `filters` without content | anybody, or everything | an error: a rule that was emptied by mistake must not open the door |
 //! | `%c`, `%u` | text | the client's own names, unless they have `+`, `#`, `/` or would lead to topics with `$`: then the rule grants nothing, and denies the branch |
 //!

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 /// A file of users or rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The auth ledger, by the file's ending: `.json`, `.toml`, and YAML otherwise, where it does not begin with `{`.
+    /// The auth ledger: YAML, JSON or TOML by the file's ending; without one of those, JSON if it begins with `{`, and
+    /// YAML if not.
     Ledger(PathBuf),
     /// Accounts of gmqtt, and how their passwords are stored.
     Accounts(PathBuf, Digest),
@@ -56,11 +57,11 @@ impl Source {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         match self {
             Self::Ledger(path) => {
-                let json = path.extension().is_none() && text.starts_with('{');
                 let ledger = match path.extension().and_then(|ending| ending.to_str()) {
                     Some("toml") => Ledger::from_toml(text),
+                    Some("yaml" | "yml") => Ledger::from_yaml(text),
                     Some("json") => Ledger::from_json(text),
-                    _ if json => Ledger::from_json(text),
+                    _ if text.starts_with('{') => Ledger::from_json(text),
                     _ => Ledger::from_yaml(text),
                 };
                 ledger.map(Rules::from)
@@ -86,8 +87,8 @@ impl LoadError {
         Self { file: None, line: None, key: String::new(), problem: problem.into() }
     }
 
-    pub(crate) fn at_line(self, line: usize) -> Self {
-        Self { line: Some(line), ..self }
+    pub(crate) fn at_line(self, line: impl Into<Option<usize>>) -> Self {
+        Self { line: line.into(), ..self }
     }
 
     pub(crate) fn at_key(self, key: impl Into<String>) -> Self {

@@ -58,8 +58,7 @@ fn explain(message: &str, key: String, line: Option<usize>) -> LoadError {
         }
         None => without_value(message),
     };
-    let error = LoadError::new(problem).at_key(key);
-    line.map_or(error.clone(), |line| error.at_line(line))
+    LoadError::new(problem).at_key(key).at_line(line)
 }
 
 /// What has the wrong type may be a password in the wrong place, and stays out of logs.
