@@ -64,14 +64,13 @@ impl Permissions {
         for (topics, says) in &self.rules {
             let Some(read) = says.read else { continue };
             let Some(common) = topics.common(wanted) else { continue };
-            if !read && !allowed.iter().any(|earlier| earlier.covers(&common)) {
-                return false;
-            }
-            if read && topics.covers(wanted) {
-                return true;
-            }
             if read {
+                if topics.covers(wanted) {
+                    return true;
+                }
                 allowed.push(topics);
+            } else if !allowed.iter().any(|earlier| earlier.covers(&common)) {
+                return false;
             }
         }
         self.otherwise

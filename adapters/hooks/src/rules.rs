@@ -80,7 +80,8 @@ impl Filter {
         }
         match self.pattern.fill(client) {
             Ok(filter) => (TopicSet::new(filter, self.dollar), says),
-            Err(branch) => (TopicSet::new(branch, self.dollar), says.denials()),
+            // It might have been filled with a name that begins with `$`.
+            Err(branch) => (TopicSet::new(branch, true), says.denials()),
         }
     }
 }
@@ -180,6 +181,10 @@ impl Rules {
         let no_topics = parts.access.iter().all(|rule| rule.topics.is_empty());
         if parts.users.is_empty() && parts.auth.is_empty() && no_topics {
             warnings.push("there are no users and no rules: everything is refused".to_owned());
+        } else if parts.otherwise && no_topics {
+            warnings.push(
+                "there are no access rules: whoever is let in may publish and read everything".to_owned(),
+            );
         }
         let of_users = parts.users.values().filter_map(|user| user.password.as_ref());
         let of_rules = parts.auth.iter().filter_map(|rule| rule.password.as_ref());

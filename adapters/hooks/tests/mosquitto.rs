@@ -126,6 +126,11 @@ fn names_cannot_widen_a_pattern() {
     // To a topic of one's own that begins with `$` nobody comes by a name.
     assert!(!may(&rules, ("$SYS", "a"), Access::Read, "$SYS"));
     assert!(may(&rules, ("SYS", "a"), Access::Read, "SYS"));
+    // And what is denied to a name there stays denied.
+    let deny = acl_file("pattern deny %u/x\npattern read $SYS/#\n").unwrap();
+    assert!(
+        !may(&deny, ("", "$SYS"), Access::Read, "$SYS/x") && may(&deny, ("", "a"), Access::Read, "$SYS/x")
+    );
     // In `topic` lines it is text.
     let rules = acl_file("user bob\ntopic users/%u\n").unwrap();
     assert!(may(&rules, ("", "bob"), Access::Read, "users/%u"));

@@ -1,7 +1,7 @@
 //! How passwords are stored and checked.
 //!
 //! * [`StoredPassword`] — one entry of a file: read, checked against, and how good it is
-//! * [`argon2id`], [`pbkdf2`] — new entries
+//! * [`argon2id`], [`pbkdf2()`] — new entries
 //! * `mosquitto` — the two formats of `mosquitto_passwd`
 //!
 //! | entry | what it is |
@@ -37,6 +37,9 @@ const MAX_MEMORY: u32 = 1 << 20;
 /// Iterations of PBKDF2 below which an operator should know.
 const MIN_ITERATIONS: u32 = 10_000;
 
+/// Below that, bcrypt is not defined.
+const MIN_BCRYPT_COST: u32 = 4;
+
 /// The bytes of a password that bcrypt looks at.
 const BCRYPT_LENGTH: usize = 72;
 
@@ -67,8 +70,11 @@ impl StoredPassword {
             _ if text.is_empty() => return Err("is empty"),
             Some(("argon2id", _)) => parse_argon2id(text).ok_or("is a damaged Argon2id hash")?,
             Some(("2a" | "2b" | "2y", _)) => {
-                let parts = HashParts::from_str(text).map_err(|_| "is a damaged bcrypt hash")?;
-                Scheme::Bcrypt { cost: parts.get_cost() }
+                let cost = HashParts::from_str(text).map_or(0, |parts| parts.get_cost());
+                if cost < MIN_BCRYPT_COST {
+                    return Err("is a damaged bcrypt hash");
+                }
+                Scheme::Bcrypt { cost }
             }
             Some(("6" | "7", _)) => Scheme::Mosquitto(
                 mosquitto::Hash::parse(text).ok_or("is a damaged hash of mosquitto_passwd")?,
@@ -134,7 +140,7 @@ impl StoredPassword {
     pub(crate) fn cost(&self) -> u64 {
         match &self.scheme {
             Scheme::Argon2id { memory, passes } => u64::from(*memory) * u64::from(*passes),
-            Scheme::Bcrypt { cost } => 50_u64.saturating_mul(1 << cost.min(&40)),
+            Scheme::Bcrypt { cost } => 50 << cost.min(&40),
             Scheme::Mosquitto(hash) => hash.iterations().into(),
             Scheme::Sha256(_) | Scheme::Md5(_) | Scheme::Plain => 1,
         }
@@ -178,7 +184,8 @@ fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     bytes.try_into().ok().filter(|_| digits.len() == 2 * N)
 }
 
-/// A new entry with Argon2id: 19 MiB and two passes. The salt must come from a random source. `None` only for one of gigabytes.
+/// A new entry with Argon2id: 19 MiB and two passes. The salt must come from a random source. `None` only for a password
+/// of gigabytes.
 pub fn argon2id(password: &[u8], salt: &[u8; 16]) -> Option<String> {
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::DEFAULT);
     Some(argon2.hash_password_with_salt(password, salt).ok()?.to_string())
