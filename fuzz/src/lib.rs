@@ -10,6 +10,7 @@
 //! * [`recordings`] — what is kept out of recordings, and files that are none
 //! * [`driver`] — the host's driver over sockets that take little at a time
 //! * [`config`] — the configuration file
+//! * [`rules`] — files of users and access rules
 //! * [`scenario`] — the simulator's own scenarios, made of bytes and judged by all its checkers
 //! * [`seeds`] — inputs in formats that the broker writes, for the corpora
 //! * `host`, `steps` — what the targets around the engine share: the least of a host, and what clients do
@@ -28,6 +29,7 @@ mod host;
 pub mod packets;
 pub mod recordings;
 pub mod routing;
+pub mod rules;
 pub mod scenario;
 pub mod seeds;
 pub mod snapshots;
@@ -63,5 +65,6 @@ targets! {
     recordings: mask recording;
     driver: driver;
     config: config;
+    rules: rules;
     scenario: scenario;
 }
