@@ -1,7 +1,7 @@
 //! What a driver recorded plays again, is told as a trace, and is made shorter.
 
 use broker_engine::{Config, Engine, HashKey, Input, ListenerId, Outbox, Seed, Time};
-use metronome_host::recording::{RecordOptions, Recorder, Segment};
+use metronome_host::recording::{RecordOptions, Recorder, Segment, segments_of};
 use metronome_host::{AllowAll, Driver};
 use simulation::recording::{Failure, Options, play, read, shrink, shrink_by};
 use std::path::PathBuf;
@@ -53,7 +53,7 @@ fn record(options: RecordOptions) {
 fn a_recording_plays_again_over_all_its_segments() {
     let file = file("replay");
     record(RecordOptions { segment_bytes: 6 << 10, segments: 100, ..RecordOptions::new(&file) });
-    let segments = read(&file).unwrap();
+    let segments = read(&file).unwrap().segments;
     assert!(segments.len() > 1);
     let report = play(&segments, Options::default()).unwrap();
     assert_eq!((report.failure, report.torn), (None, None));
@@ -65,11 +65,39 @@ fn a_recording_plays_again_over_all_its_segments() {
     assert_eq!(play(&segments[1..], Options::default()).unwrap().failure, None);
 }
 
+/// A broker that is killed may have just begun a segment, and a disk may damage any.
+#[test]
+fn what_is_whole_is_played() {
+    let file = file("torn");
+    record(RecordOptions { segment_bytes: 6 << 10, segments: 100, ..RecordOptions::new(&file) });
+    let whole = read(&file).unwrap().segments;
+    let paths = segments_of(&file).unwrap();
+    let (last, first) = (paths.last().unwrap(), &paths[0]);
+    for len in [0, 100] {
+        std::fs::write(last, &std::fs::read(last).unwrap()[..len.min(100)]).unwrap();
+        let recording = read(&file).unwrap();
+        assert!(recording.left_out.unwrap().contains(last.to_str().unwrap()));
+        assert_eq!(recording.segments.len() + 1, whole.len());
+        let report = play(&recording.segments, Options::default()).unwrap();
+        assert_eq!((report.failure, report.torn), (None, None));
+        std::fs::write(last, whole.last().unwrap().bytes()).unwrap();
+    }
+    // Nothing is played behind damage.
+    let mut damaged = whole[0].bytes().to_vec();
+    let at = damaged.len() - 20;
+    damaged[at] ^= 1;
+    std::fs::write(first, damaged).unwrap();
+    let report = play(&read(&file).unwrap().segments, Options::default()).unwrap();
+    assert!(matches!(report.torn, Some((1, torn)) if torn <= at), "{:?}", report.torn);
+    assert_eq!((report.failure, report.snapshots), (None, 0));
+    assert_eq!(read(first).unwrap().segments.len(), 1);
+}
+
 #[test]
 fn a_trace_reads_like_packets() {
     let file = file("trace");
     record(RecordOptions::new(&file));
-    let segments = read(&file).unwrap();
+    let segments = read(&file).unwrap().segments;
     let report = play(&segments, Options { trace: true, stop_at: Some(9) }).unwrap();
     insta::assert_snapshot!(report.trace.join("\n"));
 }
@@ -91,7 +119,7 @@ fn another_engine_is_noticed() {
         engine.handle(Time::from_secs(1), input, &mut Outbox::new());
     }
     drop(recorder);
-    let segments = read(&file).unwrap();
+    let segments = read(&file).unwrap().segments;
     let report = play(&segments, Options::default()).unwrap();
     assert_eq!(report.failure, Some((2, Failure::Differs)));
     assert!(shrink(&segments[0], 10).unwrap_err().starts_with("cannot be made shorter"));
@@ -101,7 +129,7 @@ fn another_engine_is_noticed() {
 fn the_shortest_recording_in_which_a_client_gets_a_message() {
     let file = file("shrink");
     record(RecordOptions::new(&file));
-    let whole = read(&file).unwrap().remove(0);
+    let whole = read(&file).unwrap().segments.remove(0);
     assert_eq!(shrink(&whole, 10).unwrap_err(), "this recording does not fail");
     let gets_it = |segment: &Segment| {
         let report = play(std::slice::from_ref(segment), Options { trace: true, stop_at: None }).unwrap();

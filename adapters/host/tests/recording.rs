@@ -5,6 +5,7 @@ use broker_engine::{Answer, CloseCause, Config, Engine, HashKey, ListenerId, Out
 use metronome_host::recording::{Digest, Entry, RecordOptions, Recorder, Segment, SegmentError, segments_of};
 use metronome_host::{Authenticator, Driver};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 const SECRET: &[u8] = b"open sesame";
 const PAYLOAD: &[u8] = b"deep thoughts";
@@ -154,9 +155,9 @@ fn a_recording_plays_again_and_holds_no_secret() {
 #[test]
 fn the_oldest_segments_go_and_the_next_run_goes_on_behind_them() {
     let file = file("rotation");
-    let options = RecordOptions { segment_bytes: 4 << 10, segments: 3, ..RecordOptions::new(&file) };
+    let options = RecordOptions { segment_bytes: 32 << 10, segments: 3, ..RecordOptions::new(&file) };
     for _ in 0..2 {
-        record(options.clone(), 40);
+        record(options.clone(), 200);
         let paths = segments_of(&file).unwrap();
         assert_eq!(paths.len(), 3);
         assert!(paths.iter().all(|path| play(&Segment::open(path).unwrap()).0 > 0));
@@ -165,6 +166,43 @@ fn the_oldest_segments_go_and_the_next_run_goes_on_behind_them() {
     for path in segments_of(&file).unwrap() {
         let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600);
+    }
+}
+
+/// Each segment begins with the whole state: the larger that is, the longer they are and the fewer.
+#[test]
+fn a_large_state_is_not_copied_again_and_again() {
+    for (name, retained, segments) in [("small", 1, 8), ("large", 60, 3), ("too-large", 400, 0)] {
+        let file = file(name);
+        let options = RecordOptions { segment_bytes: 8 << 10, segments: 8, ..RecordOptions::new(&file) };
+        let ended = Arc::new(Mutex::new(String::new()));
+        let told = Arc::clone(&ended);
+        let engine = Engine::new(Config::default(), Seed(9), HashKey([3, 4]));
+        let recorder = Recorder::create(options, &engine, Seed(9), move |error| {
+            *told.lock().unwrap() = error.to_string();
+        });
+        let mut driver = Driver::new(engine, Box::new(TwoSteps));
+        driver.record(recorder.unwrap());
+        let now = Time::from_secs(1);
+        let conn = driver.open(now, ListenerId(0), None);
+        driver.received(now, conn, &connect("c"));
+        for number in 0..retained {
+            driver.received(now, conn, &publish(&format!("r/{number}"), &[b'.'; 100]));
+        }
+        let ping = [0xc0, 0].repeat(50);
+        (0..1000).for_each(|_| driver.received(now, conn, &ping));
+        drop(driver);
+        let words = ended.lock().unwrap().clone();
+        if segments == 0 {
+            assert!(words.contains("is too large for a recording of 65536"), "{words}");
+            continue;
+        }
+        assert_eq!(words, "", "{name}");
+        let paths = segments_of(&file).unwrap();
+        let bytes: u64 = paths.iter().map(|path| std::fs::metadata(path).unwrap().len()).sum();
+        assert!(paths.len() >= segments && bytes <= 66 << 10, "{name}: {} of {bytes} bytes", paths.len());
+        let inputs: u64 = paths.iter().map(|path| play(&Segment::open(path).unwrap()).0).sum();
+        assert!(inputs > 100, "{name}: {inputs}");
     }
 }
 

@@ -30,7 +30,7 @@ impl Replay {
     }
 
     fn recording(&self) -> Result<bool, String> {
-        let segments = recording::read(&self.file)?;
+        let recording::Recording { segments, left_out } = recording::read(&self.file)?;
         let options = recording::Options { trace: self.trace, stop_at: self.playing.stop_at };
         let report = recording::play(&segments, options)?;
         report.trace.iter().for_each(|line| say!("{line}"));
@@ -42,12 +42,16 @@ impl Replay {
             report.digests,
             report.snapshots
         );
-        if let Some(at) = report.torn {
-            say!("cut off or damaged at byte {at} of the last segment that was played: what came before was");
+        if let Some((segment, at)) = report.torn {
+            say!("segment {segment} is cut off or damaged at byte {at}: what came before was played");
+        }
+        if let Some(left_out) = left_out {
+            say!("left out: {left_out}");
         }
         if let Some((number, failure)) = &report.failure {
             say!("FAILED at input {number}: {failure}");
-            say!("  simulation replay {} --trace --stop-at {number}", self.file.display());
+            let file = self.file.display();
+            say!("  cargo run --release -p simulation -- replay {file} --trace --stop-at {number}");
         }
         Ok(report.failure.is_none())
     }

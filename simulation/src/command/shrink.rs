@@ -83,7 +83,7 @@ impl Shrink {
         if self.test.is_some() {
             return Err("a test is made of a scenario, this is a recording".into());
         }
-        let segments = recording::read(&self.file)?;
+        let segments = recording::read(&self.file)?.segments;
         let last = segments.last().ok_or("nothing to play")?;
         let shrunk = recording::shrink(last, self.most)?;
         remark!("from {} inputs to {}, {} recordings tried", shrunk.inputs.0, shrunk.inputs.1, shrunk.tried);

@@ -64,22 +64,39 @@ pub struct Report {
     pub snapshots: u64,
     /// Time between first and last input, microseconds.
     pub time: u64,
-    /// Where the last segment cannot be read any further, bytes.
-    pub torn: Option<usize>,
+    /// The first segment that cannot be read to its end, and the byte behind which. Nothing is played behind it.
+    pub torn: Option<(u64, usize)>,
     /// Number of the input after which it failed, and how.
     pub failure: Option<(u64, Failure)>,
     /// Lines for a person.
     pub trace: Vec<String>,
 }
 
+/// A recording that was read.
+#[derive(Debug)]
+pub struct Recording {
+    /// Its segments, oldest first.
+    pub segments: Vec<Segment>,
+    /// What is wrong with the last one, which is left out then: a broker that was killed may have just begun it.
+    pub left_out: Option<String>,
+}
+
 /// Reads all segments of a recording that are there.
 ///
 /// # Errors
-/// There are none, or one of them is none; says which.
-pub fn read(path: &Path) -> Result<Vec<Segment>, String> {
+/// There are none, or one of them is none, unless it is the last of several; says which.
+pub fn read(path: &Path) -> Result<Recording, String> {
     let named = |path: &Path, error: SegmentError| format!("{}: {error}", path.display());
     let paths = segments_of(path).map_err(|error| named(path, error))?;
-    paths.iter().map(|path| Segment::open(path).map_err(|error| named(path, error))).collect()
+    let (mut segments, mut left_out) = (Vec::new(), None);
+    for (number, path) in (1..).zip(&paths) {
+        match Segment::open(path) {
+            Ok(segment) => segments.push(segment),
+            Err(error) if number == paths.len() && number > 1 => left_out = Some(named(path, error)),
+            Err(error) => return Err(named(path, error)),
+        }
+    }
+    Ok(Recording { segments, left_out })
 }
 
 /// Plays segments of one recording, oldest first.
@@ -164,7 +181,11 @@ impl<'r> Player<'r> {
                         return false;
                     }
                 }
-                Entry::Torn(at) => self.report.torn = Some(at),
+                Entry::Torn(at) => {
+                    self.report.torn = Some((segment.header.segment, at));
+                    self.verify();
+                    return false;
+                }
                 _ => {}
             }
         }

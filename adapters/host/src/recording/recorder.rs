@@ -23,9 +23,10 @@ const WRITE_AFTER: Duration = Duration::from_secs(1);
 pub struct RecordOptions {
     /// Segments are called this, with a dot and a number.
     pub file: PathBuf,
-    /// Bytes after which the next segment begins.
+    /// Bytes after which the next segment begins. Each begins with the whole state of the broker: where that is larger than
+    /// half of this, it is twice the state, and where it is larger than half of all segments, the recording ends.
     pub segment_bytes: u64,
-    /// Segments that are kept.
+    /// Segments that are kept; fewer where they are longer.
     pub segments: usize,
     /// Overwrite payloads too.
     pub mask_payloads: bool,
@@ -57,6 +58,8 @@ pub struct Recorder {
     /// What is to be written next.
     buffer: Vec<u8>,
     written: u64,
+    /// Bytes after which the next segment begins.
+    full_at: u64,
     wrote_at: Time,
     /// By [`ConnId::slot`].
     masks: Vec<Option<(ConnId, Mask)>>,
@@ -91,6 +94,7 @@ impl Recorder {
             file: None,
             buffer: Vec::new(),
             written: 0,
+            full_at: 0,
             wrote_at: Time::ZERO,
             masks: Vec::new(),
             inputs: 0,
@@ -109,7 +113,7 @@ impl Recorder {
         if self.inputs >= self.digested_at + DIGEST_EVERY {
             self.write_digest();
         }
-        let full = self.written + self.buffer.len() as u64 >= self.options.segment_bytes;
+        let full = self.written + self.buffer.len() as u64 >= self.full_at;
         let result = if full {
             self.write_digest();
             self.write_out().and_then(|()| self.begin_segment(engine))
@@ -223,7 +227,9 @@ impl Recorder {
     }
 
     fn begin_segment(&mut self, engine: &Engine) -> io::Result<()> {
-        let (segment, file) = segments::next(&self.options.file, self.options.segments.max(1))?;
+        let RecordOptions { file, segment_bytes, segments: keep, .. } = &self.options;
+        let (file, segment_bytes, keep) = (file.clone(), *segment_bytes, (*keep).max(1));
+        let segment = segments::next_number(&file)?;
         let header = Header {
             version: env!("CARGO_PKG_VERSION").into(),
             commit: self.options.commit.clone(),
@@ -238,13 +244,22 @@ impl Recorder {
         let mut copy = Engine::restore(&engine.snapshot(), HashKey([0, 0])).map_err(io::Error::other)?;
         copy.mask(self.options.mask_payloads);
         let snapshot = copy.snapshot();
-        self.file = Some(file);
         self.written = 0;
         self.digest = Digest::new(self.options.mask_payloads);
         self.digested_at = self.inputs;
         self.buffer.extend_from_slice(&MAGIC);
         self.entry(HEADER, |body| body.extend_from_slice(header.as_bytes()));
         self.entry(SNAPSHOT, |body| body.extend_from_slice(&snapshot));
+        // As much as the state itself follows it at least, or a broker with much to keep would do nothing but copy it.
+        let (state, all) = (self.buffer.len() as u64, segment_bytes.saturating_mul(keep as u64));
+        self.full_at = segment_bytes.max(2 * state);
+        let room = if self.full_at > segment_bytes { all.checked_sub(self.full_at) } else { Some(u64::MAX) };
+        let Some(room) = room else {
+            return Err(io::Error::other(format!(
+                "the broker's state of {state} bytes is too large for a recording of {all}"
+            )));
+        };
+        self.file = Some(segments::make(&file, segment, keep, room)?);
         // From here on there is something to read.
         self.write_out()
     }

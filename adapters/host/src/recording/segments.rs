@@ -23,12 +23,26 @@ pub(super) fn existing(base: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
-/// Makes the next segment, for nobody else to read, and removes the oldest so that `keep` are left.
-pub(super) fn next(base: &Path, keep: usize) -> io::Result<(u64, File)> {
-    let old = existing(base)?;
-    let number = old.last().map_or(1, |(last, _)| last + 1);
-    for (_, path) in &old[..old.len().saturating_sub(keep.saturating_sub(1))] {
+/// The number of the next segment.
+pub(super) fn next_number(base: &Path) -> io::Result<u64> {
+    Ok(existing(base)?.last().map_or(1, |(last, _)| last + 1))
+}
+
+/// Makes a segment, for nobody else to read. Before, the oldest go, so that fewer than `keep` are left, and no more than
+/// `room` bytes of them.
+pub(super) fn make(base: &Path, number: u64, keep: usize, room: u64) -> io::Result<File> {
+    let mut old = Vec::new();
+    for (_, path) in existing(base)? {
+        old.push((fs::metadata(&path)?.len(), path));
+    }
+    let mut bytes: u64 = old.iter().map(|(len, _)| len).sum();
+    let mut left = old.len();
+    for (len, path) in old {
+        if left < keep && bytes <= room {
+            break;
+        }
         fs::remove_file(path)?;
+        (left, bytes) = (left - 1, bytes - len);
     }
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -36,5 +50,5 @@ pub(super) fn next(base: &Path, keep: usize) -> io::Result<(u64, File)> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut path = base.as_os_str().to_owned();
     path.push(format!(".{number}"));
-    Ok((number, options.open(path)?))
+    options.open(path)
 }
