@@ -109,9 +109,16 @@ impl Engine {
         {
             filters.clear();
         }
+        // Most often there is one filter, without groups: nothing is to be put together.
+        let plain = |filter: FilterId| self.index.filter(filter).is_some_and(|known| known.groups.is_empty());
+        to.pass = match **filters {
+            [filter] if plain(filter) => Pass::Lists,
+            _ => Pass::Groups,
+        };
         to.filters.clear();
-        let used = core::mem::take(&mut to.filters);
-        *to = Recipients { filters: core::mem::replace(filters, used), ..Recipients::default() };
+        core::mem::swap(&mut to.filters, filters);
+        (to.at, to.position, to.largest, to.most) = (0, 0, 0, 0);
+        to.matched = false;
     }
 
     /// Hands a copy to each recipient, as far as the budget goes.
@@ -223,7 +230,9 @@ impl Engine {
     ) -> Result<(), Spent> {
         let mut batch = core::mem::take(&mut self.scratch.batch);
         let mut paid = Ok(());
-        while paid.is_ok() && self.next_batch(to, filter, &mut batch) {
+        let mut is_last = false;
+        while paid.is_ok() && !is_last && self.next_batch(to, filter, &mut batch) {
+            is_last = batch.len() < BATCH;
             for subscriber in &batch {
                 // The publisher itself costs nothing: it is in a list once.
                 if wants(subscriber, publication) {
