@@ -1,5 +1,5 @@
-//! Faults of the engine that the simulator found: each scenario in `regressions/` broke a statement once. Now all of
-//! them hold, and the packet trace says what happens instead.
+//! What the simulator found, faults of the engine and wrong judgements of its own: each scenario in `regressions/` broke a
+//! statement once. Now all of them hold, and the packet trace says what happens.
 
 use simulation::scenario::Scenario;
 use simulation::world::{Options, play};
