@@ -19,6 +19,12 @@ fn place(name: &str) -> Option<(&'static str, String)> {
     })
 }
 
+/// Is it what Kubernetes sets in every container beside a service that is called `metronome`?
+fn is_of_a_service(name: &str) -> bool {
+    let rest = name.strip_prefix(PREFIX).unwrap_or_default();
+    rest == "PORT" || rest.starts_with("PORT_") || rest.starts_with("SERVICE_")
+}
+
 /// Sets what `variables` say. Of those that begin with `METRONOME_` each has to be a key of a section, or `flags` knows it.
 pub(super) fn set(
     mut config: BrokerConfig,
@@ -38,7 +44,7 @@ pub(super) fn set(
                     Ok(changed) => changed,
                 };
             }
-            None if flags.contains(&&*name) => {}
+            None if flags.contains(&&*name) || is_of_a_service(&name) => {}
             None => {
                 let hint = explain::nearest(&name, flags.iter().copied());
                 let hint = hint.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
@@ -79,6 +85,9 @@ mod tests {
             ("METRONOME_SYS_TOPICS_INTERVAL_MS", "0"),
             ("METRONOME_LISTEN", "of the flags"),
             ("PATH", "of somebody else"),
+            ("METRONOME_SERVICE_HOST", "10.0.0.1"),
+            ("METRONOME_PORT", "tcp://10.0.0.1:1883"),
+            ("METRONOME_PORT_1883_TCP", "tcp://10.0.0.1:1883"),
         ])
         .unwrap();
         let limits = &config.limits;
