@@ -104,6 +104,9 @@ pub struct Config {
     pub report_no_subscribers: bool,
     /// Say 0x80 in the place of 0x87 in SUBACK, so that a client does not hear why. Default no.
     pub obscure_not_authorized: bool,
+    /// Refuse topic filters that reach beyond what the client may read. Otherwise such a subscription is granted, and
+    /// messages that the client may not read do not come. Default yes (0x87).
+    pub check_subscriptions: bool,
     /// Check payloads announced as UTF-8 (0x99). Default no.
     pub check_payload_format: bool,
     /// May a client leave its identifier empty? Default yes (0x85).
@@ -115,6 +118,8 @@ pub struct Config {
     /// Time for a hook to answer; then the answer is no. Default 5 s.
     #[serde(rename = "hook_timeout_ms", with = "millis")]
     pub hook_timeout: Duration,
+    /// Questions about PUBLISH packets of one client that may be open; its next packets wait. Default 16.
+    pub max_publish_questions: u16,
     /// Deliveries, steps of matching and of scans in one call; more go on in the next. Default 4,096.
     pub work_per_call: u32,
     /// Topic names whose matches are remembered. Default 16,384.
@@ -228,11 +233,13 @@ impl Default for Config {
             overlap: Overlap::Once,
             report_no_subscribers: true,
             obscure_not_authorized: false,
+            check_subscriptions: true,
             check_payload_format: false,
             allow_empty_client_id: true,
             bind_session_to_user: false,
             response_information: None,
             hook_timeout: Duration::from_secs(5),
+            max_publish_questions: 16,
             work_per_call: 4096,
             match_cache_entries: 16_384,
             memory_high: None,

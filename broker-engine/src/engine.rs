@@ -2,7 +2,7 @@
 
 use crate::collections::{HashKey, KeyedIndex, Rng, SlotKey, Slots, TimerQueue};
 use crate::config::Config;
-use crate::connections::{Connection, Farewell, Reading};
+use crate::connections::{Connection, Farewell, Reading, Undecided};
 use crate::counters::Counters;
 use crate::delivery::{Fanouts, MessageStore, Retained, Scratch, Work};
 use crate::ids::ConnId;
@@ -56,6 +56,9 @@ pub struct Engine {
     /// Fan-outs in `work`. While there is one, later publications line up behind it to keep their order.
     pub(crate) fanouts: Fanouts,
     pub(crate) questions: u64,
+    pub(crate) undecided: Undecided,
+    /// A connection is about to end, and what waited for hooks waits no more.
+    pub(crate) last_words: bool,
     pub(crate) gates: Gates,
     pub(crate) counters: Counters,
     pub(crate) scratch: Scratch,
@@ -89,6 +92,8 @@ impl Engine {
             work: VecDeque::new(),
             fanouts: Fanouts::default(),
             questions: 0,
+            undecided: Undecided::default(),
+            last_words: false,
             counters: Counters::default(),
             scratch: Scratch::default(),
         }
@@ -173,6 +178,11 @@ impl Engine {
                 }
                 if end_session && self.sessions.contains(key) {
                     self.end_session(key, Ending::Admin, out);
+                }
+            }
+            Command::SetPermissions { client_id, permissions } => {
+                if let Some(key) = self.session_of(&client_id) {
+                    self.set_permissions(key, permissions);
                 }
             }
             Command::Shutdown => self.shut_down(out),

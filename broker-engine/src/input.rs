@@ -1,12 +1,13 @@
 //! Everything that can happen to the broker, as values.
 
+use crate::application_message::ApplicationMessage;
 use crate::hooks::Answer;
 use crate::ids::{CallId, ConnId, ListenerId};
+use crate::permissions::Permissions;
 use crate::storage::{StoreSeq, StoredDelivery};
 use alloc::{string::String, vec::Vec};
-use bytes::Bytes;
 use core::net::SocketAddr;
-use mqtt_proto::{QoS, ReasonCode};
+use mqtt_proto::ReasonCode;
 use serde::{Deserialize, Serialize};
 
 /// One event for [`crate::Engine::handle`].
@@ -91,8 +92,8 @@ pub enum CloseCause {
 #[derive(Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Command {
-    /// Publish as the broker itself; no session, no permission question.
-    Publish(CommandPublish),
+    /// Publish as the broker itself; no session, no permission question. `$SYS/` is allowed.
+    Publish(ApplicationMessage),
     /// Disconnect a client by its identifier; a will stays due unless the reason is `Success`.
     Disconnect {
         /// Client identifier.
@@ -102,22 +103,15 @@ pub enum Command {
         /// Also end the session at once.
         end_session: bool,
     },
+    /// From now on a client may publish and read so much; `None` is everything. Also for what waits for it or was sent and
+    /// not acknowledged, and for its will. It holds until the client authenticates again.
+    SetPermissions {
+        /// Client identifier.
+        client_id: String,
+        /// In place of those so far.
+        permissions: Option<Permissions>,
+    },
     /// Tell every client 0x8B, close, and accept nobody from now on. A second one changes nothing. It is not in a
     /// snapshot: an engine that is restored from one accepts clients.
     Shutdown,
-}
-
-/// The message of [`Command::Publish`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct CommandPublish {
-    /// Topic name; `$SYS/` is allowed here.
-    pub topic: String,
-    /// Any bytes.
-    pub payload: Bytes,
-    /// Highest quality of service of the deliveries.
-    pub qos: QoS,
-    /// Store as the topic's retained message (an empty payload removes it).
-    pub retain: bool,
-    /// User properties for MQTT 5 subscribers.
-    pub user_properties: Vec<(String, String)>,
 }

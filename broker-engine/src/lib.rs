@@ -34,6 +34,7 @@
 
 extern crate alloc;
 
+mod application_message;
 mod collections;
 mod config;
 mod connections;
@@ -45,6 +46,7 @@ mod ids;
 mod input;
 mod memory;
 mod outbox;
+mod permissions;
 mod sessions;
 mod snapshot;
 mod storage;
@@ -53,16 +55,18 @@ mod timers;
 mod topics;
 mod view;
 
+pub use application_message::ApplicationMessage;
 pub use collections::{HashKey, SlotKey};
 pub use config::{Config, Durability, Overlap, QueueFull, SharedStrategy};
 pub use counters::{Counters, DropReason};
 pub use engine::{Engine, Seed};
-pub use hooks::{Answer, Authenticate, Call, Interest, Note, Question};
+pub use hooks::{Admission, Answer, Authenticate, Call, Interest, Note, Question};
 pub use ids::{CallId, ConnId, ConnIds, ListenerId, SessionKey};
-pub use input::{CloseCause, Command, CommandPublish, Input};
+pub use input::{CloseCause, Command, Input};
 pub use memory::MemoryPressure;
 pub use mqtt_proto;
 pub use outbox::{Flow, Frame, Outbox, SHARED_PAYLOAD, Target, Wire, patch_packet_id};
+pub use permissions::{Permission, Permissions};
 pub use snapshot::RestoreError;
 pub use storage::{Lifetime, MemoryStore, StoreOp, StoreSeq, StoredDelivery};
 pub use time::{Deadline, DeadlineReason, Time};

@@ -63,7 +63,14 @@ impl Engine {
         let texts = self.index.texts() + self.retained_names;
         let messages = self.messages.bytes() + self.gates.bytes();
         let lists = self.fanouts.bytes() + self.index.watched_bytes() + self.index.remembered_bytes();
-        tables + deliveries + texts + messages + lists + self.connection_bytes + self.session_bytes
+        tables
+            + deliveries
+            + texts
+            + messages
+            + lists
+            + self.connection_bytes
+            + self.session_bytes
+            + self.undecided.bytes()
     }
 
     /// Is there room for so many bytes more?
@@ -136,6 +143,7 @@ impl Engine {
             ("deliveries", deliveries.map(|d| d.ids.kept()).sum::<u64>() == self.messages.beside()),
             ("texts of the index", self.index.adds_up()),
             ("names of retained messages", self.recount_retained_names() == self.retained_names),
+            ("undecided PUBLISH packets", self.undecided.recount() == self.undecided.bytes()),
             ("frames that wait for the store", self.gates.recount() == self.gates.bytes()),
         ];
         sums.iter().find(|(_, adds_up)| !adds_up).map_or(Ok(()), |(what, _)| Err(*what))

@@ -3,7 +3,7 @@
 
 use crate::collections::{HashKey, KeyedIndex, Rng, SlotKey, Slots, TimerQueue};
 use crate::config::Config;
-use crate::connections::{Connection, Phase};
+use crate::connections::{Connection, Phase, Undecided};
 use crate::counters::Counters;
 use crate::delivery::{Fanouts, MessageStore, Retained, Scratch, Work};
 use crate::engine::Engine;
@@ -19,7 +19,7 @@ use mqtt_proto::{Mask, Version};
 use serde::{Deserialize, Serialize};
 
 /// First bytes of every snapshot; the last one is the format's version.
-const MAGIC: [u8; 8] = *b"METRSNP\x09";
+const MAGIC: [u8; 8] = *b"METRSNP\x0a";
 
 /// Key of the checksum. It finds damage, and need not keep anybody out.
 const CHECKSUM: HashKey = HashKey([0, 0]);
@@ -69,6 +69,7 @@ macro_rules! state {
                     budget: 0,
                     called_at: self.now,
                     shutting_down: false,
+                    last_words: false,
                     $($field: self.$field,)*
                 }
             }
@@ -95,6 +96,7 @@ state! {
     work: VecDeque<Work>,
     fanouts: Fanouts,
     questions: u64,
+    undecided: Undecided,
     gates: Gates,
     counters: Counters,
 }
@@ -149,6 +151,7 @@ impl Engine {
         });
         if payloads {
             self.messages.mask_payloads();
+            self.undecided.mask_payloads();
             for session in self.sessions.values_mut() {
                 session.will.iter_mut().for_each(|will| will.mask_payload());
             }

@@ -26,6 +26,8 @@ pub(crate) enum TimerKey {
     Session(SlotKey),
     /// A retained message's expiry.
     Retained(Box<RetainedKey>),
+    /// Time limit of questions about a connection's PUBLISH packets.
+    Undecided(ConnId),
 }
 
 impl Engine {
@@ -39,6 +41,7 @@ impl Engine {
                 TimerKey::Connection(conn) => self.connection_timer(conn, out),
                 TimerKey::Session(session) => self.session_timer(session, out),
                 TimerKey::Retained(topic) => self.retained_timer(&topic),
+                TimerKey::Undecided(conn) => self.undecided_timer(conn, out),
             }
         }
     }

@@ -149,7 +149,8 @@ impl<'a> View<'a> {
         if self.engine.sessions.iter().any(|(_, session)| levels(session) != session.filter_levels as usize) {
             return Err("levels of topic filters differ from their sum");
         }
-        if self.timers() > self.transports() + self.sessions() + self.retained() {
+        if self.timers() > self.transports() + self.sessions() + self.retained() + self.engine.undecided.len()
+        {
             return Err("timers outlive what they are about");
         }
         let waiting = |conn: &Option<ConnId>| conn.is_some_and(|conn| self.engine.is_parked_by_fanout(conn));

@@ -5,7 +5,7 @@ mod common;
 mod counting;
 
 use broker_engine::{
-    Answer, CloseCause, Command, CommandPublish, Config, ConnId, ConnIds, DropReason, Durability, Engine,
+    Answer, ApplicationMessage, CloseCause, Command, Config, ConnId, ConnIds, DropReason, Durability, Engine,
     HashKey, Input, Interest, ListenerId, MemoryStore, Outbox, Seed, StoreSeq, Time,
 };
 use common::{clean, encoded, id_of, lasting, message};
@@ -142,12 +142,12 @@ impl Bare {
     }
 
     fn publish_retained(&mut self, topic: &str, payload: &str) {
-        self.handle(Input::Command(Command::Publish(CommandPublish {
+        self.handle(Input::Command(Command::Publish(ApplicationMessage {
             topic: topic.into(),
             payload: payload.to_owned().into(),
             qos: AtMostOnce,
             retain: true,
-            user_properties: Vec::new(),
+            ..ApplicationMessage::default()
         })));
     }
 
@@ -315,6 +315,13 @@ fn kinds() -> Vec<Kind> {
                 bare.subscribe(conn, &name(1, 2000), None);
             }
         }),
+        ("PUBLISHes without an answer", |bare| {
+            let conns: Vec<ConnId> = (0..COUNT).map(|number| bare.client(&name(number, 10))).collect();
+            bare.silent_hooks = true;
+            for conn in conns {
+                bare.publish(conn, "t", 1000, AtMostOnce, 0);
+            }
+        }),
         ("retained messages on their way", |bare| {
             bare.publish_retained(&name(0, 10), "x");
             let conn = bare.client("c");
@@ -352,8 +359,11 @@ fn queued(bare: &mut Bare, size: usize) {
 fn config(kind: &str) -> Config {
     let durable = kind == "frames that wait for the store";
     let durability = if durable { Durability::Durable } else { Durability::Memory };
-    let subscribe = kind == "SUBSCRIBEs without an answer";
-    let interest = if subscribe { Interest::SUBSCRIBE } else { Interest::NONE };
+    let interest = match kind {
+        "SUBSCRIBEs without an answer" => Interest::SUBSCRIBE,
+        "PUBLISHes without an answer" => Interest::PUBLISH,
+        _ => Interest::NONE,
+    };
     // Remembered matches are no client's.
     Config { match_cache_entries: 0, max_queued_bytes: 1 << 30, durability, interest, ..Config::default() }
 }

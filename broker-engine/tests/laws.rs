@@ -1,8 +1,8 @@
 //! Laws that hold for every sequence of inputs.
 
 use broker_engine::{
-    Answer, CloseCause, Config, ConnId, ConnIds, Durability, Engine, HashKey, Input, ListenerId, MemoryStore,
-    Outbox, Seed, Time, Wire,
+    Answer, CallId, CloseCause, Config, ConnId, ConnIds, Durability, Engine, HashKey, Input, Interest,
+    ListenerId, MemoryStore, Outbox, Question, Seed, Time, Wire,
 };
 use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 use mqtt_proto::{
@@ -62,11 +62,26 @@ fn config() -> Config {
     }
 }
 
+/// Whether hooks are asked about PUBLISH packets, and when they answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Nobody,
+    AtOnce,
+    /// When time passes.
+    Later,
+}
+
+fn asked() -> impl Strategy<Value = Asked> {
+    prop::sample::select(vec![Asked::Nobody, Asked::AtOnce, Asked::Later])
+}
+
 struct Run {
     engine: Engine,
     store: MemoryStore,
     ids: ConnIds,
     conns: [Option<(ConnId, Version)>; CLIENTS],
+    asked: Asked,
+    open: Vec<CallId>,
     now: u64,
     chunk: usize,
     /// After how many calls the engine is replaced by its own restored snapshot, again and again; 0 is never.
@@ -81,12 +96,19 @@ impl Run {
         Self::with(config(), hash_key, chunk)
     }
 
+    fn asking(asked: Asked, hash_key: HashKey, chunk: usize) -> Self {
+        let interest = if asked == Asked::Nobody { Interest::NONE } else { Interest::PUBLISH };
+        Self { asked, ..Self::with(Config { interest, ..config() }, hash_key, chunk) }
+    }
+
     fn with(config: Config, hash_key: HashKey, chunk: usize) -> Self {
         Self {
             engine: Engine::new(config, Seed(3), hash_key),
             store: MemoryStore::new(),
             ids: ConnIds::new(),
             conns: [None; CLIENTS],
+            asked: Asked::AtOnce,
+            open: Vec::new(),
             now: 0,
             chunk,
             restored_every: 0,
@@ -127,7 +149,11 @@ impl Run {
             out.clear();
             let now = Time::from_micros(self.now);
             for call in calls {
-                self.engine.handle(now, Input::Reply { call: call.id, answer: Answer::Allow }, &mut out);
+                if self.asked == Asked::Later && matches!(call.question, Question::Publish { .. }) {
+                    self.open.push(call.id);
+                } else {
+                    self.engine.handle(now, Input::Reply { call: call.id, answer: Answer::Allow }, &mut out);
+                }
             }
             for (seq, op) in stores {
                 if let Some(deliveries) = self.store.apply(now, op) {
@@ -249,6 +275,10 @@ impl Run {
             Step::Wait(micros) => {
                 self.now += micros;
                 self.handle(Input::Tick);
+                // The last one first, so that others wait for it.
+                for call in std::mem::take(&mut self.open).into_iter().rev() {
+                    self.handle(Input::Reply { call, answer: Answer::Allow });
+                }
             }
         }
         self.settle();
@@ -269,8 +299,13 @@ proptest! {
 
     /// No output depends on the hash key, and equal inputs give equal states.
     #[test]
-    fn outputs_do_not_depend_on_the_hash_key(steps in prop::collection::vec(step(), 1..80), key: [u64; 2]) {
-        let (mut one, mut two) = (Run::new(HashKey([0, 0]), 1000), Run::new(HashKey(key), 1000));
+    fn outputs_do_not_depend_on_the_hash_key(
+        steps in prop::collection::vec(step(), 1..80),
+        asked in asked(),
+        key: [u64; 2],
+    ) {
+        let mut one = Run::asking(asked, HashKey([0, 0]), 1000);
+        let mut two = Run::asking(asked, HashKey(key), 1000);
         for step in &steps {
             one.step(step);
             two.step(step);
@@ -283,9 +318,11 @@ proptest! {
     #[test]
     fn a_restored_engine_goes_on_as_if_nothing_happened(
         steps in prop::collection::vec(step(), 1..80),
+        asked in asked(),
         every in 1..8_usize,
     ) {
-        let (mut one, mut two) = (Run::new(HashKey([0, 0]), 1000), Run::new(HashKey([0, 0]), 1000));
+        let mut one = Run::asking(asked, HashKey([0, 0]), 1000);
+        let mut two = Run::asking(asked, HashKey([0, 0]), 1000);
         two.restored_every = every;
         for step in &steps {
             one.step(step);
@@ -319,8 +356,25 @@ proptest! {
 
     /// However the bytes are split, every connection gets the same.
     #[test]
-    fn outputs_do_not_depend_on_how_bytes_are_split(steps in prop::collection::vec(step(), 1..60), chunk in 1..4_usize) {
-        let (mut one, mut two) = (Run::new(HashKey([0, 0]), 1000), Run::new(HashKey([0, 0]), chunk));
+    fn outputs_do_not_depend_on_how_bytes_are_split(
+        steps in prop::collection::vec(step(), 1..60),
+        asked in asked(),
+        chunk in 1..4_usize,
+    ) {
+        let mut one = Run::asking(asked, HashKey([0, 0]), 1000);
+        let mut two = Run::asking(asked, HashKey([0, 0]), chunk);
+        for step in &steps {
+            one.step(step);
+            two.step(step);
+            prop_assert_eq!(by_connection(&one.output), by_connection(&two.output));
+        }
+    }
+
+    /// A hook that says yes to every PUBLISH at once is not to be noticed.
+    #[test]
+    fn a_hook_that_agrees_changes_nothing(steps in prop::collection::vec(step(), 1..60)) {
+        let mut one = Run::asking(Asked::Nobody, HashKey([0, 0]), 1000);
+        let mut two = Run::asking(Asked::AtOnce, HashKey([0, 0]), 1000);
         for step in &steps {
             one.step(step);
             two.step(step);

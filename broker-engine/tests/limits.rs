@@ -25,7 +25,7 @@ struct Limit {
 }
 
 /// Settings that are no limits: choices, each with tests of its own.
-const CHOICES: [&str; 16] = [
+const CHOICES: [&str; 17] = [
     "minimum_protocol_version",
     "obscure_not_authorized",
     "queue_full",
@@ -38,6 +38,7 @@ const CHOICES: [&str; 16] = [
     "overlap",
     "report_no_subscribers",
     "check_payload_format",
+    "check_subscriptions",
     "allow_empty_client_id",
     "bind_session_to_user",
     "response_information",
@@ -265,6 +266,15 @@ fn limits() -> Vec<Limit> {
             subscribe(&mut world, conn, &["t"]);
             world.wait_ms(ms);
             said(&mut world, conn)
+        }),
+        limit("max_publish_questions", 16, |config, count| {
+            let mut world = World::new(Config { interest: Interest::PUBLISH, ..config });
+            let conn = world.client(Version::V5, "c");
+            world.hold_questions = true;
+            for _ in 0..count {
+                world.publish(conn, "t", "", AtMostOnce, 0);
+            }
+            format!("{} questions", world.questions.len())
         }),
         limit("work_per_call", 10, |config, subscribers| {
             let mut world = World::new(config);

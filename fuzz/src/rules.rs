@@ -2,7 +2,7 @@
 
 use metronome_hooks::accounts::Digest;
 use metronome_hooks::ledger::Ledger;
-use metronome_hooks::{Access, ClientFacts, LoadError, Source};
+use metronome_hooks::{ClientFacts, LoadError, Source};
 use mqtt_proto::{TopicFilter, TopicName};
 
 const TOPICS: &[&str] = &["a", "a/b", "a/b/c", "b/a", "/", "/a", "$SYS/a", "bob", "bob/a", "c/a", "a/bob"];
@@ -34,9 +34,9 @@ pub fn rules(bytes: &[u8]) {
         let client = ClientFacts { client_id, username, peer: "127.0.0.1:7".parse().ok() };
         let permissions = rules.permissions(&client);
         for filter in FILTERS.iter().chain(TOPICS).filter_map(|text| TopicFilter::parse(text).ok()) {
-            let granted = permissions.may_subscribe(filter);
+            let granted = permissions.may_subscribe(filter.filter());
             for topic in TOPICS.iter().filter_map(|text| TopicName::parse(text).ok()) {
-                let may = permissions.may(Access::Read, topic) || !filter.matches(topic);
+                let may = permissions.may_read(topic.as_str()) || !filter.matches(topic);
                 assert!(may || !granted, "{client:?} may subscribe to {filter:?} and not read {topic:?}");
             }
         }

@@ -4,7 +4,7 @@
 use crate::topics::{Filter, Name};
 use arbitrary::{Arbitrary, Unstructured};
 use broker_engine::{
-    Answer, CloseCause, Command, CommandPublish, Config, Durability, Interest, Overlap, QueueFull,
+    Answer, ApplicationMessage, CloseCause, Command, Config, Durability, Interest, Overlap, QueueFull,
     SharedStrategy,
 };
 use bytes::Bytes;
@@ -111,6 +111,8 @@ pub(crate) enum Answering {
     Continue,
     AllowWith,
     Filters(Reason),
+    Discard,
+    Replace,
     /// Not yet.
     Hold,
 }
@@ -123,6 +125,14 @@ impl Answering {
             Self::Continue => Answer::Continue(b"go on".to_vec()),
             Self::AllowWith => Answer::AllowWith(b"welcome".to_vec()),
             Self::Filters(reason) => Answer::Filters(vec![reason.code()]),
+            Self::Discard => Answer::Discard,
+            Self::Replace => Answer::Replace(Box::new(ApplicationMessage {
+                topic: "a/b".to_owned(),
+                payload: Bytes::from_static(b"instead"),
+                qos: QoS::AtLeastOnce,
+                retain: true,
+                ..ApplicationMessage::default()
+            })),
             Self::Hold => return None,
         })
     }
@@ -333,7 +343,7 @@ impl Setup {
             (config.max_queued_bytes, config.max_packet_size) = (200, 4_000);
         }
         if bit(13) {
-            config.interest = Interest::SUBSCRIBE | Interest::CLIENTS | Interest::DROPS;
+            config.interest = Interest::SUBSCRIBE | Interest::PUBLISH | Interest::CLIENTS | Interest::DROPS;
         }
         if bit(14) {
             (config.max_sessions, config.max_retained_messages, config.max_unowned_fanouts) = (2, 3, 1);
@@ -432,12 +442,12 @@ impl Clients {
                 reason: ReasonCode::AdministrativeAction,
                 end_session: *end_session,
             }),
-            Step::Announce(message) => player.command(Command::Publish(CommandPublish {
+            Step::Announce(message) => player.command(Command::Publish(ApplicationMessage {
                 topic: message.topic.0.clone(),
                 payload: Bytes::from(message.payload()),
                 qos: message.qos.get(),
                 retain: message.retain,
-                user_properties: Vec::new(),
+                ..ApplicationMessage::default()
             })),
             Step::Fault(fault) => player.fault(fault),
         }

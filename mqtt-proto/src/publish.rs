@@ -59,6 +59,14 @@ impl<'a> PublishProperties<'a> {
         self.encoded
     }
 
+    /// Writes them one after the other, without their length in front.
+    ///
+    /// # Errors
+    /// A text is too long for MQTT, or the sink is full.
+    pub fn encode_list<S: Sink>(&self, sink: &mut S) -> Result<(), EncodeError> {
+        self.write(&mut Writer(sink))
+    }
+
     fn read(body: &mut Reader<'a>, limits: &Limits) -> Result<Self, DecodeError> {
         let mut properties = Self::default();
         let block = Block::read(body, property::packet_bit(PacketType::Publish), limits, |id, value| {

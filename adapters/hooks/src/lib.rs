@@ -3,7 +3,7 @@
 //! * [`Rules`] — the one surface: [`authenticate`](Rules::authenticate), [`may`](Rules::may),
 //!   [`may_subscribe`](Rules::may_subscribe)
 //! * [`Permissions`] — what one client may, to be kept for as long as it is connected
-//! * `topics` — sets of topics: whether one covers another, what two have in common, and placeholders
+//! * `topics` — topic filters of rules, with placeholders
 //! * `criteria` — which clients a rule is about
 //! * [`Source`] — the files that rules are read from, and [`LoadError`], which says what is wrong with one
 //! * [`ledger`] — users and rules in the layout of Mochi's auth ledger, and how it differs from that
@@ -56,8 +56,9 @@ mod rules;
 mod source;
 mod topics;
 
+pub use broker_engine::{Permission, Permissions};
 pub use criteria::{ClientFacts, Text};
-pub use permissions::{Access, Permissions};
+pub use permissions::Access;
 pub use rules::{Rules, Verdict};
 pub use source::{LoadError, Source};
 pub use topics::Pattern;

@@ -2,9 +2,10 @@
 
 use crate::criteria::{ClientFacts, Criteria};
 use crate::passwords::StoredPassword;
-use crate::permissions::{Access, Permissions, Says};
+use crate::permissions::{Access, Says};
 use crate::source::{LoadError, Source};
-use crate::topics::{Pattern, TopicSet};
+use crate::topics::Pattern;
+use broker_engine::{Permission, Permissions};
 use mqtt_proto::{TopicFilter, TopicName};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -74,15 +75,14 @@ pub(crate) struct Filter {
 
 impl Filter {
     /// What the filter is for this client, and what is left of what the rule says.
-    fn fill(&self, says: Says, client: &ClientFacts<'_>) -> (TopicSet, Says) {
-        if !self.placeholders {
-            return (TopicSet::new(self.pattern.to_string(), self.dollar), says);
-        }
-        match self.pattern.fill(client) {
-            Ok(filter) => (TopicSet::new(filter, self.dollar), says),
+    fn fill(&self, says: Says, client: &ClientFacts<'_>) -> Permission {
+        let (filter, reaches_dollar, says) = match self.pattern.fill(client) {
+            _ if !self.placeholders => (self.pattern.to_string(), self.dollar, says),
+            Ok(filter) => (filter, self.dollar, says),
             // It might have been filled with a name that begins with `$`.
-            Err(branch) => (TopicSet::new(branch, true), says.denials()),
-        }
+            Err(branch) => (branch, true, says.denials()),
+        };
+        Permission { filter, reaches_dollar, read: says.read, publish: says.publish }
     }
 }
 
@@ -150,22 +150,27 @@ impl Rules {
         }
     }
 
-    /// What this client may, to be asked again and again.
+    /// What this client may, for the answer that admits it. Good for as long as [`Rules::generation`] stays what it was,
+    /// and the client who it was.
     pub fn permissions(&self, client: &ClientFacts<'_>) -> Permissions {
         let remote = client.remote();
         let about = self.parts.access.iter().filter(|rule| rule.criteria.match_client(client, &remote));
         let topics = about.flat_map(|rule| &rule.topics).map(|(filter, says)| filter.fill(*says, client));
-        Permissions::new(topics.collect(), self.parts.otherwise)
+        Permissions { rules: topics.collect(), otherwise: self.parts.otherwise }
     }
 
-    /// [`Permissions::may`] of this client.
+    /// May this client publish to this topic, or read what is published there?
     pub fn may(&self, client: &ClientFacts<'_>, access: Access, topic: TopicName<'_>) -> bool {
-        self.permissions(client).may(access, topic)
+        let permissions = self.permissions(client);
+        match access {
+            Access::Publish => permissions.may_publish(topic.as_str()),
+            Access::Read => permissions.may_read(topic.as_str()),
+        }
     }
 
     /// [`Permissions::may_subscribe`] of this client.
     pub fn may_subscribe(&self, client: &ClientFacts<'_>, filter: TopicFilter<'_>) -> bool {
-        self.permissions(client).may_subscribe(filter)
+        self.permissions(client).may_subscribe(filter.filter())
     }
 
     /// A number that is another for other rules. What was decided is decided again in the same way as long as it is

@@ -134,6 +134,7 @@ impl BrokerConfig {
         let zero = [
             ("connect_timeout_ms", limits.connect_timeout.is_zero()),
             ("hook_timeout_ms", limits.hook_timeout.is_zero()),
+            ("max_publish_questions", limits.max_publish_questions == 0),
             ("max_connections", limits.max_connections == 0),
             ("max_sessions", limits.max_sessions == 0),
             ("max_subscriptions", limits.max_subscriptions == 0),
@@ -297,6 +298,7 @@ mod tests {
         for key in [
             "connect_timeout_ms",
             "hook_timeout_ms",
+            "max_publish_questions",
             "max_connections",
             "max_sessions",
             "max_subscriptions",

@@ -6,7 +6,7 @@
 //! subscribers have the rest already.
 
 use broker_engine::mqtt_proto::QoS;
-use broker_engine::{CommandPublish, Counters, DropReason, Time, View};
+use broker_engine::{ApplicationMessage, Counters, DropReason, Time, View};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -150,7 +150,7 @@ impl SysTopics {
     }
 
     /// What has changed, `time` being Unix seconds.
-    pub(crate) fn publications(&mut self, now: Time, time: u64, view: View<'_>) -> Vec<CommandPublish> {
+    pub(crate) fn publications(&mut self, now: Time, time: u64, view: View<'_>) -> Vec<ApplicationMessage> {
         let (counters, own) = (view.counters(), self.published());
         let uptime = now.as_micros() / 1_000_000;
         let facts = Facts { view, counters, time, uptime, most_clients: self.most_clients, own };
@@ -172,12 +172,12 @@ impl SysTopics {
                 continue;
             }
             latest.clone_from(&text);
-            changed.push(CommandPublish {
+            changed.push(ApplicationMessage {
                 topic: format!("{ROOT}{name}"),
                 payload: text.into(),
                 qos: QoS::AtMostOnce,
                 retain: true,
-                user_properties: Vec::new(),
+                ..ApplicationMessage::default()
             });
         }
         changed

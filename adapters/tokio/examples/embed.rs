@@ -1,18 +1,18 @@
 //! A broker inside another program: `cargo run -p metronome-tokio --example embed`.
 
-use metronome_tokio::host::engine::{CommandPublish, mqtt_proto::QoS};
+use metronome_tokio::host::engine::{ApplicationMessage, mqtt_proto::QoS};
 use metronome_tokio::{AllowAll, Broker};
 use std::time::Duration;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let broker = Broker::builder().listen("127.0.0.1:0").authenticator(AllowAll).start()?;
     println!("clients can connect to {}", broker.local_addrs()[0]);
-    broker.publish(CommandPublish {
+    broker.publish(ApplicationMessage {
         topic: "greeting".into(),
         payload: "hello from inside".into(),
         qos: QoS::AtLeastOnce,
         retain: true,
-        user_properties: Vec::new(),
+        ..ApplicationMessage::default()
     })?;
     let stats = broker.stats().ok_or("the broker stopped")?;
     println!("{} retained message, {} clients", stats.retained, stats.connections);

@@ -1,6 +1,6 @@
 //! Asking and stopping a running broker.
 
-use broker_engine::{Command, CommandPublish, Config, Counters};
+use broker_engine::{ApplicationMessage, Command, Config, Counters};
 use metronome_host::Driver;
 use std::fmt;
 use std::net::SocketAddr;
@@ -65,7 +65,7 @@ impl Stats {
 #[non_exhaustive]
 pub enum PublishError {
     /// A thousand orders wait already; the message is handed back.
-    Busy(Box<CommandPublish>),
+    Busy(Box<ApplicationMessage>),
     /// The broker has stopped.
     Stopped,
 }
@@ -128,7 +128,7 @@ impl BrokerHandle {
     ///
     /// # Errors
     /// A thousand orders are unfinished, or the broker has stopped.
-    pub fn try_publish(&self, message: CommandPublish) -> Result<(), PublishError> {
+    pub fn try_publish(&self, message: ApplicationMessage) -> Result<(), PublishError> {
         self.orders.try_send(Order::Command(Command::Publish(message))).map_err(|error| match error {
             TrySendError::Full(Order::Command(Command::Publish(message))) => {
                 PublishError::Busy(Box::new(message))
@@ -142,7 +142,7 @@ impl BrokerHandle {
     ///
     /// # Errors
     /// The broker has stopped.
-    pub fn publish(&self, mut message: CommandPublish) -> Result<(), PublishError> {
+    pub fn publish(&self, mut message: ApplicationMessage) -> Result<(), PublishError> {
         loop {
             match self.try_publish(message) {
                 Err(PublishError::Busy(back)) => message = *back,

@@ -1,5 +1,6 @@
 //! The `metronome` binary: flags, log, signals around [`metronome_tokio::Broker`].
 
+mod give_back;
 mod log;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -211,6 +212,7 @@ fn serve(runtime: &Runtime, broker: &BrokerHandle, flags: &Flags) -> ExitCode {
         tokio::select! {
             () = signals.next() => true,
             () = broker.stopped() => false,
+            () = give_back::run(broker) => false,
         }
     });
     if !asked_to_stop {

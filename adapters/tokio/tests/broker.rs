@@ -4,7 +4,7 @@ mod common;
 
 use common::{Client, connect, packet, publish};
 use metronome_tokio::host::config::Linger;
-use metronome_tokio::host::engine::{Answer, CommandPublish, Config, Question, mqtt_proto::QoS};
+use metronome_tokio::host::engine::{Answer, ApplicationMessage, Config, Question, mqtt_proto::QoS};
 use metronome_tokio::host::sys_topics::SysTopicsConfig;
 use metronome_tokio::{AllowAll, Authenticator, Broker, BrokerConfig, BrokerHandle, DenyAll, PublishError};
 use std::io::{ErrorKind, Read, Write};
@@ -25,13 +25,13 @@ fn start() -> (BrokerHandle, SocketAddr) {
     start_with(BrokerConfig::default(), AllowAll)
 }
 
-fn command(topic: &str, payload: &'static [u8]) -> CommandPublish {
-    CommandPublish {
+fn command(topic: &str, payload: &'static [u8]) -> ApplicationMessage {
+    ApplicationMessage {
         topic: topic.into(),
         payload: payload.into(),
         qos: QoS::AtMostOnce,
         retain: false,
-        user_properties: Vec::new(),
+        ..ApplicationMessage::default()
     }
 }
 
@@ -276,7 +276,7 @@ fn the_embedding_program_can_publish_ask_and_stop() {
 fn a_retained_message_of_the_embedding_program_is_kept_until_an_empty_one() {
     let (broker, address) = start();
     for (payload, kept) in [(&b"first"[..], 1), (b"second", 1), (b"", 0)] {
-        broker.publish(CommandPublish { retain: true, ..command("t", payload) }).unwrap();
+        broker.publish(ApplicationMessage { retain: true, ..command("t", payload) }).unwrap();
         let mut reader = Client::connect(address, 4, "reader");
         reader.subscribe("#", 0);
         if kept == 1 {

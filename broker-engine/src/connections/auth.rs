@@ -1,7 +1,7 @@
 //! AUTH: the steps of an enhanced authentication, and authenticating again while connected.
 
 use super::receive::After;
-use super::{About, Farewell, Phase};
+use super::{About, Connection, Farewell, Phase};
 use crate::engine::Engine;
 use crate::hooks::{Answer, Question};
 use crate::ids::ConnId;
@@ -53,6 +53,12 @@ impl Engine {
     /// The answer to a re-authentication; until it succeeds the old identity stays in force.
     pub(crate) fn reauthenticated(&mut self, id: ConnId, answer: Answer, out: &mut Outbox) {
         match answer {
+            Answer::Admit(admission) => {
+                if let Some(key) = self.conn(id).and_then(Connection::session) {
+                    self.set_permissions(key, admission.permissions);
+                }
+                self.send_auth(id, ReasonCode::Success, &admission.data, out);
+            }
             Answer::Allow => self.send_auth(id, ReasonCode::Success, &[], out),
             Answer::AllowWith(data) => self.send_auth(id, ReasonCode::Success, &data, out),
             Answer::Continue(data) => self.send_auth(id, ReasonCode::ContinueAuthentication, &data, out),
@@ -63,7 +69,7 @@ impl Engine {
                 self.close(id, Farewell::tell(reason, "re-authentication failed"), out);
                 return;
             }
-            Answer::Filters(_) => {
+            Answer::Filters(_) | Answer::Discard | Answer::Replace(_) => {
                 self.counters.host_misuse += 1;
                 self.close(id, Farewell::tell(ReasonCode::NotAuthorized, "re-authentication failed"), out);
                 return;

@@ -100,6 +100,10 @@ impl Engine {
             out.wire.push(Wire::Close { conn: id });
         }
         self.gates.forget(id);
+        if !self.undecided.is_empty() {
+            self.disown_undecided(id);
+            self.carry_out_decided(id, out);
+        }
         self.counters.disconnects += 1;
         let session = conn.session();
         if self.config.interest.contains(Interest::CLIENTS) {

@@ -3,9 +3,10 @@
 use super::receive::After;
 use super::{About, Applicant, Exchange, Farewell, Parked, Phase};
 use crate::engine::Engine;
-use crate::hooks::{Answer, Authenticate, Interest, Note, Question};
+use crate::hooks::{Admission, Answer, Authenticate, Interest, Note, Question};
 use crate::ids::ConnId;
 use crate::outbox::Outbox;
+use crate::permissions::Permissions;
 use crate::sessions::{FOR_EVER, Will};
 use alloc::{boxed::Box, format, string::String, string::ToString};
 use core::net::SocketAddr;
@@ -149,8 +150,12 @@ impl Engine {
                     out,
                 );
             }
-            Answer::Allow => self.accept(id, None, out),
-            Answer::AllowWith(data) => self.accept(id, Some(&data), out),
+            Answer::Allow => self.accept(id, None, None, out),
+            Answer::AllowWith(data) => self.accept(id, Some(&data), None, out),
+            Answer::Admit(admission) => {
+                let Admission { permissions, data } = *admission;
+                self.accept(id, Some(&data), permissions, out);
+            }
             Answer::Continue(data) if with_method => {
                 self.send_auth(id, ReasonCode::ContinueAuthentication, &data, out);
                 self.arm_connection(id);
@@ -160,7 +165,7 @@ impl Engine {
                 let reason = if reason.is_error() { reason } else { ReasonCode::NotAuthorized };
                 self.close(id, Farewell::refuse(version, reason, "refused by authentication"), out);
             }
-            Answer::Continue(_) | Answer::Filters(_) => {
+            Answer::Continue(_) | Answer::Filters(_) | Answer::Discard | Answer::Replace(_) => {
                 self.counters.host_misuse += 1;
                 self.close(
                     id,
@@ -172,7 +177,13 @@ impl Engine {
     }
 
     /// Everything is decided but the session: takes over, resumes or begins it, and says CONNACK.
-    fn accept(&mut self, id: ConnId, auth_data: Option<&[u8]>, out: &mut Outbox) {
+    fn accept(
+        &mut self,
+        id: ConnId,
+        auth_data: Option<&[u8]>,
+        permissions: Option<Permissions>,
+        out: &mut Outbox,
+    ) {
         let Some(conn) = self.conn_mut(id) else { return };
         let Phase::Authenticating(applicant) =
             core::mem::replace(&mut conn.phase, Phase::Opening { peer: None })
@@ -189,6 +200,14 @@ impl Engine {
                 self.close(old, Farewell::rude("taken over"), out);
             }
             self.close(id, Farewell::refuse(connect.version, reason, detail), out);
+            return;
+        }
+        let may_publish = |topic: &str| permissions.as_ref().is_none_or(|known| known.may_publish(topic));
+        if let Some(will) = &connect.will
+            && !may_publish(will.topic.as_str())
+        {
+            let detail = "the will's topic is not allowed to this client";
+            self.close(id, Farewell::refuse(connect.version, ReasonCode::NotAuthorized, detail), out);
             return;
         }
         let assigned = connect.client_id.is_empty().then(|| self.assign_client_id(applicant.peer));
@@ -210,6 +229,7 @@ impl Engine {
         self.gates.begin_packet();
         let (key, present) = self.begin_session(client_id, &connect, expiry, out);
         self.settle(id, key, &connect, expiry);
+        self.set_permissions(key, permissions);
         self.online += 1;
         self.counters.connects += 1;
         // MQTT 3.1 has no Session Present bit.
@@ -380,6 +400,7 @@ impl Engine {
 
     /// A hook answered.
     pub(crate) fn replied(&mut self, call: crate::ids::CallId, answer: Answer, out: &mut Outbox) {
+        let Err(answer) = self.publish_answered(call, answer, out) else { return };
         let id = call.conn;
         let open = self.conn(id).and_then(|conn| conn.parked.as_deref());
         if !matches!(open, Some(Parked::Question { call: asked, .. }) if *asked == call) {

@@ -5,6 +5,7 @@
 //! * [`auth`] — AUTH: enhanced authentication and re-authentication
 //! * [`dispatch`] — every other packet of an accepted client
 //! * [`publish`] — an inbound PUBLISH and PUBREL
+//! * [`undecided`] — PUBLISH packets that a hook is asked about
 //! * [`acks`] — the client's acknowledgements of our deliveries
 //! * [`close`] — every way a connection ends
 //! * [`flow`] — back-pressure
@@ -17,10 +18,12 @@ mod dispatch;
 mod flow;
 mod publish;
 mod receive;
+mod undecided;
 
 pub(crate) use close::Farewell;
-pub(crate) use publish::forwarded;
+pub(crate) use publish::{Owed, forwarded};
 pub(crate) use receive::After;
+pub(crate) use undecided::Undecided;
 
 use crate::collections::SlotKey;
 use crate::delivery::{Aliases, RetainedScans};
@@ -68,6 +71,8 @@ pub(crate) struct Connection {
     /// Its part of [`crate::engine::Engine::connection_bytes`].
     pub(crate) counted: u64,
     pub(crate) scans: RetainedScans,
+    /// Its session has permissions.
+    pub(crate) restricted: bool,
     /// Request Problem Information.
     pub(crate) problem_information: bool,
     /// Enhanced authentication, if CONNECT named a method.
@@ -107,6 +112,7 @@ impl Connection {
             resent: 0,
             received: 0,
             max_packet_size: u32::MAX,
+            restricted: false,
             problem_information: true,
             exchange: None,
             aliases: Aliases::default(),
@@ -206,6 +212,8 @@ pub(crate) enum Parked {
         /// Bytes that it keeps.
         size: u64,
     },
+    /// For hooks to decide about the PUBLISH packets before it. It is the first that is not handled.
+    Publishes,
     /// For a large fan-out to be finished, then to be acknowledged.
     Fanout,
     /// For a moment, because memory is short; the packets behind it wait, it itself is done with.

@@ -2,19 +2,44 @@
 
 use super::receive::After;
 use super::{Parked, Phase};
+use crate::application_message::ApplicationMessage;
 use crate::collections::SlotKey;
 use crate::delivery::{Expiry, Publication, Routed};
 use crate::engine::Engine;
+use crate::hooks::Interest;
 use crate::ids::ConnId;
-use crate::input::CommandPublish;
 use crate::memory::MemoryPressure;
 use crate::outbox::Outbox;
 use crate::sessions::Received;
 use crate::storage::StoreOp;
+use crate::time::Time;
 use alloc::{boxed::Box, collections::VecDeque, string::ToString, vec::Vec};
 use mqtt_proto::planted;
 use mqtt_proto::property::{PropertyId, raw_properties};
 use mqtt_proto::{Packet, PacketId, PayloadFormat, Publish, QoS, ReasonCode, TopicName};
+use serde::{Deserialize, Serialize};
+
+/// What is to become of a PUBLISH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Decision {
+    Route,
+    /// The same, with a message that a hook put in its place.
+    Replace,
+    /// Not routed, but acknowledged: it was routed before, or a hook wants it so.
+    Acknowledge,
+    /// Not routed, for this reason.
+    Refuse(ReasonCode),
+    /// Not routed, because the memory budget is used up.
+    NoRoom,
+}
+
+/// Which acknowledgement a PUBLISH has to get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Owed {
+    pub(crate) qos: QoS,
+    /// With QoS 1 and 2.
+    pub(crate) packet_id: Option<PacketId>,
+}
 
 impl Engine {
     pub(crate) fn publish_packet(&mut self, id: ConnId, publish: &Publish<'_>, out: &mut Outbox) -> After {
@@ -50,11 +75,8 @@ impl Engine {
         if repeated && planted!("repeat-disconnects") {
             return self.breach(id, "a packet identifier in use", out);
         }
-        if repeated && !planted!("repeat-routed") {
-            self.acknowledge_publish(id, publish.qos, publish.packet_id, ReasonCode::Success, out);
-            return After::Continue;
-        }
-        if publish.qos != QoS::AtMostOnce
+        if !repeated
+            && publish.qos != QoS::AtMostOnce
             && self.unfinished(id) >= usize::from(self.config.receive_maximum)
             && !planted!("receive-maximum-ignored")
         {
@@ -65,12 +87,17 @@ impl Engine {
                 out,
             );
         }
-        if let Err(reason) = self.judge_publish(&topic, publish) {
-            return self.refuse_publish(id, publish, reason, out);
-        }
-        if self.memory_pressure() == MemoryPressure::Max {
-            return self.refuse_for_memory(id, publish, out);
-        }
+        let Some(conn) = self.conn(id) else { return After::Closed };
+        let is_allowed = self.may_publish_now(conn, session, &topic);
+        let owed = Owed { qos: publish.qos, packet_id: publish.packet_id };
+        let decision = match self.judge_publish(&topic, publish) {
+            _ if repeated && !planted!("repeat-routed") => Some(Decision::Acknowledge),
+            Err(reason) => Some(Decision::Refuse(reason)),
+            Ok(()) if self.memory_pressure() == MemoryPressure::Max => Some(Decision::NoRoom),
+            Ok(()) if self.config.interest.contains(Interest::PUBLISH) => None,
+            Ok(()) if !is_allowed => Some(Decision::Refuse(self.refusal(ReasonCode::NotAuthorized))),
+            Ok(()) => Some(Decision::Route),
+        };
         let kept;
         let properties = if needs_filtering(publish) {
             kept = forwarded(publish.properties.raw());
@@ -78,30 +105,59 @@ impl Engine {
         } else {
             publish.properties.raw()
         };
+        let interval = publish.properties.message_expiry_interval;
         let publication = Publication {
             topic: &topic,
             properties,
             payload: publish.payload,
             qos: publish.qos,
             retain: publish.retain,
-            expiry: self.expiry(publish.properties.message_expiry_interval),
+            expiry: self.expiry(self.now, interval),
             publisher: Some(session),
         };
-        if publish.retain
-            && let Err(reason) = self.retain(&publication)
-        {
-            return self.refuse_publish(id, publish, reason, out);
+        match decision {
+            Some(decision) if self.undecided.is_empty() || !self.undecided.is_waiting(id) => {
+                self.decided(id, owed, decision, &publication, out)
+            }
+            decision => {
+                let message = || ApplicationMessage::of(&topic, publish);
+                self.line_up(id, &publication, interval, (owed, decision), message, out);
+                After::Continue
+            }
         }
-        if publish.qos == QoS::ExactlyOnce
-            && let Some(packet_id) = publish.packet_id
-        {
-            self.remember_received(id, session, packet_id);
+    }
+
+    /// Does with a PUBLISH what was decided. Its connection may be gone.
+    pub(crate) fn decided(
+        &mut self,
+        id: ConnId,
+        owed: Owed,
+        decision: Decision,
+        publication: &Publication<'_>,
+        out: &mut Outbox,
+    ) -> After {
+        match decision {
+            Decision::Refuse(reason) => return self.refuse_publish(id, owed, reason, out),
+            Decision::NoRoom => return self.refuse_for_memory(id, owed, out),
+            Decision::Acknowledge => {
+                self.remember_received(id, owed);
+                self.acknowledge_publish(id, owed, ReasonCode::Success, out);
+                return After::Continue;
+            }
+            Decision::Route | Decision::Replace => {}
         }
-        let owed = publish.packet_id.map(|packet_id| (publish.qos, packet_id));
-        match self.route(&publication, Some((id, owed)), out) {
+        if publication.retain
+            && let Err(reason) = self.retain(publication)
+        {
+            return self.refuse_publish(id, owed, reason, out);
+        }
+        self.remember_received(id, owed);
+        let is_here = self.conn(id).is_some();
+        let origin = is_here.then(|| (id, owed.packet_id.map(|packet_id| (owed.qos, packet_id))));
+        match self.route(publication, origin, out) {
             Routed::Done { matched } => {
                 let reason = self.publish_reason(matched);
-                self.acknowledge_publish(id, publish.qos, publish.packet_id, reason, out);
+                self.acknowledge_publish(id, owed, reason, out);
                 if self.slow_down(id, out) { After::Parked } else { After::Continue }
             }
             Routed::Queued => {
@@ -126,13 +182,12 @@ impl Engine {
     pub(crate) fn acknowledge_publish(
         &mut self,
         id: ConnId,
-        qos: QoS,
-        packet_id: Option<PacketId>,
+        owed: Owed,
         reason: ReasonCode,
         out: &mut Outbox,
     ) {
-        let Some(packet_id) = packet_id else { return };
-        match qos {
+        let Some(packet_id) = owed.packet_id else { return };
+        match owed.qos {
             QoS::AtMostOnce => {}
             QoS::AtLeastOnce => self.send_ack(id, Packet::PubAck, packet_id, reason, out),
             QoS::ExactlyOnce => self.send_ack(id, Packet::PubRec, packet_id, reason, out),
@@ -166,12 +221,7 @@ impl Engine {
 
     /// Whether a well-formed PUBLISH may be routed at all.
     fn judge_publish(&self, topic: &str, publish: &Publish<'_>) -> Result<(), ReasonCode> {
-        if topic == "$SYS" || topic.starts_with("$SYS/") {
-            return Err(ReasonCode::NotAuthorized);
-        }
-        if topic.is_empty() || topic.starts_with("$share/") || !self.topic_fits(topic) {
-            return Err(ReasonCode::TopicNameInvalid);
-        }
+        self.judge_topic(topic)?;
         if self.config.check_payload_format
             && publish.properties.payload_format == Some(PayloadFormat::Utf8)
             && core::str::from_utf8(publish.payload).is_err()
@@ -181,15 +231,20 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether clients may publish under this name at all.
+    pub(crate) fn judge_topic(&self, topic: &str) -> Result<(), ReasonCode> {
+        if topic == "$SYS" || topic.starts_with("$SYS/") {
+            return Err(ReasonCode::NotAuthorized);
+        }
+        if topic.is_empty() || topic.starts_with("$share/") || !self.topic_fits(topic) {
+            return Err(ReasonCode::TopicNameInvalid);
+        }
+        Ok(())
+    }
+
     /// Not routed, but acknowledged all the same: with the reason in MQTT 5, without in 3.x.
-    fn refuse_publish(
-        &mut self,
-        id: ConnId,
-        publish: &Publish<'_>,
-        reason: ReasonCode,
-        out: &mut Outbox,
-    ) -> After {
-        if reason == ReasonCode::PayloadFormatInvalid && publish.qos == QoS::AtMostOnce {
+    fn refuse_publish(&mut self, id: ConnId, owed: Owed, reason: ReasonCode, out: &mut Outbox) -> After {
+        if reason == ReasonCode::PayloadFormatInvalid && owed.qos == QoS::AtMostOnce {
             return self.refuse_packet(
                 id,
                 reason,
@@ -199,32 +254,28 @@ impl Engine {
         }
         self.counters.publish_refused += 1;
         let v5 = self.conn(id).is_some_and(|conn| conn.version.is_v5());
-        if !v5
-            && publish.qos == QoS::ExactlyOnce
-            && let Some(packet_id) = publish.packet_id
-            && let Some(session) = self.conn(id).and_then(super::Connection::session)
-        {
+        if !v5 {
             // A 3.x client will go on to PUBREL, which is answered from this.
-            self.remember_received(id, session, packet_id);
+            self.remember_received(id, owed);
         }
-        self.acknowledge_publish(id, publish.qos, publish.packet_id, reason, out);
+        self.acknowledge_publish(id, owed, reason, out);
         After::Continue
     }
 
     /// There is no room for a message. A 3.x client cannot be told, so it has to come back and try again.
-    fn refuse_for_memory(&mut self, id: ConnId, publish: &Publish<'_>, out: &mut Outbox) -> After {
+    fn refuse_for_memory(&mut self, id: ConnId, owed: Owed, out: &mut Outbox) -> After {
         let v5 = self.conn(id).is_some_and(|conn| conn.version.is_v5());
-        if publish.qos != QoS::AtMostOnce && !v5 {
+        if owed.qos != QoS::AtMostOnce && !v5 {
             return self.refuse_packet(id, ReasonCode::QuotaExceeded, "the memory budget is used up", out);
         }
-        self.refuse_publish(id, publish, ReasonCode::QuotaExceeded, out);
+        self.refuse_publish(id, owed, ReasonCode::QuotaExceeded, out);
         if self.slow_down(id, out) { After::Parked } else { After::Continue }
     }
 
     /// When a message expires: after its own interval, but not later than the cap.
-    pub(crate) fn expiry(&self, interval: Option<u32>) -> Expiry {
+    pub(crate) fn expiry(&self, arrived: Time, interval: Option<u32>) -> Expiry {
         let cap = Some(self.config.max_message_expiry).filter(|cap| *cap > 0);
-        let deadline = |secs| self.now.after_secs(secs);
+        let deadline = |secs| arrived.after_secs(secs);
         Expiry { at: interval.into_iter().chain(cap).min().map(deadline), told: interval.map(deadline) }
     }
 
@@ -258,7 +309,7 @@ impl Engine {
         self.send_ack(id, Packet::PubComp, packet_id, reason, out);
     }
 
-    fn is_received(&self, key: SlotKey, packet_id: PacketId) -> bool {
+    pub(crate) fn is_received(&self, key: SlotKey, packet_id: PacketId) -> bool {
         let session = self.sessions.get(key);
         session.is_some_and(|session| session.find_received(packet_id).is_ok())
     }
@@ -267,11 +318,15 @@ impl Engine {
     /// count: the client may have forgotten them.
     fn unfinished(&self, id: ConnId) -> usize {
         let received = self.conn(id).map_or(0, |conn| usize::from(conn.received));
-        received + self.gates.pubacks_waiting(id)
+        received + self.gates.pubacks_waiting(id) + self.undecided.owed(id)
     }
 
-    fn remember_received(&mut self, id: ConnId, key: SlotKey, packet_id: PacketId) {
-        if let Some(session) = self.sessions.get_mut(key)
+    /// A QoS 2 message is not taken a second time until PUBREL.
+    fn remember_received(&mut self, id: ConnId, owed: Owed) {
+        if owed.qos == QoS::ExactlyOnce
+            && let Some(packet_id) = owed.packet_id
+            && let Some(key) = self.conn(id).and_then(super::Connection::session)
+            && let Some(session) = self.sessions.get_mut(key)
             && let Err(index) = session.find_received(packet_id)
         {
             let packet_id = packet_id.get();
@@ -285,25 +340,18 @@ impl Engine {
     }
 
     /// The broker itself publishes.
-    pub(crate) fn publish_command(&mut self, message: &CommandPublish, out: &mut Outbox) {
-        if TopicName::parse(&message.topic).is_err() {
+    pub(crate) fn publish_command(&mut self, message: &ApplicationMessage, out: &mut Outbox) {
+        let Some(properties) = message.forwarded() else {
             self.counters.host_misuse += 1;
             return;
-        }
-        let mut properties = Vec::new();
-        for (name, value) in &message.user_properties {
-            if !encode_user_property(&mut properties, name, value) {
-                self.counters.host_misuse += 1;
-                return;
-            }
-        }
+        };
         let publication = Publication {
             topic: &message.topic,
             properties: &properties,
             payload: &message.payload,
             qos: message.qos,
             retain: message.retain,
-            expiry: self.expiry(None),
+            expiry: self.expiry(self.now, message.message_expiry_interval),
             publisher: None,
         };
         if message.retain {
@@ -335,15 +383,4 @@ pub(crate) fn forwarded(raw: &[u8]) -> Vec<u8> {
         }
     }
     kept
-}
-
-/// Appends a user property; `false` if a text is longer than MQTT can carry or has a null character.
-fn encode_user_property(properties: &mut Vec<u8>, name: &str, value: &str) -> bool {
-    properties.push(PropertyId::UserProperty as u8);
-    [name, value].into_iter().all(|text| {
-        let Ok(len) = u16::try_from(text.len()) else { return false };
-        properties.extend_from_slice(&len.to_be_bytes());
-        properties.extend_from_slice(text.as_bytes());
-        !text.contains('\0')
-    })
 }

@@ -6,6 +6,7 @@ use crate::engine::Engine;
 use crate::hooks::Answer;
 use crate::ids::{ConnId, ListenerId};
 use crate::outbox::{Flow, Outbox, Wire};
+use alloc::boxed::Box;
 use core::net::SocketAddr;
 use mqtt_proto::{DecodeError, FixedHeader, Packet, PacketType, ReasonCode};
 
@@ -93,6 +94,11 @@ impl Engine {
         if conn.parked.is_some() {
             return;
         }
+        if !self.undecided.is_empty() {
+            // What was decided meanwhile comes before what follows it.
+            self.carry_out_decided(id, out);
+        }
+        let Some(conn) = self.conn_mut(id).filter(|conn| conn.parked.is_none()) else { return };
         let mut input = core::mem::take(&mut conn.input);
         let used = self.process(id, &input, out);
         if let Some(conn) = self.conn_mut(id) {
@@ -114,9 +120,16 @@ impl Engine {
     /// Handles what has waited in the input buffer of a connection that is about to end: what its client said
     /// before then counts, a DISCONNECT that cancels its will above all.
     ///
-    /// What it waits for does not hold it up any more: a fan-out goes on without it, and a SUBSCRIBE that a hook
-    /// still thinks about is refused, as the answers behind its SUBACK must not leave without it.
+    /// What it waits for does not hold it up any more: a fan-out goes on without it, so do PUBLISH packets that hooks are
+    /// asked about, and a SUBSCRIBE that a hook still thinks about is refused, as the answers behind its SUBACK must not
+    /// leave without it.
     pub(crate) fn hear_out(&mut self, id: ConnId, out: &mut Outbox) {
+        self.last_words = true;
+        self.hear_all(id, out);
+        self.last_words = false;
+    }
+
+    fn hear_all(&mut self, id: ConnId, out: &mut Outbox) {
         while let Some(conn) = self.conn_mut(id)
             && conn.session().is_some()
             && !conn.input.is_empty()
@@ -131,7 +144,7 @@ impl Engine {
                     continue;
                 }
                 Some(Parked::Fanout) => self.fanouts.disown(),
-                Some(Parked::Pressure { .. } | Parked::Greeting) => {}
+                Some(Parked::Pressure { .. } | Parked::Greeting | Parked::Publishes) => {}
             }
             if let Some(conn) = self.conn_mut(id) {
                 conn.parked = None;
@@ -178,6 +191,12 @@ impl Engine {
                 self.await_bytes(id, total);
                 return used;
             };
+            if self.must_wait_for_hooks(id, header.packet_type()) {
+                if let Some(conn) = self.conn_mut(id) {
+                    conn.parked = Some(Box::new(Parked::Publishes));
+                }
+                return used;
+            }
             used += total;
             match self.packet(id, header, packet, out) {
                 After::Continue => {}

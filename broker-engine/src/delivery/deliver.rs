@@ -22,12 +22,16 @@ impl Engine {
         recipient: Recipient,
         out: &mut Outbox,
     ) {
-        self.counters.routed += 1;
         let key = recipient.session;
         let Some(session) = self.sessions.get(key) else {
             // It ended since a sliced fan-out was cut off, and with it who it was.
+            self.counters.routed += 1;
             return self.dropped_after_end("", publication.topic, DropReason::SessionEnded, out);
         };
+        if !session.may_read(publication.topic) {
+            return;
+        }
+        self.counters.routed += 1;
         let conn = session.conn;
         let qos = publication.qos.min(recipient.qos);
         let qos = if planted!("qos-as-published") { publication.qos } else { qos };

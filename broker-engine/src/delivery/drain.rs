@@ -3,7 +3,7 @@
 use crate::collections::SlotKey;
 use crate::counters::DropReason;
 use crate::engine::Engine;
-use crate::ids::ConnId;
+use crate::ids::{ConnId, MessageKey};
 use crate::outbox::Outbox;
 use crate::sessions::Session;
 use crate::sessions::inflight::Step;
@@ -73,7 +73,10 @@ impl Engine {
                 else {
                     return true;
                 };
-                if !self.resend_publish(id, &buffer, &delivery, packet_id, out) {
+                let may_read = |session: &Session| session.may_read(buffer.publication().topic);
+                if !self.sessions.get(key).is_none_or(may_read) {
+                    self.drop_inflight(id, key, index, DropReason::AclRevoked, out);
+                } else if !self.resend_publish(id, &buffer, &delivery, packet_id, out) {
                     // The client takes smaller packets now than when it was sent first.
                     self.drop_inflight(id, key, index, DropReason::PacketTooLarge, out);
                 }
@@ -82,10 +85,23 @@ impl Engine {
         true
     }
 
+    /// May the session's client not read a message any more that waits for it?
+    fn is_revoked(&self, key: SlotKey, message: MessageKey) -> bool {
+        let restricted = self.sessions.get(key).filter(|session| session.permissions.is_some());
+        restricted.is_some_and(|session| {
+            let buffer = self.messages.get(message).map(super::message::Message::buffer);
+            buffer.is_some_and(|buffer| !session.may_read(buffer.publication().topic))
+        })
+    }
+
     fn send_next(&mut self, id: ConnId, key: SlotKey, out: &mut Outbox) {
         let Some(front) = self.sessions.get(key).and_then(|session| session.queue.front()) else { return };
         if self.is_expired(front.message) {
             self.drop_queued(key, 0, DropReason::Expired, out);
+            return self.refill(key);
+        }
+        if self.is_revoked(key, front.message) {
+            self.drop_queued(key, 0, DropReason::AclRevoked, out);
             return self.refill(key);
         }
         let Some(delivery) = self.unqueue(key, 0) else { return };

@@ -6,7 +6,7 @@
 use super::message::Message;
 use super::recipients::Recipients;
 use super::{Publication, Routed, Work};
-use crate::connections::Parked;
+use crate::connections::{Owed, Parked};
 use crate::counters::DropReason;
 use crate::engine::Engine;
 use crate::ids::{ConnId, MessageKey};
@@ -218,7 +218,8 @@ impl Engine {
         if let Some((qos, packet_id)) = owed {
             self.gates.begin_packet();
             let reason = self.publish_reason(matched);
-            self.acknowledge_publish(id, qos, Some(packet_id), reason, out);
+            let owed = Owed { qos, packet_id: Some(packet_id) };
+            self.acknowledge_publish(id, owed, reason, out);
         }
         self.resume_input(id, out);
     }

@@ -251,6 +251,10 @@ impl Engine {
         let Some(buffer) = self.messages.get(message).map(super::message::Message::buffer) else { return };
         let publication = buffer.publication();
         let key = subscriber.session;
+        let may_read = self.sessions.get(key).is_some_and(|session| session.may_read(publication.topic));
+        if !may_read {
+            return;
+        }
         let qos = publication.qos.min(subscriber.options.qos);
         let ids = SubIds::new(subscriber.id);
         self.counters.routed += 1;

@@ -105,7 +105,11 @@ impl Engine {
         let Self { index, sessions, config, .. } = self;
         let group = index.group_mut(id)?;
         let count = group.members.len();
-        let is_online = |member: &Subscriber| sessions.get(member.session).is_some_and(|s| s.conn.is_some());
+        let may_read =
+            |member: &Subscriber| sessions.get(member.session).is_none_or(|s| s.may_read(publication.topic));
+        let is_online = |member: &Subscriber| {
+            sessions.get(member.session).is_some_and(|s| s.conn.is_some()) && may_read(member)
+        };
         let load = |member: &Subscriber| {
             let session = sessions.get(member.session);
             session.map_or(usize::MAX, |session| session.inflight.len() + session.queue.len())
@@ -126,7 +130,7 @@ impl Engine {
         let online = order.clone().find(|at| group.members.get(*at).is_some_and(is_online));
         looked_at += online.map_or(count, |at| (at + count - start) % count);
         self.budget = self.budget.saturating_sub(u32::try_from(looked_at / GLANCES).unwrap_or(u32::MAX));
-        let chosen = online.or_else(|| order.next())?;
+        let chosen = online.or_else(|| order.find(|at| group.members.get(*at).is_some_and(may_read)))?;
         let chosen = if planted!("first-member-always") { 0 } else { chosen };
         group.next = u32::try_from(chosen + 1).unwrap_or(0);
         group.sticky = u32::try_from(chosen).unwrap_or(0);

@@ -1,10 +1,13 @@
 //! Questions, answers and notes: how the outside takes part in the broker's decisions.
 //!
-//! A question parks the packet it is about and the later packets of the same client; other clients go on. It
-//! is answered by [`crate::Input::Reply`], or denied when its time limit passes.
+//! A question parks the packet it is about and the later packets of the same client, but for further PUBLISH packets
+//! behind one that is asked about; other clients go on. It is answered by [`crate::Input::Reply`], or denied when its
+//! time limit passes.
 
+use crate::application_message::ApplicationMessage;
 use crate::counters::DropReason;
 use crate::ids::{CallId, ConnId, ListenerId};
+use crate::permissions::Permissions;
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::net::SocketAddr;
 use core::ops::BitOr;
@@ -24,6 +27,8 @@ impl Interest {
     pub const CLIENTS: Self = Self(2);
     /// Tell of dropped messages: [`Note::MessageDropped`].
     pub const DROPS: Self = Self(4);
+    /// Ask [`Question::Publish`].
+    pub const PUBLISH: Self = Self(8);
 
     /// Does this include all of `other`?
     pub const fn contains(self, other: Self) -> bool {
@@ -73,6 +78,14 @@ pub enum Question {
         /// Topic filters with their options; those that are invalid anyway are not asked about.
         filters: Vec<(String, SubscribeOptions)>,
     },
+    /// May this client publish this message, or what instead? Several of one client may be open, and are carried out
+    /// in the order in which they came. The other packets of the client wait.
+    Publish {
+        /// Client identifier.
+        client_id: String,
+        /// The message, under the name that a topic alias stands for.
+        message: Box<ApplicationMessage>,
+    },
 }
 
 /// The facts about a client that wants to connect.
@@ -112,9 +125,26 @@ pub enum Answer {
     Continue(Vec<u8>),
     /// Enhanced authentication succeeded; data for the CONNACK or the closing AUTH.
     AllowWith(Vec<u8>),
+    /// To [`Question::Authenticate`] and [`Question::AuthenticateStep`]: yes, and this goes with it. A will that the
+    /// permissions do not allow refuses the client with 0x87.
+    Admit(Box<Admission>),
+    /// To [`Question::Publish`]: acknowledge the message as if it were routed, and forget it.
+    Discard,
+    /// To [`Question::Publish`]: this message in its place. It is acknowledged by the QoS that the client chose. One that
+    /// MQTT cannot carry, above a limit of the broker or below `$SYS` counts as host misuse and denies.
+    Replace(Box<ApplicationMessage>),
     /// One verdict for each filter of [`Question::Subscribe`], in order: `Success` grants what was asked, a
     /// `GrantedQoS` code lowers it, a code of 0x80 or above refuses. Missing ones refuse.
     Filters(Vec<ReasonCode>),
+}
+
+/// What goes with a client's admission.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Admission {
+    /// What it may publish and read; `None` is everything. With authentication again, in place of what was so far.
+    pub permissions: Option<Permissions>,
+    /// Enhanced authentication: data for the CONNACK or the closing AUTH.
+    pub data: Vec<u8>,
 }
 
 /// Something that happened.

@@ -16,6 +16,7 @@ pub(crate) use lifecycle::Ending;
 pub(crate) use will::Will;
 
 use crate::ids::{ConnId, MessageKey};
+use crate::permissions::Permissions;
 use crate::time::Time;
 use crate::topics::{EntryRef, GroupId};
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
@@ -34,6 +35,8 @@ pub(crate) const FOR_EVER: u32 = u32::MAX;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Session {
     pub(crate) conn: Option<ConnId>,
+    /// What its client may; `None` is everything.
+    pub(crate) permissions: Option<Box<Permissions>>,
     /// Session Expiry Interval, seconds; 0 ends with the connection.
     pub(crate) expiry: u32,
     /// Earliest timer entry that is set for this session.
@@ -69,6 +72,7 @@ impl Session {
             client_id: client_id.into(),
             username: username.map(Into::into),
             conn: None,
+            permissions: None,
             expiry: 0,
             ends_at: None,
             will: None,
@@ -91,7 +95,14 @@ impl Session {
         let will = self.will.as_ref().map_or(0, |will| will.kept());
         let received = (self.received.len() * size_of::<Received>()) as u64;
         let exchanges = received + u64::from(self.inflight.released()) * 64;
-        names as u64 + will + self.filter_bytes + exchanges
+        let permissions = self.permissions.as_ref().map_or(0, |permissions| permissions.kept());
+        names as u64 + will + self.filter_bytes + exchanges + permissions
+    }
+
+    /// May its client get messages of this topic?
+    #[inline]
+    pub(crate) fn may_read(&self, topic: &str) -> bool {
+        self.permissions.as_deref().is_none_or(|permissions| permissions.may_read(topic))
     }
 
     /// Where a QoS 2 message of the client is in `received`, or belongs.

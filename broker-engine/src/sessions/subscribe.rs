@@ -40,6 +40,7 @@ impl Engine {
             {
                 return self.refuse_packet(id, reason, "a kind of subscription that is not offered", out);
             }
+            let judged = judged.and_then(|()| self.allow_filter(id, filter));
             let reason = judged.err().unwrap_or(granted(options.qos.min(self.config.maximum_qos)));
             filters.push((filter.to_string(), options, reason));
         }
@@ -74,6 +75,21 @@ impl Engine {
             return Err(ReasonCode::WildcardSubscriptionsNotSupported);
         }
         Ok(())
+    }
+
+    /// Whether this client may have this topic filter: one that reaches beyond what it may read is refused, unless that is
+    /// left to each message.
+    fn allow_filter(&self, id: ConnId, filter: &str) -> Result<(), ReasonCode> {
+        let restricted = self.conn(id).filter(|conn| conn.restricted && self.config.check_subscriptions);
+        let session = restricted.and_then(Connection::session).and_then(|key| self.sessions.get(key));
+        let Some(permissions) = session.and_then(|session| session.permissions.as_deref()) else {
+            return Ok(());
+        };
+        let filter = TopicFilter::parse(filter).map_err(|_| ReasonCode::TopicFilterInvalid)?;
+        if permissions.may_subscribe(filter.filter()) {
+            return Ok(());
+        }
+        Err(self.refusal(ReasonCode::NotAuthorized))
     }
 
     /// A hook's verdicts on a SUBSCRIBE.

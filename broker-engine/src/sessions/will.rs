@@ -65,6 +65,11 @@ impl Engine {
         let Some(will) = session.will.take() else { return };
         session.will = twice;
         self.count_session(key);
+        if !self.may_publish(key, &will.topic) {
+            // It was allowed when it was set.
+            self.counters.publish_refused += 1;
+            return;
+        }
         self.counters.wills_sent += 1;
         let publication = Publication {
             topic: &will.topic,
@@ -72,7 +77,7 @@ impl Engine {
             payload: &will.payload,
             qos: will.qos,
             retain: will.retain,
-            expiry: self.expiry(will.message_expiry),
+            expiry: self.expiry(self.now, will.message_expiry),
             publisher: Some(key),
         };
         if will.retain {

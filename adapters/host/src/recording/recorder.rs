@@ -2,7 +2,9 @@
 
 use super::{DIGEST, Digest, FRAME, HEADER, Header, INPUT, MAGIC, SNAPSHOT, checksum, segments};
 use broker_engine::mqtt_proto::{FILLER, Mask, Version};
-use broker_engine::{Answer, Command, CommandPublish, ConnId, Engine, HashKey, Input, Outbox, Seed, Time};
+use broker_engine::{
+    Answer, ApplicationMessage, Command, ConnId, Engine, HashKey, Input, Outbox, Seed, Time,
+};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
@@ -150,14 +152,15 @@ impl Recorder {
                 let answer = match answer {
                     Answer::Continue(data) => Answer::Continue(hidden(data)),
                     Answer::AllowWith(data) => Answer::AllowWith(hidden(data)),
+                    Answer::Replace(message) if self.options.mask_payloads => {
+                        Answer::Replace(Box::new(without_payload(message)))
+                    }
                     other => other.clone(),
                 };
                 self.write_input(now, &Input::Reply { call: *call, answer });
             }
             Input::Command(Command::Publish(message)) if self.options.mask_payloads => {
-                let payload = vec![FILLER; message.payload.len()].into();
-                let message = CommandPublish { payload, ..message.clone() };
-                self.write_input(now, &Input::Command(Command::Publish(message)));
+                self.write_input(now, &Input::Command(Command::Publish(without_payload(message))));
             }
             Input::Loaded { fetch, deliveries } if self.options.mask_payloads => {
                 let mut deliveries = deliveries.clone();
@@ -277,4 +280,9 @@ impl Drop for Recorder {
             }
         }
     }
+}
+
+/// The message with as many other bytes.
+fn without_payload(message: &ApplicationMessage) -> ApplicationMessage {
+    ApplicationMessage { payload: vec![FILLER; message.payload.len()].into(), ..message.clone() }
 }
