@@ -100,7 +100,7 @@ fn main() {
         }),
     );
     let engine = Engine::new(Config::default(), Seed(1), HashKey([2, 3]));
-    let mut driver = Driver::new(engine, Box::new(AllowAll));
+    let mut driver = Driver::new(engine, AllowAll);
     row(
         "connection with its session and one subscription, driver",
         each(count, |count| {

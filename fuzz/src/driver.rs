@@ -45,7 +45,7 @@ impl Turns {
     fn new(config: Config, room: Option<u8>) -> Self {
         let engine = Engine::new(config, Seed(3), HashKey([1, 2]));
         Self {
-            driver: Driver::new(engine, Box::new(AllowAll)),
+            driver: Driver::new(engine, AllowAll),
             now: 1_000_000,
             current: [None; CLIENTS],
             written: Vec::new(),

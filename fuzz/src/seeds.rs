@@ -30,7 +30,7 @@ fn record(file: &Path) -> io::Result<()> {
     let engine = Engine::new(Config::default(), seed, HashKey([1, 2]));
     let options = RecordOptions { segment_bytes: SEGMENT, segments: usize::MAX, ..RecordOptions::new(file) };
     let recorder = Recorder::create(options, &engine, seed, |error| panic!("{error}"))?;
-    let mut driver = Driver::new(engine, Box::new(AllowAll));
+    let mut driver = Driver::new(engine, AllowAll);
     driver.record(recorder);
     let subscriber = driver.open(Time::from_secs(1), ListenerId(0), None);
     let connect = b"\x10\x0d\0\x04MQTT\x04\0\0\0\0\x01s";

@@ -31,7 +31,7 @@ fn connect(name: u8) -> [u8; 15] {
 fn record(options: RecordOptions) {
     let engine = engine();
     let recorder = recorder(options, &engine);
-    let mut driver = Driver::new(engine, Box::new(AllowAll));
+    let mut driver = Driver::new(engine, AllowAll);
     driver.record(recorder);
     let subscriber = driver.open(Time::from_secs(1), ListenerId(0), None);
     driver.received(Time::from_secs(1), subscriber, &connect(b's'));

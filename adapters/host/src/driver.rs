@@ -3,9 +3,9 @@
 //! An adapter feeds it ([`Driver::open`], [`Driver::received`], [`Driver::closed`], [`Driver::tick`]), then
 //! flushes every connection that [`Driver::next_dirty`] names, and calls [`Driver::tick`] by
 //! [`Driver::next_deadline`]. Feeding several connections before flushing makes one write of what they sent to
-//! one client.
+//! one client. Where a hook answers later, [`Driver::poll_answers`] takes its answers up.
 
-use crate::hooks::Authenticator;
+use crate::hooks::HookChain;
 use crate::recording::Recorder;
 use crate::sys_topics::SysTopics;
 use crate::write_buffer::{Pool, WriteBuffer};
@@ -16,6 +16,7 @@ use broker_engine::{
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
+use std::task::{Context, Poll};
 
 /// Unsent bytes from which on a connection wants to be flushed before the turn goes on.
 const URGENT: usize = 256 << 10;
@@ -77,7 +78,7 @@ pub struct Driver {
     /// Connections whose client was not let in yet.
     strangers: usize,
     pool: Pool,
-    authenticator: Box<dyn Authenticator>,
+    hooks: HookChain,
     recorder: Option<Recorder>,
     sys_topics: SysTopics,
     /// Keeps what the engine may ask back; a durable one takes its place.
@@ -92,7 +93,7 @@ impl std::fmt::Debug for Driver {
 
 impl Driver {
     /// A driver without connections.
-    pub fn new(engine: Engine, authenticator: Box<dyn Authenticator>) -> Self {
+    pub fn new(engine: Engine, hooks: impl Into<HookChain>) -> Self {
         Self {
             engine,
             out: Outbox::new(),
@@ -103,7 +104,7 @@ impl Driver {
             urgent: Vec::new(),
             strangers: 0,
             pool: Pool::default(),
-            authenticator,
+            hooks: hooks.into(),
             recorder: None,
             sys_topics: SysTopics::default(),
             store: MemoryStore::new(),
@@ -181,6 +182,16 @@ impl Driver {
         self.handle(now, Input::Tick);
     }
 
+    /// Takes up answers that hooks gave later. When there are none, `context` is woken by the next, from whichever
+    /// thread it comes.
+    pub fn poll_answers(&mut self, now: Time, context: &Context<'_>) -> Poll<()> {
+        self.hooks.poll_answers(context).map(|answers| {
+            for (call, answer) in answers {
+                self.handle(now, Input::Reply { call, answer });
+            }
+        })
+    }
+
     /// When to call [`Driver::tick`] at the latest.
     pub fn next_deadline(&self) -> Option<Deadline> {
         self.engine.next_deadline()
@@ -238,6 +249,7 @@ impl Driver {
         if let Some(mut entry) = slot.take_if(|entry| entry.id == conn) {
             entry.buffer.clear(&mut self.pool);
             self.strangers -= usize::from(!entry.accepted);
+            self.hooks.forget(conn);
             self.ids.release(conn);
         }
     }
@@ -308,8 +320,10 @@ impl Driver {
             let (calls, stores) = (std::mem::take(&mut out.calls), std::mem::take(&mut out.stores));
             out.clear();
             for call in calls {
-                let answer = self.authenticator.answer(&call.question);
-                self.feed(now, Input::Reply { call: call.id, answer }, &mut out);
+                let id = call.id;
+                if let Some(answer) = self.hooks.ask(call) {
+                    self.feed(now, Input::Reply { call: id, answer }, &mut out);
+                }
             }
             let upto = stores.last().map(|(seq, _)| *seq);
             for (seq, op) in stores {
@@ -371,7 +385,7 @@ impl Driver {
         }
         for note in &out.notes {
             let (Note::Connected { conn, .. } | Note::Disconnected { conn, .. }) = note else {
-                self.authenticator.note(note, None);
+                self.hooks.note(note, None);
                 continue;
             };
             let entry = self.table.get_mut(conn.slot()).and_then(Option::as_mut).filter(|e| e.id == *conn);
@@ -382,7 +396,7 @@ impl Driver {
                 }
                 entry.peer
             });
-            self.authenticator.note(note, peer);
+            self.hooks.note(note, peer);
         }
     }
 }

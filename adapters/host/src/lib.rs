@@ -6,7 +6,7 @@
 //! * [`sys_topics`] — what the broker tells of itself below `$SYS`
 //! * [`memory`] — how much memory there is, and the budget that follows
 //! * [`recording`] — the flight recorder: inputs in files, to be played again
-//! * [`hooks`] — who answers the engine's questions
+//! * [`hooks`] — who answers the engine's questions and hears what happened
 //!
 //! A runtime adds sockets, a timer and tasks; there is no `async` here and no socket.
 #![forbid(unsafe_code)]
@@ -22,4 +22,4 @@ pub mod write_buffer;
 pub use broker_engine as engine;
 pub use config::{BrokerConfig, ConfigError};
 pub use driver::{Driver, Flushed};
-pub use hooks::{AllowAll, Authenticator, DenyAll};
+pub use hooks::{AllowAll, Client, Decision, Hook, HookChain, HookPanic, Responder};

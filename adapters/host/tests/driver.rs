@@ -1,10 +1,10 @@
 //! The driver's policies, with sockets played by closures.
 
 use broker_engine::{
-    Answer, CloseCause, Command, Config, ConnId, Durability, Engine, HashKey, Interest, ListenerId, Note,
-    Question, SHARED_PAYLOAD, Seed, Time,
+    CloseCause, Command, Config, ConnId, Durability, Engine, HashKey, Interest, ListenerId, Note, Question,
+    SHARED_PAYLOAD, Seed, Time,
 };
-use metronome_host::{AllowAll, Authenticator, DenyAll, Driver, Flushed};
+use metronome_host::{AllowAll, Client, Decision, Driver, Flushed, Hook, HookChain};
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -12,9 +12,9 @@ use std::time::Duration;
 
 const NOW: Time = Time::from_secs(1);
 
-fn driver(authenticator: impl Authenticator + 'static) -> Driver {
+fn driver(hooks: impl Into<HookChain>) -> Driver {
     let config = Config { interest: Interest::CLIENTS, ..Config::default() };
-    Driver::new(Engine::new(config, Seed(1), HashKey([1, 2])), Box::new(authenticator))
+    Driver::new(Engine::new(config, Seed(1), HashKey([1, 2])), hooks)
 }
 
 fn open(driver: &mut Driver) -> ConnId {
@@ -108,7 +108,7 @@ fn one_turn_names_a_connection_once_and_writes_it_once() {
 fn a_long_queue_comes_back_from_the_store() {
     let config = Config { durability: Durability::Durable, queue_window_messages: 1, ..Config::default() };
     let engine = Engine::new(config, Seed(1), HashKey([1, 2]));
-    let mut driver = Driver::new(engine, Box::new(AllowAll));
+    let mut driver = Driver::new(engine, AllowAll);
     // A CONNECT without Clean Session.
     let lasting = [0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, 0, 0, 0, 0, 1, b'r'];
     let reader = open(&mut driver);
@@ -240,7 +240,7 @@ fn much_output_in_one_turn_is_urgent() {
 
 #[test]
 fn a_refused_client_hears_why_before_the_close() {
-    let mut driver = driver(DenyAll);
+    let mut driver = driver(HookChain::default());
     let conn = open(&mut driver);
     driver.received(NOW, conn, &[0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, 1, b'c']);
     assert!(driver.is_closing(conn));
@@ -296,9 +296,9 @@ fn shutdown_says_so_to_everybody() {
 #[derive(Clone, Default)]
 struct Listening(Arc<Mutex<Vec<String>>>);
 
-impl Authenticator for Listening {
-    fn answer(&mut self, _: &Question) -> Answer {
-        Answer::Allow
+impl Hook for Listening {
+    fn answer(&mut self, _: &Client, _: &Question) -> Decision {
+        Decision::allow()
     }
 
     fn note(&mut self, note: &Note, peer: Option<SocketAddr>) {

@@ -3,7 +3,7 @@
 use broker_engine::mqtt_proto::ReasonCode;
 use broker_engine::{Answer, CloseCause, Config, Engine, HashKey, ListenerId, Outbox, Question, Seed, Time};
 use metronome_host::recording::{Digest, Entry, RecordOptions, Recorder, Segment, SegmentError, segments_of};
-use metronome_host::{Authenticator, Driver};
+use metronome_host::{Client, Decision, Driver, Hook};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -13,16 +13,17 @@ const PAYLOAD: &[u8] = b"deep thoughts";
 /// Lets everybody in, in two steps where a method is named.
 struct TwoSteps;
 
-impl Authenticator for TwoSteps {
-    fn answer(&mut self, question: &Question) -> Answer {
-        match question {
+impl Hook for TwoSteps {
+    fn answer(&mut self, _: &Client, question: &Question) -> Decision {
+        let answer = match question {
             Question::Authenticate(client) if client.method.is_some() => Answer::Continue(SECRET.to_vec()),
             Question::Authenticate(client) if client.password.as_deref() == Some(b"wrong") => {
                 Answer::Deny(ReasonCode::BadUserNameOrPassword)
             }
             Question::AuthenticateStep { .. } => Answer::AllowWith(SECRET.to_vec()),
             _ => Answer::Allow,
-        }
+        };
+        answer.into()
     }
 }
 
@@ -70,7 +71,7 @@ fn publish(topic: &str, payload: &[u8]) -> Vec<u8> {
 fn record(options: RecordOptions, turns: u64) {
     let engine = Engine::new(Config::default(), Seed(9), HashKey([3, 4]));
     let recorder = Recorder::create(options, &engine, Seed(9), |error| panic!("{error}")).unwrap();
-    let mut driver = Driver::new(engine, Box::new(TwoSteps));
+    let mut driver = Driver::new(engine, TwoSteps);
     driver.record(recorder);
     let mut now = 0;
     let mut at = || {
@@ -181,7 +182,7 @@ fn a_large_state_is_not_copied_again_and_again() {
         let recorder = Recorder::create(options, &engine, Seed(9), move |error| {
             *told.lock().unwrap() = error.to_string();
         });
-        let mut driver = Driver::new(engine, Box::new(TwoSteps));
+        let mut driver = Driver::new(engine, TwoSteps);
         driver.record(recorder.unwrap());
         let now = Time::from_secs(1);
         let conn = driver.open(now, ListenerId(0), None);

@@ -10,7 +10,7 @@ const EPOCH: u64 = 1_800_000_000;
 
 fn driver() -> Driver {
     let config = Config { interest: Interest::CLIENTS, ..Config::default() };
-    Driver::new(Engine::new(config, Seed(1), HashKey([1, 2])), Box::new(AllowAll))
+    Driver::new(Engine::new(config, Seed(1), HashKey([1, 2])), AllowAll)
 }
 
 /// An MQTT 3.1.1 client with a one-letter name and a session that lives on.

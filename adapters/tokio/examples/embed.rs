@@ -5,7 +5,7 @@ use metronome_tokio::{AllowAll, Broker};
 use std::time::Duration;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let broker = Broker::builder().listen("127.0.0.1:0").authenticator(AllowAll).start()?;
+    let broker = Broker::builder().listen("127.0.0.1:0").hook(AllowAll).start()?;
     println!("clients can connect to {}", broker.local_addrs()[0]);
     broker.publish(ApplicationMessage {
         topic: "greeting".into(),

@@ -4,13 +4,13 @@ use crate::drops;
 use crate::files;
 use crate::handle::{BrokerHandle, Order, Stats};
 use crate::listener;
-use crate::notes::Logged;
+use crate::notes::Log;
 use crate::turn::Shared;
 use broker_engine::{Command, Engine, HashKey, ListenerId, Seed};
 use metronome_host::config::ListenerConfig;
 use metronome_host::recording::{RecordOptions, Recorder};
 use metronome_host::sys_topics::SysTopicsConfig;
-use metronome_host::{Authenticator, BrokerConfig, ConfigError, DenyAll, Driver};
+use metronome_host::{BrokerConfig, ConfigError, Driver, Hook, HookChain, HookPanic};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -30,16 +30,16 @@ const ORDERS: usize = 1024;
 pub struct Broker;
 
 impl Broker {
-    /// A broker with default limits and nobody who lets clients in: name an [`Authenticator`].
+    /// A broker with default limits and nobody who lets clients in: name a [`Hook`].
     pub fn builder() -> Builder {
-        Builder { config: BrokerConfig::default(), authenticator: None, record: None }
+        Builder { config: BrokerConfig::default(), hooks: HookChain::default(), record: None }
     }
 }
 
 /// What a broker is to be.
 pub struct Builder {
     config: BrokerConfig,
-    authenticator: Option<Box<dyn Authenticator>>,
+    hooks: HookChain,
     record: Option<RecordOptions>,
 }
 
@@ -111,10 +111,10 @@ impl Builder {
         self
     }
 
-    /// Who decides about clients. Without one, all are refused.
+    /// Who decides about clients, behind those named before: see [`HookChain`]. Without any, all clients are refused.
     #[must_use]
-    pub fn authenticator(mut self, authenticator: impl Authenticator + 'static) -> Self {
-        self.authenticator = Some(Box::new(authenticator));
+    pub fn hook(mut self, hook: impl Hook + 'static) -> Self {
+        self.hooks = self.hooks.and(hook);
         self
     }
 
@@ -132,8 +132,7 @@ impl Builder {
     /// no thread to be had.
     pub fn start(self) -> Result<BrokerHandle, StartError> {
         let config = self.config.complete().map_err(StartError::Config)?;
-        let authenticated = self.authenticator.is_some();
-        let addresses = config.addresses(authenticated).map_err(StartError::Config)?;
+        let addresses = config.addresses(!self.hooks.is_empty()).map_err(StartError::Config)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(StartError::System)?;
         let mut listeners = Vec::new();
@@ -147,8 +146,10 @@ impl Builder {
         let (open_files, most) = files::raise_limit();
         let (seed, hash_key) = random().map_err(StartError::System)?;
         let mut limits = config.limits;
-        let authenticator = Logged(self.authenticator.unwrap_or_else(|| Box::new(DenyAll)));
-        limits.interest = limits.interest | authenticator.interest();
+        let hooks = self.hooks.and(Log).on_panic(|HookPanic { hook, message, .. }| {
+            tracing::error!(hook, message, "a hook panicked, which is a bug in it; the answer is no");
+        });
+        limits.interest = limits.interest | hooks.interest();
         let (linger, sys_topics) = (config.linger, config.sys_topics);
         let (orders, inbox) = mpsc::channel(ORDERS);
         let (stop, stopping) = watch::channel(None);
@@ -163,7 +164,7 @@ impl Builder {
         });
         let recorder = recorder.transpose()?;
         let thread = std::thread::Builder::new().name("metronome".into()).spawn(move || {
-            let mut driver = Driver::new(engine, Box::new(authenticator));
+            let mut driver = Driver::new(engine, hooks);
             if let Some(recorder) = recorder {
                 driver.record(recorder);
             }
@@ -204,6 +205,7 @@ async fn run(
     }
     spawn_local(Rc::clone(&shared).run_flusher());
     spawn_local(Rc::clone(&shared).run_timer());
+    spawn_local(Rc::clone(&shared).take_up_answers());
     spawn_local(drops::report(Rc::clone(&shared)));
     spawn_local(write_recording(Rc::clone(&shared)));
     if let Some(interval) = sys_topics.interval() {

@@ -24,9 +24,14 @@ mod turn;
 pub use broker::{Broker, Builder, StartError};
 pub use handle::{BrokerHandle, PublishError, Stats};
 pub use metronome_host as host;
-pub use metronome_host::{AllowAll, Authenticator, BrokerConfig, ConfigError, DenyAll};
+pub use metronome_host::{AllowAll, BrokerConfig, Client, ConfigError, Decision, Hook, Responder};
 
 /// The example of the front page is a test.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadMe;
+
+/// So are those of the page about hooks.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/hooks.md")]
+struct Hooks;

@@ -133,7 +133,7 @@ fn main() -> ExitCode {
     }
     // Everybody may come in: from this machine, or because the operator said so, which was checked above.
     config.allow_anonymous = true;
-    let mut builder = Broker::builder().config(config).authenticator(AllowAll);
+    let mut builder = Broker::builder().config(config).hook(AllowAll);
     if let Some(file) = &flags.record {
         let segments = 4;
         builder = builder.record(RecordOptions {

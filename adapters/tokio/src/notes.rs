@@ -1,29 +1,23 @@
 //! What goes into the log about clients. Text that clients chose is given as text: each form of the log escapes it in its
 //! own way.
 
-use broker_engine::{Answer, Interest, Note, Question};
-use metronome_host::Authenticator;
+use broker_engine::{Interest, Note};
+use metronome_host::Hook;
 use std::net::SocketAddr;
 
-/// Logs what happens, and leaves decisions to another.
-pub(crate) struct Logged(pub(crate) Box<dyn Authenticator>);
+/// Logs what happens, and leaves decisions to others.
+pub(crate) struct Log;
 
-impl Authenticator for Logged {
+impl Hook for Log {
     /// A line for each dropped message would be a flood, so it has to be asked for; `drops` counts them for everybody
     /// else.
     fn interest(&self) -> Interest {
         let drops = tracing::enabled!(tracing::Level::DEBUG);
-        let log = if drops { Interest::CLIENTS | Interest::DROPS } else { Interest::CLIENTS };
-        log | self.0.interest()
-    }
-
-    fn answer(&mut self, question: &Question) -> Answer {
-        self.0.answer(question)
+        if drops { Interest::CLIENTS | Interest::DROPS } else { Interest::CLIENTS }
     }
 
     fn note(&mut self, note: &Note, peer: Option<SocketAddr>) {
         log(note, peer);
-        self.0.note(note, peer);
     }
 }
 

@@ -9,6 +9,7 @@ use metronome_host::config::Linger;
 use metronome_host::{Driver, Flushed};
 use socket2::SockRef;
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io::{self, ErrorKind, Read};
 use std::rc::Rc;
 use std::task::{Context, Waker};
@@ -247,6 +248,16 @@ impl Shared {
         }
     }
 
+    /// The task that takes up what hooks answer later.
+    pub(crate) async fn take_up_answers(self: Rc<Self>) {
+        let _alarm = Alarm(Rc::clone(&self));
+        loop {
+            poll_fn(|context| self.driver.borrow_mut().poll_answers(self.now(), context)).await;
+            self.fed();
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// The timer task.
     pub(crate) async fn run_timer(self: Rc<Self>) {
         let _alarm = Alarm(Rc::clone(&self));
@@ -299,5 +310,34 @@ fn read_into(socket: &Socket, buffer: &mut [u8]) -> Option<io::Result<usize>> {
         Err(error) if error.kind() == ErrorKind::WouldBlock => (partial > 0).then_some(Ok(partial)),
         Err(error) if error.kind() == ErrorKind::Interrupted => None,
         read => Some(read),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Alarm, Shared};
+    use broker_engine::{Config, Engine, HashKey, Seed};
+    use metronome_host::{AllowAll, Driver, config::Linger};
+    use std::rc::Rc;
+    use std::time::Duration;
+    use tokio::task::{LocalSet, spawn_local};
+
+    /// The engine may be left half-way, so the broker must not go on half alive.
+    #[test]
+    fn a_panic_of_a_task_is_heard() {
+        let engine = Engine::new(Config::default(), Seed(1), HashKey([1, 2]));
+        let shared = Shared::new(Driver::new(engine, AllowAll), Linger::default());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        for panics in [false, true] {
+            let alarm = Alarm(Rc::clone(&shared));
+            let heard = LocalSet::new().block_on(&runtime, async {
+                spawn_local(async move {
+                    let _alarm = alarm;
+                    assert!(!panics, "this is the test's panic");
+                });
+                tokio::time::timeout(Duration::from_millis(200), shared.failed.notified()).await
+            });
+            assert_eq!(heard.is_ok(), panics);
+        }
     }
 }

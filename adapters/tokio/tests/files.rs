@@ -13,7 +13,7 @@ use std::time::Duration;
 
 #[test]
 fn running_out_of_files_refuses_new_clients_and_keeps_old_ones() {
-    let broker = Broker::builder().listen("127.0.0.1:0").authenticator(AllowAll).start().unwrap();
+    let broker = Broker::builder().listen("127.0.0.1:0").hook(AllowAll).start().unwrap();
     let address = broker.local_addrs()[0];
     let mut old = Client::connect(address, 4, "old");
     // The clients' own files are opened before there are none.

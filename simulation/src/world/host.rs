@@ -9,7 +9,7 @@ use crate::check::Violation;
 use broker_engine::{
     Answer, Config, ConnId, Deadline, Engine, HashKey, Input, ListenerId, Question, Seed, View,
 };
-use metronome_host::{Authenticator, Driver};
+use metronome_host::{Client, Decision, Driver, Hook};
 use std::hash::Hasher;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -41,9 +41,9 @@ pub(super) enum Broker {
 /// Answers the driver's questions.
 struct Agreeable(Option<fn(&Question) -> Answer>);
 
-impl Authenticator for Agreeable {
-    fn answer(&mut self, question: &Question) -> Answer {
-        agreed(self.0, question)
+impl Hook for Agreeable {
+    fn answer(&mut self, _: &Client, question: &Question) -> Decision {
+        agreed(self.0, question).into()
     }
 }
 
@@ -58,10 +58,7 @@ impl Broker {
         let engine = Engine::new(config, Seed(seed), HashKey([a, b]));
         match options.host {
             Host::Played | Host::Prompt => Self::Engine(Box::new(engine)),
-            Host::Driver => {
-                let authenticator = Box::new(Agreeable(options.hook));
-                Self::Driver(Box::new(Driver::new(engine, authenticator)))
-            }
+            Host::Driver => Self::Driver(Box::new(Driver::new(engine, Agreeable(options.hook)))),
         }
     }
 

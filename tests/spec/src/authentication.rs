@@ -2,7 +2,7 @@
 
 use broker_engine::mqtt_proto::ReasonCode;
 use broker_engine::{Answer, Question};
-use metronome_tokio::{AllowAll, Authenticator};
+use metronome_tokio::{Client, Decision, Hook};
 
 /// The authentication method that [`Authentication::InSteps`] knows.
 const METHOD: &str = "m";
@@ -22,22 +22,27 @@ impl Authentication {
     pub(crate) fn named(name: &str) -> Option<Self> {
         (name == "in-steps").then_some(Self::InSteps)
     }
-}
 
-impl Authenticator for Authentication {
-    fn answer(&mut self, question: &Question) -> Answer {
+    pub(crate) fn answer(self, question: &Question) -> Answer {
         let (method, data) = match question {
             Question::Authenticate(client) => (client.method.as_deref(), &client.data),
             Question::AuthenticateStep { method, data, .. } => (Some(method.as_str()), data),
             _ => (None, &None),
         };
-        if *self == Self::AllowAll || method != Some(METHOD) {
-            return AllowAll.answer(question);
-        }
-        match data.as_deref() {
-            Some(b"more") => Answer::Continue(b"next".to_vec()),
-            Some(b"last") => Answer::AllowWith(b"done".to_vec()),
+        match (method, data.as_deref()) {
+            (None, _) => Answer::Allow,
+            (Some(method), _) if self == Self::AllowAll || method != METHOD => {
+                Answer::Deny(ReasonCode::BadAuthenticationMethod)
+            }
+            (_, Some(b"more")) => Answer::Continue(b"next".to_vec()),
+            (_, Some(b"last")) => Answer::AllowWith(b"done".to_vec()),
             _ => Answer::Deny(ReasonCode::NotAuthorized),
         }
+    }
+}
+
+impl Hook for Authentication {
+    fn answer(&mut self, _: &Client, question: &Question) -> Decision {
+        Self::answer(*self, question).into()
     }
 }

@@ -9,7 +9,6 @@ use broker_engine::{
     Answer, CallId, CloseCause, Command, Config, ConnId, ConnIds, Engine, HashKey, Input, ListenerId,
     MemoryStore, Outbox, Seed, Time, View,
 };
-use metronome_tokio::Authenticator;
 use std::collections::BTreeMap;
 
 /// An engine and what it sent to each connection.
@@ -117,7 +116,7 @@ impl EngineTransport {
             let (calls, stores) = (std::mem::take(&mut out.calls), std::mem::take(&mut out.stores));
             out.clear();
             for call in calls {
-                if let Some(authentication) = &mut self.authentication {
+                if let Some(authentication) = self.authentication {
                     let answer = authentication.answer(&call.question);
                     self.engine.handle(self.now, Input::Reply { call: call.id, answer }, &mut out);
                 } else {

@@ -56,7 +56,7 @@ impl SocketTransport {
 
     fn library(config: &str, authentication: Authentication) -> Self {
         let config = BrokerConfig::from_toml(config).expect("limits of the broker");
-        let builder = Broker::builder().config(config).listen("127.0.0.1:0").authenticator(authentication);
+        let builder = Broker::builder().config(config).listen("127.0.0.1:0").hook(authentication);
         let broker = builder.start().expect("the broker starts");
         Self { address: broker.local_addrs()[0], broker: Running::Library(Box::new(broker)) }
     }

@@ -1,0 +1,289 @@
+//! Hooks in order, and how their answers become one.
+
+use super::responder::{Mail, Mailbox};
+use super::{Client, Decision, Hook, Responder};
+use broker_engine::mqtt_proto::ReasonCode;
+use broker_engine::{Answer, Call, CallId, ConnId, Interest, Note, Question};
+use std::any::{Any, type_name};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// Hooks that are asked one behind the other, in the order in which they were added.
+///
+/// | point | who is asked | the answer |
+/// |---|---|---|
+/// | authentication, and each step of an enhanced one | one after the other, until one says something | the first that is not [`Decision::NotMine`]; if there is none, no (0x87, or 0x8C where the client names a method) |
+/// | subscribe | all that want [`Interest::SUBSCRIBE`], until one denies all | for each topic filter the strictest: all must allow; if none says anything, yes |
+/// | notes | all that want them | none |
+///
+/// An answer that comes later is put in its place: who comes behind it is asked then, and sees the same question.
+pub struct HookChain {
+    links: Vec<Link>,
+    known: BTreeMap<ConnId, Known>,
+    mailbox: Arc<Mailbox>,
+    on_panic: Box<dyn FnMut(&HookPanic) + Send>,
+}
+
+struct Link {
+    hook: Box<dyn Hook>,
+    name: &'static str,
+    interest: Interest,
+}
+
+/// What is kept of a connection.
+struct Known {
+    client: Client,
+    /// Questions that wait for a later answer.
+    open: Vec<Open>,
+}
+
+/// A question on its way along the chain.
+struct Open {
+    call: Call,
+    /// The hook that is asked next.
+    next: usize,
+    /// Of a SUBSCRIBE, what the hooks before that say to each topic filter.
+    verdicts: Vec<ReasonCode>,
+}
+
+/// A hook panicked. It denied what it was asked, and is asked again the next time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HookPanic {
+    /// The type of the hook.
+    pub hook: &'static str,
+    /// What the panic says.
+    pub message: String,
+}
+
+impl HookChain {
+    /// Adds a hook behind the others.
+    #[must_use]
+    pub fn and<H: Hook + 'static>(mut self, hook: H) -> Self {
+        let interest = hook.interest();
+        self.links.push(Link { hook: Box::new(hook), name: type_name::<H>(), interest });
+        self
+    }
+
+    /// Whom to tell of panics; by default nobody.
+    #[must_use]
+    pub fn on_panic(mut self, tell: impl FnMut(&HookPanic) + Send + 'static) -> Self {
+        self.on_panic = Box::new(tell);
+        self
+    }
+
+    /// Without hooks nobody is let in.
+    pub fn is_empty(&self) -> bool {
+        self.links.is_empty()
+    }
+
+    /// What any of the hooks wants: to be given to the engine in its configuration.
+    pub fn interest(&self) -> Interest {
+        self.links.iter().fold(Interest::NONE, |all, link| all | link.interest)
+    }
+
+    /// Asks the hooks. `None` when one of them answers later.
+    pub(crate) fn ask(&mut self, call: Call) -> Option<Answer> {
+        let conn = call.conn;
+        match &call.question {
+            Question::Authenticate(connect) => {
+                self.known.insert(conn, Known { client: Client::new(conn, connect), open: Vec::new() });
+            }
+            Question::AuthenticateStep { client_id, .. } | Question::Subscribe { client_id, .. } => {
+                // By now it may have been assigned.
+                if let Some(Known { client, .. }) = self.known.get_mut(&conn)
+                    && client.client_id.is_empty()
+                {
+                    client.client_id.clone_from(client_id);
+                }
+            }
+            _ => {}
+        }
+        // Nobody is asked about it again: most brokers need not remember their clients.
+        let is_last = matches!(&call.question, Question::Authenticate(connect) if connect.method.is_none())
+            && !self.interest().contains(Interest::SUBSCRIBE);
+        let answer = self.go_on(Open::new(call), Decision::NotMine);
+        if is_last && answer.is_some() {
+            self.forget(conn);
+        }
+        answer
+    }
+
+    /// Answers that came since the last time, with what hooks further on say to them. When there are none, `context` is
+    /// woken by the next.
+    pub(crate) fn poll_answers(&mut self, context: &Context<'_>) -> Poll<Vec<(CallId, Answer)>> {
+        self.mailbox
+            .poll(context)
+            .map(|mail| mail.into_iter().filter_map(|mail| self.take_up(mail)).collect())
+    }
+
+    fn take_up(&mut self, Mail { conn, call, decision }: Mail) -> Option<(CallId, Answer)> {
+        let open = &mut self.known.get_mut(&conn)?.open;
+        let at = open.iter().position(|open| open.call.id == call)?;
+        let open = open.swap_remove(at);
+        Some((call, self.go_on(open, decision)?))
+    }
+
+    /// Takes a question further along the chain, beginning with what the last hook said.
+    fn go_on(&mut self, mut open: Open, mut decision: Decision) -> Option<Answer> {
+        let Some(known) = self.known.get_mut(&open.call.conn) else {
+            return Some(Answer::Deny(ReasonCode::NotAuthorized));
+        };
+        loop {
+            match decision {
+                Decision::NotMine => {}
+                Decision::Now(answer) => {
+                    if let Some(answer) = open.put(answer) {
+                        return Some(answer);
+                    }
+                }
+                Decision::Later(begin) => {
+                    let responder = Responder::new(open.call.conn, open.call.id, Arc::clone(&self.mailbox));
+                    let name =
+                        open.next.checked_sub(1).and_then(|last| self.links.get(last)).map(|link| link.name);
+                    known.open.push(open);
+                    // If it panics, the responder that goes with it denies.
+                    contained(name.unwrap_or_default(), &mut self.on_panic, || begin(responder));
+                    return None;
+                }
+            }
+            let Some(link) = self.links.get_mut(open.next) else { return Some(open.end()) };
+            open.next += 1;
+            decision = if link.interest.contains(open.point()) {
+                let ask = || link.hook.answer(&known.client, &open.call.question);
+                let denied = || Decision::deny(ReasonCode::NotAuthorized);
+                contained(link.name, &mut self.on_panic, ask).unwrap_or_else(denied)
+            } else {
+                Decision::NotMine
+            };
+        }
+    }
+
+    /// Tells the hooks.
+    pub(crate) fn note(&mut self, note: &Note, peer: Option<SocketAddr>) {
+        let kind = match note {
+            Note::MessageDropped { .. } => Interest::DROPS,
+            _ => Interest::CLIENTS,
+        };
+        for link in self.links.iter_mut().filter(|link| link.interest.contains(kind)) {
+            contained(link.name, &mut self.on_panic, || link.hook.note(note, peer));
+        }
+    }
+
+    /// A connection is gone; answers that still come are late.
+    pub(crate) fn forget(&mut self, conn: ConnId) {
+        self.known.remove(&conn);
+    }
+}
+
+impl Open {
+    fn new(call: Call) -> Self {
+        let verdicts = match &call.question {
+            Question::Subscribe { filters, .. } => vec![ReasonCode::Success; filters.len()],
+            _ => Vec::new(),
+        };
+        Self { call, next: 0, verdicts }
+    }
+
+    /// What a hook must want to be asked; authentication concerns all.
+    fn point(&self) -> Interest {
+        match self.call.question {
+            Question::Subscribe { .. } => Interest::SUBSCRIBE,
+            _ => Interest::NONE,
+        }
+    }
+
+    /// Puts an answer to those before it. `Some` if that is the end, whoever comes behind.
+    fn put(&mut self, answer: Answer) -> Option<Answer> {
+        match (&self.call.question, answer) {
+            (Question::Subscribe { .. }, Answer::Allow) => None,
+            (Question::Subscribe { .. }, Answer::Filters(theirs)) => {
+                // What an answer leaves out, it refuses.
+                let theirs = theirs.into_iter().chain(std::iter::repeat(ReasonCode::NotAuthorized));
+                for (verdict, their) in self.verdicts.iter_mut().zip(theirs) {
+                    *verdict = stricter(*verdict, their);
+                }
+                None
+            }
+            (_, answer) => Some(answer),
+        }
+    }
+
+    /// Nobody is left to be asked.
+    fn end(self) -> Answer {
+        match self.call.question {
+            Question::Subscribe { .. }
+                if self.verdicts.iter().all(|&verdict| verdict == ReasonCode::Success) =>
+            {
+                Answer::Allow
+            }
+            Question::Subscribe { .. } => Answer::Filters(self.verdicts),
+            Question::Authenticate(connect) if connect.method.is_none() => {
+                Answer::Deny(ReasonCode::NotAuthorized)
+            }
+            Question::Authenticate(_) | Question::AuthenticateStep { .. } => {
+                Answer::Deny(ReasonCode::BadAuthenticationMethod)
+            }
+            _ => Answer::Deny(ReasonCode::NotAuthorized),
+        }
+    }
+}
+
+/// Of two verdicts on a topic filter the one that grants less; of two refusals the first.
+fn stricter(one: ReasonCode, other: ReasonCode) -> ReasonCode {
+    let granted = |verdict| match verdict {
+        ReasonCode::GrantedQoS1 => 1,
+        ReasonCode::GrantedQoS2 => 2,
+        ReasonCode::Success => 3,
+        // Also what is no verdict at all.
+        _ => 0,
+    };
+    if granted(other) < granted(one) { other } else { one }
+}
+
+/// Keeps a panic from the broker, of which a hook can reach nothing.
+fn contained<T>(
+    hook: &'static str,
+    on_panic: &mut dyn FnMut(&HookPanic),
+    call: impl FnOnce() -> T,
+) -> Option<T> {
+    let panic = match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(value) => return Some(value),
+        Err(panic) => panic,
+    };
+    on_panic(&HookPanic { hook, message: message(&*panic) });
+    None
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned()
+}
+
+impl Default for HookChain {
+    fn default() -> Self {
+        Self {
+            links: Vec::new(),
+            known: BTreeMap::new(),
+            mailbox: Arc::default(),
+            on_panic: Box::new(|_| ()),
+        }
+    }
+}
+
+impl<H: Hook + 'static> From<H> for HookChain {
+    fn from(hook: H) -> Self {
+        Self::default().and(hook)
+    }
+}
+
+impl fmt::Debug for HookChain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.links.iter().map(|link| link.name).collect();
+        f.debug_tuple("HookChain").field(&names).finish()
+    }
+}

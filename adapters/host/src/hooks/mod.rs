@@ -1,0 +1,175 @@
+//! Who answers the engine's questions and hears what happened.
+//!
+//! * [`Hook`] — what a program writes: a method for each point that the engine asks about or tells of
+//! * [`Decision`] — what a hook says to a question: an answer, one that comes later, or that it is not its business
+//! * [`Responder`] — gives the later answer, from any thread
+//! * [`HookChain`] — hooks in order, and how their answers become one
+//!
+//! `docs/hooks.md` has the points next to those of Mochi and gmqtt.
+
+mod chain;
+mod responder;
+
+pub use chain::{HookChain, HookPanic};
+pub use responder::Responder;
+
+use broker_engine::mqtt_proto::{ReasonCode, SubscribeOptions, Version};
+use broker_engine::{Answer, Authenticate, ConnId, Interest, ListenerId, Note, Question};
+use std::fmt;
+use std::net::SocketAddr;
+
+/// Takes part in what the broker decides. Its methods run on the broker's thread: while one thinks, nobody is served, so
+/// what takes longer answers with [`Decision::later`]. A method that panics denies what it was asked.
+///
+/// ```
+/// use metronome_host::{Client, Decision, Hook};
+/// use metronome_host::engine::{Authenticate, mqtt_proto::ReasonCode};
+///
+/// struct OnlyBob;
+///
+/// impl Hook for OnlyBob {
+///     fn authenticate(&mut self, client: &Client, _: &Authenticate) -> Decision {
+///         let is_bob = client.username.as_deref() == Some("bob");
+///         if is_bob { Decision::allow() } else { Decision::deny(ReasonCode::NotAuthorized) }
+///     }
+/// }
+/// ```
+pub trait Hook: Send {
+    /// Which questions and notes it wants, beyond authentication; taken down when it joins a chain. A point that no
+    /// hook wants costs nothing. By default every question, and clients that come and go; dropped messages, of which
+    /// there may be very many, have to be asked for.
+    fn interest(&self) -> Interest {
+        Interest::SUBSCRIBE | Interest::CLIENTS
+    }
+
+    /// Answers any question. By default each is passed to the method for it.
+    fn answer(&mut self, client: &Client, question: &Question) -> Decision {
+        match question {
+            Question::Authenticate(connect) => self.authenticate(client, connect),
+            Question::AuthenticateStep { method, data, again, .. } => {
+                self.authenticate_step(client, method, data.as_deref(), *again)
+            }
+            Question::Subscribe { filters, .. } => self.subscribe(client, filters),
+            // One that this version does not know.
+            _ => Decision::deny(ReasonCode::NotAuthorized),
+        }
+    }
+
+    /// May this client connect?
+    fn authenticate(&mut self, client: &Client, connect: &Authenticate) -> Decision {
+        let _ = (client, connect);
+        Decision::NotMine
+    }
+
+    /// The next step of an enhanced authentication, or the first of authenticating `again`.
+    fn authenticate_step(
+        &mut self,
+        client: &Client,
+        method: &str,
+        data: Option<&[u8]>,
+        again: bool,
+    ) -> Decision {
+        let _ = (client, method, data, again);
+        Decision::NotMine
+    }
+
+    /// May this client subscribe to these topic filters? [`Answer::Filters`] has a verdict for each.
+    fn subscribe(&mut self, client: &Client, filters: &[(String, SubscribeOptions)]) -> Decision {
+        let _ = (client, filters);
+        Decision::NotMine
+    }
+
+    /// Hears of something that happened, and with which client's address where that is known.
+    fn note(&mut self, note: &Note, peer: Option<SocketAddr>) {
+        let _ = (note, peer);
+    }
+}
+
+/// Whom a question is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Client {
+    /// Its connection: the key for what a hook remembers of it, until [`Note::Disconnected`] has the same.
+    pub conn: ConnId,
+    /// Client identifier; empty as long as the broker has not assigned one.
+    pub client_id: String,
+    /// User name, where sent.
+    pub username: Option<String>,
+    /// Protocol version.
+    pub version: Version,
+    /// Where it came in.
+    pub listener: ListenerId,
+    /// From where.
+    pub peer: Option<SocketAddr>,
+}
+
+impl Client {
+    fn new(conn: ConnId, connect: &Authenticate) -> Self {
+        Self {
+            conn,
+            client_id: connect.client_id.clone(),
+            username: connect.username.clone(),
+            version: connect.version,
+            listener: connect.listener,
+            peer: connect.peer,
+        }
+    }
+}
+
+/// What a hook says to a question.
+pub enum Decision {
+    /// Nothing: the next hook is asked.
+    NotMine,
+    /// This.
+    Now(Answer),
+    /// Something else will answer: see [`Decision::later`].
+    Later(Box<dyn FnOnce(Responder) + Send>),
+}
+
+impl Decision {
+    /// Yes, as asked.
+    pub const fn allow() -> Self {
+        Self::Now(Answer::Allow)
+    }
+
+    /// No, with the reason for the client.
+    pub const fn deny(reason: ReasonCode) -> Self {
+        Self::Now(Answer::Deny(reason))
+    }
+
+    /// `begin` is called at once, and hands its [`Responder`] to a thread, a task or a queue. Only the client that the
+    /// question is about waits; after the time limit of hooks it is denied.
+    pub fn later(begin: impl FnOnce(Responder) + Send + 'static) -> Self {
+        Self::Later(Box::new(begin))
+    }
+}
+
+impl From<Answer> for Decision {
+    fn from(answer: Answer) -> Self {
+        Self::Now(answer)
+    }
+}
+
+impl fmt::Debug for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotMine => f.write_str("NotMine"),
+            Self::Now(answer) => f.debug_tuple("Now").field(answer).finish(),
+            Self::Later(_) => f.write_str("Later"),
+        }
+    }
+}
+
+/// Lets everybody do everything. Enhanced authentication is not its business.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AllowAll;
+
+impl Hook for AllowAll {
+    fn interest(&self) -> Interest {
+        Interest::NONE
+    }
+
+    fn authenticate(&mut self, _: &Client, connect: &Authenticate) -> Decision {
+        if connect.method.is_none() { Decision::allow() } else { Decision::NotMine }
+    }
+}
