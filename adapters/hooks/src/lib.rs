@@ -10,27 +10,25 @@
 //! * [`mosquitto`] — `password_file` and `acl_file`
 //! * [`accounts`] — user names and hashes in the layout of gmqtt's accounts
 //! * [`passwords`] — how passwords are stored and checked
+//! * [`AccessControl`] — rules as a hook of the broker
+//! * [`RuleFiles`] — files that are read again when they change, and [`RulesInForce`], which follow
+//! * `checkers` — threads on which passwords are checked
 //!
-//! Nothing here keeps a state, waits or has a clock: equal rules and facts give equal decisions. Checking a password
-//! is slow on purpose, and [`Rules`] can be shared between threads, so a host does it away from its broker's thread.
+//! [`Rules`] keep no state, wait for nothing and have no clock: equal rules and facts give equal decisions. Checking a
+//! password is slow on purpose, so the hook does it away from the broker's thread.
 //!
 //! # A reload that fails keeps the old rules
 //!
 //! ```
-//! use metronome_hooks::{Rules, Source};
+//! use metronome_hooks::{RuleFiles, Source};
 //!
-//! /// Replaces the rules, unless a file cannot be used: then those that were there stay in force.
-//! fn reload(rules: &mut Rules, sources: &[Source]) {
-//!     match Rules::load(sources) {
-//!         Ok(new) => *rules = new,
-//!         Err(error) => eprintln!("the old rules stay: {error}"),
-//!     }
+//! let mut files = RuleFiles::load(vec![Source::Ledger("examples/ledger.yaml".into())])?;
+//! let rules = files.rules();
+//! // Later, when `files.have_changed()`:
+//! match files.reload() {
+//!     Ok(_) => println!("the rules of generation {} hold", rules.get().generation()),
+//!     Err(error) => eprintln!("the old rules stay: {error}"),
 //! }
-//!
-//! let mut rules = Rules::load(&[Source::Ledger("examples/ledger.yaml".into())])?;
-//! let before = rules.generation();
-//! reload(&mut rules, &[Source::Ledger("examples/no-such-file.yaml".into())]);
-//! assert_eq!(rules.generation(), before);
 //! # Ok::<(), metronome_hooks::LoadError>(())
 //! ```
 #![forbid(unsafe_code)]
@@ -46,8 +44,11 @@
     )
 )]
 
+mod access_control;
 pub mod accounts;
+mod checkers;
 mod criteria;
+mod files;
 pub mod ledger;
 pub mod mosquitto;
 pub mod passwords;
@@ -56,8 +57,10 @@ mod rules;
 mod source;
 mod topics;
 
+pub use access_control::AccessControl;
 pub use broker_engine::{Permission, Permissions};
 pub use criteria::{ClientFacts, Text};
+pub use files::{RuleFiles, RulesInForce, sources};
 pub use permissions::Access;
 pub use rules::{Rules, Verdict};
 pub use source::{LoadError, Source};

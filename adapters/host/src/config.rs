@@ -1,7 +1,10 @@
 //! The configuration: a file, and what the environment says on top.
 
+mod access_control;
 mod environment;
 mod explain;
+
+pub use access_control::{AccessControlConfig, AccountsHash};
 
 use crate::memory;
 use crate::sys_topics::SysTopicsConfig;
@@ -18,8 +21,11 @@ use std::time::Duration;
 pub struct BrokerConfig {
     /// Where to listen; empty is loopback, port 1883.
     pub listeners: Vec<ListenerConfig>,
-    /// Accept clients without authentication also from beyond this machine.
+    /// Accept clients without authentication also from beyond this machine. With access control: let in clients without
+    /// user name that no rule is about.
     pub allow_anonymous: bool,
+    /// Who may connect, and who may publish and read what.
+    pub access_control: AccessControlConfig,
     /// How connections are closed.
     pub linger: Linger,
     /// What the broker tells of itself.
@@ -262,7 +268,7 @@ fn parse_address(text: &str) -> Result<SocketAddr, ConfigError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{BrokerConfig, Config, Duration};
+    use super::{AccountsHash, BrokerConfig, Config, Duration};
 
     fn parse(text: &str) -> Result<BrokerConfig, String> {
         BrokerConfig::from_toml(text).map_err(|error| error.to_string())
@@ -359,6 +365,9 @@ mod tests {
             assert_eq!(option.take().map(|bytes| bytes.to_string()).as_deref(), Some(example));
         }
         assert!(config.limits.response_information.take().is_some());
+        let files = std::mem::take(&mut config.access_control);
+        assert!(files.ledgers.len() == 1 && files.accounts_hash == AccountsHash::default());
+        assert!(files.password_file.is_some() && files.acl_file.is_some() && files.accounts.is_some());
         assert_eq!(config, BrokerConfig::default());
         let all = toml::Table::try_from(BrokerConfig::default()).unwrap();
         let keys = all.iter().flat_map(|(key, value)| match value {

@@ -1,12 +1,17 @@
 //! The `metronome` binary: flags, log, signals around [`metronome_tokio::Broker`].
 
+mod access;
 mod give_back;
 mod log;
+mod passwd;
 
+use access::Hangup;
 use clap::{CommandFactory, Parser, Subcommand};
+use metronome_hooks::{AccessControl, RuleFiles};
 use metronome_tokio::host::config::ListenerConfig;
 use metronome_tokio::host::recording::RecordOptions;
 use metronome_tokio::{AllowAll, Broker, BrokerConfig, BrokerHandle, ConfigError, StartError};
+use passwd::{Passwd, Problem};
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -45,7 +50,8 @@ struct Flags {
     /// Directory for what outlives the process. Nothing does yet: sessions and messages are kept in memory.
     #[arg(long, value_name = "DIR", env = "METRONOME_DATA")]
     data: Option<PathBuf>,
-    /// Accept clients without authentication also from other machines.
+    /// Accept clients without authentication also from other machines. With access control: let in clients without user
+    /// name that no rule is about.
     #[arg(long, env = "METRONOME_ALLOW_ANONYMOUS")]
     allow_anonymous: bool,
     /// Record every input into FILE.1, FILE.2 and so on, to be played again: see docs/recording.md. Passwords are not
@@ -77,6 +83,9 @@ enum Errand {
     },
     /// Prints a configuration file with every option, its unit, its default and what it does
     DefaultConfig,
+    /// Makes and checks entries of password files; the password is read from standard input
+    #[command(subcommand)]
+    Passwd(Passwd),
 }
 
 impl Errand {
@@ -84,8 +93,17 @@ impl Errand {
         let said = match self {
             Self::DefaultConfig => BrokerConfig::default_toml().trim_end().to_owned(),
             Self::CheckConfig { file } => match configuration(Some(file)).and_then(BrokerConfig::complete) {
-                Ok(_) => format!("{} can be used", file.display()),
+                Ok(config) => match access::files(&config.access_control) {
+                    Ok(_) => format!("{} can be used", file.display()),
+                    Err(error) => return fail(USAGE, &error.to_string()),
+                },
                 Err(error) => return fail(USAGE, &error.to_string()),
+            },
+            Self::Passwd(passwd) => match passwd.run() {
+                Ok(said) => said,
+                Err(Problem::Wrong) => return fail(1, "the password is wrong, or there is no such user"),
+                Err(Problem::Usage(error)) => return fail(USAGE, &error),
+                Err(Problem::System(error)) => return fail(1, &error),
             },
         };
         match writeln!(std::io::stdout(), "{said}") {
@@ -128,12 +146,21 @@ fn main() -> ExitCode {
         config.listeners = flags.listen.iter().map(|text| ListenerConfig { address: text.clone() }).collect();
     }
     config.allow_anonymous |= flags.allow_anonymous;
-    if let Err(error) = config.addresses(false) {
+    let files = match access::files(&config.access_control) {
+        Ok(files) => files,
+        Err(error) => return fail(USAGE, &error.to_string()),
+    };
+    if let Err(error) = config.addresses(files.is_some()) {
         return fail(USAGE, &error.to_string());
     }
-    // Everybody may come in: from this machine, or because the operator said so, which was checked above.
-    config.allow_anonymous = true;
-    let mut builder = Broker::builder().config(config).hook(AllowAll);
+    let allow_anonymous = config.allow_anonymous;
+    let mut builder = Broker::builder().config(config);
+    builder = match files.as_ref().map(|files| AccessControl::new(files.rules(), allow_anonymous)) {
+        Some(Ok(control)) => builder.hook(control),
+        Some(Err(error)) => return fail(1, &format!("cannot start: {error}")),
+        // Everybody may come in: from this machine, or because the operator said so, which was checked above.
+        None => builder.hook(AllowAll),
+    };
     if let Some(file) = &flags.record {
         let segments = 4;
         builder = builder.record(RecordOptions {
@@ -150,7 +177,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(1, &error.to_string()),
     };
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => serve(&runtime, &broker, &flags),
+        Ok(runtime) => serve(&runtime, &broker, &flags, files),
         Err(error) => fail(1, &format!("cannot start: {error}")),
     }
 }
@@ -202,8 +229,9 @@ fn greet(broker: &BrokerHandle, flags: &Flags) -> std::io::Result<()> {
     out.flush()
 }
 
-fn serve(runtime: &Runtime, broker: &BrokerHandle, flags: &Flags) -> ExitCode {
-    let Ok(mut signals) = runtime.block_on(async { Signals::new() }) else {
+fn serve(runtime: &Runtime, broker: &BrokerHandle, flags: &Flags, files: Option<RuleFiles>) -> ExitCode {
+    let heard = runtime.block_on(async { Signals::new().and_then(|signals| Ok((signals, Hangup::new()?))) });
+    let Ok((mut signals, hangup)) = heard else {
         return fail(1, "cannot start: no signal handlers to be had");
     };
     // Nobody has to read it: a closed standard output is no reason to stop.
@@ -213,6 +241,7 @@ fn serve(runtime: &Runtime, broker: &BrokerHandle, flags: &Flags) -> ExitCode {
             () = signals.next() => true,
             () = broker.stopped() => false,
             () = give_back::run(broker) => false,
+            never = access::keep_current(files, hangup) => match never {},
         }
     });
     if !asked_to_stop {

@@ -8,7 +8,7 @@ use toml::{Table, Value};
 const PREFIX: &str = "METRONOME_";
 
 /// Sections of the file whose keys are variables.
-const SECTIONS: [&str; 3] = ["limits", "linger", "sys_topics"];
+const SECTIONS: [&str; 4] = ["limits", "linger", "sys_topics", "access_control"];
 
 /// The section and key that a variable stands for.
 fn place(name: &str) -> Option<(&'static str, String)> {
@@ -83,6 +83,7 @@ mod tests {
             ("METRONOME_LIMITS_RESPONSE_INFORMATION", "7"),
             ("METRONOME_LIMITS_RETAIN_AVAILABLE", "false"),
             ("METRONOME_SYS_TOPICS_INTERVAL_MS", "0"),
+            ("METRONOME_ACCESS_CONTROL_PASSWORD_FILE", "/etc/users"),
             ("METRONOME_LISTEN", "of the flags"),
             ("PATH", "of somebody else"),
             ("METRONOME_SERVICE_HOST", "10.0.0.1"),
@@ -96,6 +97,7 @@ mod tests {
         assert_eq!(limits.shared_strategy, broker_engine::SharedStrategy::Sticky);
         assert_eq!(limits.response_information.as_deref(), Some("7"));
         assert_eq!(config.sys_topics.interval_ms, 0);
+        assert_eq!(config.access_control.password_file.as_deref(), Some("/etc/users".as_ref()));
     }
 
     #[test]

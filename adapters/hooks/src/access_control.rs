@@ -1,0 +1,68 @@
+//! Rules as a hook of the broker.
+
+use crate::checkers::Checkers;
+use crate::criteria::ClientFacts;
+use crate::files::RulesInForce;
+use crate::rules::{Rules, Verdict};
+use metronome_host::engine::{Admission, Answer, Authenticate, Interest};
+use metronome_host::{Client, Decision, Hook};
+use mqtt_proto::ReasonCode;
+use std::io;
+
+/// Asks [`Rules`] who may connect, and says what it may from then on. Passwords are checked on threads of their own. Who
+/// names an authentication method is somebody else's business.
+#[derive(Debug)]
+pub struct AccessControl {
+    rules: RulesInForce,
+    allow_anonymous: bool,
+    checkers: Checkers,
+}
+
+impl AccessControl {
+    /// With `allow_anonymous` clients that send no user name are let in where no rule is about them.
+    ///
+    /// # Errors
+    /// There are no threads to be had.
+    pub fn new(rules: RulesInForce, allow_anonymous: bool) -> io::Result<Self> {
+        Ok(Self { rules, allow_anonymous, checkers: Checkers::start()? })
+    }
+}
+
+impl Hook for AccessControl {
+    fn interest(&self) -> Interest {
+        Interest::NONE
+    }
+
+    fn authenticate(&mut self, client: &Client, connect: &Authenticate) -> Decision {
+        if connect.method.is_some() {
+            return Decision::NotMine;
+        }
+        let (rules, allow_anonymous) = (self.rules.get(), self.allow_anonymous);
+        // Without a password nothing is slow.
+        if connect.password.is_none() {
+            return decide(&rules, client, connect, allow_anonymous);
+        }
+        let (client, connect) = (client.clone(), connect.clone());
+        let checkers = self.checkers.clone();
+        Decision::later(move |responder| {
+            checkers.check(responder, move || decide(&rules, &client, &connect, allow_anonymous));
+        })
+    }
+}
+
+fn facts(client: &Client) -> ClientFacts<'_> {
+    ClientFacts { client_id: &client.client_id, username: client.username.as_deref(), peer: client.peer }
+}
+
+/// Is it let in, and what may it then?
+fn decide(rules: &Rules, client: &Client, connect: &Authenticate, allow_anonymous: bool) -> Decision {
+    let facts = facts(client);
+    match rules.authenticate(&facts, connect.password.as_deref()) {
+        Verdict::Allow => {}
+        Verdict::NotMine if allow_anonymous && client.username.is_none() => {}
+        Verdict::NotMine => return Decision::NotMine,
+        Verdict::Deny => return Decision::deny(ReasonCode::NotAuthorized),
+    }
+    let admission = Admission { permissions: Some(rules.permissions(&facts)), ..Admission::default() };
+    Answer::Admit(Box::new(admission)).into()
+}

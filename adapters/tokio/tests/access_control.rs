@@ -1,0 +1,204 @@
+//! The `metronome` binary with files of users and rules, and `metronome passwd`.
+
+mod common;
+
+use common::process::{Running, metronome, run, start};
+use common::{Client, connect, packet};
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// A folder of its own for each test.
+fn folder(name: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// Answers of `metronome passwd`: exit code, standard output and standard error.
+fn passwd(arguments: &[&str], input: &str) -> (Option<i32>, String, String) {
+    let mut child = metronome().arg("passwd").args(arguments).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// A broker with this configuration, and the lines of its log.
+fn broker(folder: &Path, config: &str) -> (Running, Receiver<String>) {
+    let file = folder.join("metronome.toml");
+    fs::write(&file, format!("{config}\n[[listeners]]\naddress = \"127.0.0.1:0\"\n")).unwrap();
+    let mut command = metronome();
+    command.arg("--config").arg(file);
+    let mut broker = start(command);
+    let log = BufReader::new(broker.child.stderr.take().unwrap());
+    let (said, lines) = channel();
+    std::thread::spawn(move || log.lines().map_while(Result::ok).try_for_each(|line| said.send(line)));
+    (broker, lines)
+}
+
+/// Waits for a line of the log.
+fn logged(lines: &Receiver<String>, wanted: &str) -> String {
+    loop {
+        let line = lines.recv_timeout(Duration::from_secs(20)).expect(wanted);
+        if line.contains(wanted) {
+            return line;
+        }
+    }
+}
+
+/// Return code of a 3.1.1 client.
+fn connack(address: SocketAddr, user: Option<(&str, &str)>) -> (Client, u8) {
+    let text = |text: &str| [&u16::try_from(text.len()).unwrap().to_be_bytes(), text.as_bytes()].concat();
+    let mut client = Client::open(address, 4);
+    client.send(&match user {
+        None => connect(4, "c"),
+        Some((name, password)) => {
+            packet(0x10, &[b"\0\x04MQTT\x04\xc2\0\x3c\0\x01c", &text(name)[..], &text(password)].concat())
+        }
+    });
+    let code = client.packet()[3];
+    (client, code)
+}
+
+#[test]
+fn entries_are_made_and_checked() {
+    let users = folder("entries").join("users");
+    let mut lines = String::new();
+    for (user, flags) in [("bob", &[][..]), ("ann", &["--pbkdf2"])] {
+        let (code, line, error) = passwd(&[&["create", user], flags].concat(), "secret\n");
+        assert_eq!((code, &*error), (Some(0), ""));
+        assert!(line.starts_with(&format!("{user}:{}", if flags.is_empty() { "$argon2id$" } else { "$7$" })));
+        lines += &line;
+    }
+    fs::write(&users, lines).unwrap();
+    let users = users.to_str().unwrap();
+    for (user, password, fits) in [
+        ("bob", "secret", true),
+        ("ann", "secret\r\n", true),
+        ("bob", "guess", false),
+        ("bob", "secret ", false),
+        ("eve", "secret", false),
+    ] {
+        let (code, said, error) = passwd(&["check", users, user], password);
+        assert_eq!(code, Some(i32::from(!fits)), "{user} {password:?}: {said}{error}");
+        assert_eq!(said.is_empty(), !fits);
+    }
+    for (arguments, input, wanted) in [
+        (&["create", "bob:"][..], "secret", "cannot be a name"),
+        (&["create", ""], "secret", "cannot be a name"),
+        (&["create", "#bob"], "secret", "cannot be a name"),
+        (&["create", "bob"], "\n", "no password"),
+        (&["check", "no-such-file", "bob"], "secret", "no-such-file: cannot be read"),
+    ] {
+        let (code, said, error) = passwd(arguments, input);
+        assert_eq!((code, &*said), (Some(2), ""), "{arguments:?}");
+        assert!(error.contains(wanted) && error.lines().count() == 1, "{error}");
+    }
+}
+
+#[test]
+fn the_files_of_mosquitto_decide() {
+    let folder = folder("mosquitto");
+    let (users, acl) = (folder.join("users"), folder.join("acl"));
+    fs::write(&users, passwd(&["create", "bob"], "secret").1).unwrap();
+    fs::write(&acl, "topic read public/#\nuser bob\ntopic bob/#\n").unwrap();
+    let files = format!("[access_control]\npassword_file = {users:?}\nacl_file = {acl:?}\n");
+
+    let (strict, _log) = broker(&folder, &files);
+    assert_eq!(connack(strict.address, None).1, 5);
+    assert_eq!(connack(strict.address, Some(("bob", "guess"))).1, 5);
+    let (mut bob, code) = connack(strict.address, Some(("bob", "secret")));
+    assert_eq!(code, 0);
+    bob.subscribe("bob/#", 1);
+    bob.send(&packet(0x82, b"\0\x02\0\x08public/#\x01"));
+    assert_eq!(bob.packet(), packet(0x90, &[0, 2, 0x80]));
+    drop(strict);
+
+    let (open, _log) = broker(&folder, &format!("allow_anonymous = true\n{files}"));
+    let (mut anybody, code) = connack(open.address, None);
+    assert_eq!(code, 0);
+    anybody.subscribe("public/#", 1);
+    assert_eq!(connack(open.address, Some(("eve", "secret"))).1, 5, "a user has to be in the file");
+}
+
+#[test]
+fn files_are_read_again_and_a_bad_one_changes_nothing() {
+    let folder = folder("again");
+    let ledger = folder.join("ledger.yaml");
+    fs::write(&ledger, "users: {bob: {password: secret}}\n").unwrap();
+    let (broker, log) = broker(&folder, &format!("[access_control]\nledgers = [{ledger:?}]\n"));
+    logged(&log, "passwords, 1 of them: stored as they are");
+    assert_eq!(connack(broker.address, Some(("ann", "secret"))).1, 5);
+
+    fs::write(&ledger, "users: {ann: {password: secret}}\n").unwrap();
+    logged(&log, "others hold from now on");
+    assert_eq!(connack(broker.address, Some(("ann", "secret"))).1, 0);
+    assert_eq!(connack(broker.address, Some(("bob", "secret"))).1, 5);
+
+    fs::write(&ledger, "users:\n  ann: {pasword: secret}\n").unwrap();
+    let line = logged(&log, "stay as they were");
+    assert!(line.contains("ledger.yaml: line 2: users.ann.pasword: unknown key `pasword`"), "{line}");
+    assert_eq!(connack(broker.address, Some(("ann", "secret"))).1, 0);
+
+    fs::write(&ledger, "users: {ann: {password: secret}}\n").unwrap();
+    logged(&log, "are the same");
+    #[cfg(unix)]
+    {
+        broker.signal("HUP");
+        logged(&log, "are the same");
+        logged(&log, "needs a restart");
+        assert_eq!(connack(broker.address, Some(("ann", "secret"))).1, 0);
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_a_reason_not_to_start() {
+    let folder = folder("unusable");
+    let (acl, config) = (folder.join("acl"), folder.join("metronome.toml"));
+    fs::write(&acl, "user bob\ntopik bob/#\n").unwrap();
+    fs::write(&config, format!("[access_control]\nacl_file = {acl:?}\n")).unwrap();
+    let config = config.to_str().unwrap();
+    let wanted = format!(
+        "metronome: {}: line 2: `topik` is not user, topic or pattern; did you mean `topic`?\n",
+        acl.display()
+    );
+    assert_eq!(run(&["--config", config]), (Some(2), wanted.clone()));
+    let checked = metronome().args(["check-config", config]).output().unwrap();
+    assert_eq!((checked.status.code(), String::from_utf8(checked.stderr).unwrap()), (Some(2), wanted));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_hangup_without_files_ends_nothing() {
+    let (broker, log) = broker(&folder("none"), "");
+    broker.signal("HUP");
+    logged(&log, "needs a restart");
+    assert_eq!(connack(broker.address, None).1, 0);
+}
+
+#[test]
+fn with_files_strangers_need_no_permission() {
+    let folder = folder("strangers");
+    let (users, file) = (folder.join("users"), folder.join("metronome.toml"));
+    fs::write(&users, "").unwrap();
+    fs::write(
+        &file,
+        format!("[[listeners]]\naddress = \"0.0.0.0:0\"\n[access_control]\npassword_file = {users:?}\n"),
+    )
+    .unwrap();
+    let mut command = metronome();
+    command.arg("--config").arg(file);
+    let mut child = command.spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert!(first.starts_with("listening on mqtt://0.0.0.0:"), "{first}");
+    let port: u16 = first.trim_end().rsplit_once(':').unwrap().1.parse().unwrap();
+    assert_eq!(connack(([127, 0, 0, 1], port).into(), Some(("bob", "secret"))).1, 5);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
