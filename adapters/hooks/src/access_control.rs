@@ -1,13 +1,13 @@
 //! Rules as a hook of the broker.
 
 use crate::checkers::Checkers;
-use crate::criteria::ClientFacts;
-use crate::files::RulesInForce;
+use crate::in_force::{RulesInForce, facts};
 use crate::rules::{Rules, Verdict};
-use metronome_host::engine::{Admission, Answer, Authenticate, Interest};
-use metronome_host::{Client, Decision, Hook};
+use metronome_host::engine::{Admission, Answer, Authenticate, Interest, Note};
+use metronome_host::{Client, Commands, Decision, Hook};
 use mqtt_proto::ReasonCode;
 use std::io;
+use std::net::SocketAddr;
 
 /// Asks [`Rules`] who may connect, and says what it may from then on. Passwords are checked on threads of their own. Who
 /// names an authentication method is somebody else's business.
@@ -30,14 +30,18 @@ impl AccessControl {
 
 impl Hook for AccessControl {
     fn interest(&self) -> Interest {
-        Interest::NONE
+        Interest::CLIENTS
+    }
+
+    fn joined(&mut self, commands: Commands) {
+        self.rules.joined(commands);
     }
 
     fn authenticate(&mut self, client: &Client, connect: &Authenticate) -> Decision {
         if connect.method.is_some() {
             return Decision::NotMine;
         }
-        let (rules, allow_anonymous) = (self.rules.get(), self.allow_anonymous);
+        let (rules, allow_anonymous) = (self.rules.begin(client), self.allow_anonymous);
         // Without a password nothing is slow.
         if connect.password.is_none() {
             return decide(&rules, client, connect, allow_anonymous);
@@ -48,10 +52,14 @@ impl Hook for AccessControl {
             checkers.check(responder, move || decide(&rules, &client, &connect, allow_anonymous));
         })
     }
-}
 
-fn facts(client: &Client) -> ClientFacts<'_> {
-    ClientFacts { client_id: &client.client_id, username: client.username.as_deref(), peer: client.peer }
+    fn note(&mut self, note: &Note, _: Option<SocketAddr>) {
+        match note {
+            Note::Connected { conn, client_id, .. } => self.rules.connected(*conn, client_id),
+            Note::Disconnected { conn, .. } => self.rules.forget(*conn),
+            _ => {}
+        }
+    }
 }
 
 /// Is it let in, and what may it then?

@@ -1,33 +1,12 @@
 //! Rules that are read again when their files change.
 
 use crate::accounts::Digest;
+use crate::in_force::RulesInForce;
 use crate::rules::Rules;
 use crate::source::{LoadError, Source};
 use metronome_host::config::{AccessControlConfig, AccountsHash};
 use std::fs;
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
-
-/// The rules that hold now. Copies share them, so that who asks them sees what who reads them has found.
-#[derive(Clone, Debug, Default)]
-pub struct RulesInForce(Arc<RwLock<Arc<Rules>>>);
-
-impl RulesInForce {
-    /// These, to begin with.
-    pub fn new(rules: Rules) -> Self {
-        Self(Arc::new(RwLock::new(Arc::new(rules))))
-    }
-
-    /// The rules.
-    pub fn get(&self) -> Arc<Rules> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Has others in their place from now on.
-    pub fn replace(&self, rules: Rules) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
-    }
-}
 
 /// What tells one state of a file from another without reading it; `None` where there is no file.
 type Stamp = Option<(Option<SystemTime>, u64)>;

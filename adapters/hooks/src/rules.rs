@@ -150,6 +150,17 @@ impl Rules {
         }
     }
 
+    /// A number for everything that this client could be let in by. While it is the same, so is the answer to the same
+    /// password.
+    pub fn standing(&self, client: &ClientFacts<'_>) -> u64 {
+        let remote = client.remote();
+        let rules = self.parts.auth.iter().filter(|rule| rule.criteria.match_client(client, &remote));
+        let mut hasher = DefaultHasher::new();
+        client.username.and_then(|name| self.parts.users.get(name)).hash(&mut hasher);
+        rules.for_each(|rule| rule.hash(&mut hasher));
+        hasher.finish()
+    }
+
     /// What this client may, for the answer that admits it. Good for as long as [`Rules::generation`] stays what it was,
     /// and the client who it was.
     pub fn permissions(&self, client: &ClientFacts<'_>) -> Permissions {

@@ -73,7 +73,7 @@ fn wait(driver: &mut Driver, conn: ConnId) -> Vec<u8> {
             return bytes;
         }
         assert!(began.elapsed() < Duration::from_secs(20), "no answer");
-        if driver.poll_answers(NOW, &Context::from_waker(Waker::noop())).is_pending() {
+        if driver.poll_hooks(NOW, &Context::from_waker(Waker::noop())).is_pending() {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -120,7 +120,13 @@ fn topic_filters_are_granted_by_the_rules_that_hold_then() {
     };
     assert_eq!(subscribe(&mut driver), [1, 1, 0x87, 0x87, 1]);
     in_force.replace(rules("users: {bob: {password: secret, acl: {public/#: read, '#': deny}}}"));
+    let poll = |driver: &mut Driver| driver.poll_hooks(NOW, &Context::from_waker(Waker::noop()));
+    assert!(poll(&mut driver).is_ready(), "a client that is connected follows");
     assert_eq!(subscribe(&mut driver), [0x87, 0x87, 1, 0x87, 0x87]);
+    // Another password, and another user: it would not have been let in.
+    in_force.replace(rules("users: {bob: {password: other}}"));
+    assert!(poll(&mut driver).is_ready());
+    assert!(driver.is_closing(conn));
 }
 
 fn file(name: &str, text: &str) -> PathBuf {

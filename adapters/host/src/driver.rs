@@ -3,7 +3,7 @@
 //! An adapter feeds it ([`Driver::open`], [`Driver::received`], [`Driver::closed`], [`Driver::tick`]), then
 //! flushes every connection that [`Driver::next_dirty`] names, and calls [`Driver::tick`] by
 //! [`Driver::next_deadline`]. Feeding several connections before flushing makes one write of what they sent to
-//! one client. Where a hook answers later, [`Driver::poll_answers`] takes its answers up.
+//! one client. Where a hook answers later, [`Driver::poll_hooks`] takes its answers up.
 
 use crate::hooks::HookChain;
 use crate::recording::Recorder;
@@ -182,12 +182,12 @@ impl Driver {
         self.handle(now, Input::Tick);
     }
 
-    /// Takes up answers that hooks gave later. When there are none, `context` is woken by the next, from whichever
-    /// thread it comes.
-    pub fn poll_answers(&mut self, now: Time, context: &Context<'_>) -> Poll<()> {
-        self.hooks.poll_answers(context).map(|answers| {
-            for (call, answer) in answers {
-                self.handle(now, Input::Reply { call, answer });
+    /// Takes up answers that hooks gave later, and commands of theirs. When there are none, `context` is woken by the next,
+    /// from whichever thread it comes.
+    pub fn poll_hooks(&mut self, now: Time, context: &Context<'_>) -> Poll<()> {
+        self.hooks.poll(context).map(|inputs| {
+            for input in inputs {
+                self.handle(now, input);
             }
         })
     }

@@ -22,4 +22,4 @@ pub mod write_buffer;
 pub use broker_engine as engine;
 pub use config::{BrokerConfig, ConfigError};
 pub use driver::{Driver, Flushed};
-pub use hooks::{AllowAll, Client, Decision, Hook, HookChain, HookPanic, Responder};
+pub use hooks::{AllowAll, Client, Commands, Decision, Hook, HookChain, HookPanic, Responder};

@@ -2,10 +2,10 @@
 
 use broker_engine::mqtt_proto::{ReasonCode, SubscribeOptions};
 use broker_engine::{
-    Answer, Authenticate, CloseCause, Config, ConnId, Engine, HashKey, Interest, ListenerId, Note, Question,
-    Seed, Time,
+    Answer, ApplicationMessage, Authenticate, CloseCause, Command, Config, ConnId, Engine, HashKey, Interest,
+    ListenerId, Note, Question, Seed, Time,
 };
-use metronome_host::{AllowAll, Client, Decision, Driver, Hook, HookChain, Responder};
+use metronome_host::{AllowAll, Client, Commands, Decision, Driver, Hook, HookChain, Responder};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -195,7 +195,7 @@ impl Wake for Woken {
 
 /// Has the driver take up answers until there are none.
 fn take_up(driver: &mut Driver) {
-    while driver.poll_answers(NOW, &Context::from_waker(Waker::noop())).is_ready() {}
+    while driver.poll_hooks(NOW, &Context::from_waker(Waker::noop())).is_ready() {}
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn a_later_answer_wakes_the_broker_and_others_go_on_meanwhile() {
     let (one, two) = (connect(&mut driver, "one", None), connect(&mut driver, "two", None));
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(Arc::clone(&woken));
-    let poll = |driver: &mut Driver| driver.poll_answers(NOW, &Context::from_waker(&waker));
+    let poll = |driver: &mut Driver| driver.poll_hooks(NOW, &Context::from_waker(&waker));
     assert_eq!(poll(&mut driver), Poll::Pending);
 
     let (of_one, of_two) = (later.responder(), later.responder());
@@ -325,4 +325,119 @@ fn panics_are_told_with_the_hook_and_its_words() {
     let told = told.lock().unwrap();
     assert_eq!(told.len(), 1);
     assert!(told[0].hook.ends_with("Says") && told[0].message == "this is the test's panic", "{told:?}");
+}
+
+/// Puts its letter behind the payload, or does something else with messages of that payload.
+struct Letter(char, Option<(&'static str, Decides)>);
+
+impl Hook for Letter {
+    fn authenticate(&mut self, _: &Client, _: &Authenticate) -> Decision {
+        Decision::allow()
+    }
+
+    fn publish(&mut self, client: &Client, message: &ApplicationMessage) -> Decision {
+        assert_eq!((&*client.client_id, client.username.as_deref()), ("c", Some("user")));
+        if let Some((payload, decision)) = self.1
+            && message.payload == payload.as_bytes()
+        {
+            return decision();
+        }
+        let payload = format!("{}{}", String::from_utf8_lossy(&message.payload), self.0);
+        Answer::Replace(Box::new(ApplicationMessage { payload: payload.into(), ..message.clone() })).into()
+    }
+}
+
+/// Publishes at QoS 1 to `t`, and returns the payload that came back, and the reason of the PUBACK.
+fn publish(driver: &mut Driver, conn: ConnId, payload: &str) -> (String, u8) {
+    let publish =
+        [&[0x32, u8::try_from(6 + payload.len()).unwrap(), 0, 1, b't', 0, 1, 0], payload.as_bytes()];
+    driver.received(NOW, conn, &publish.concat());
+    let bytes = take(driver, conn);
+    let (echo, ack) = match bytes.iter().position(|byte| *byte == 0x40) {
+        Some(0) => (&[][..], &bytes[..]),
+        at => bytes.split_at(at.expect("PUBACK")),
+    };
+    let code = if ack[1] == 2 { 0 } else { ack[4] };
+    (echo.get(6..).map(|payload| String::from_utf8_lossy(payload).into_owned()).unwrap_or_default(), code)
+}
+
+#[test]
+fn a_message_goes_through_all_hooks() {
+    let first = Letter('1', Some(("drop", || Answer::Discard.into())));
+    let second = Letter('2', Some(("no1", || Decision::deny(ReasonCode::QuotaExceeded))));
+    let mut driver = driver(HookChain::from(first).and(AllowAll).and(second));
+    let conn = connect(&mut driver, "c", None);
+    take(&mut driver, conn);
+    assert_eq!(suback(&mut driver, conn, b"t"), [2]);
+    // Every subscriber is at QoS 2, so the echo is a PUBLISH of QoS 1 with a packet identifier.
+    let (echo, code) = publish(&mut driver, conn, "x");
+    assert_eq!((echo.trim_start_matches(|c: char| !c.is_ascii_lowercase()), code), ("x12", 0));
+    assert_eq!(publish(&mut driver, conn, "drop"), (String::new(), 0));
+    assert_eq!(publish(&mut driver, conn, "no"), (String::new(), 0x97));
+}
+
+/// Takes its time with every message.
+struct Slow(Arc<Mutex<Vec<Responder>>>);
+
+impl Hook for Slow {
+    fn authenticate(&mut self, _: &Client, _: &Authenticate) -> Decision {
+        Decision::allow()
+    }
+
+    fn publish(&mut self, _: &Client, _: &ApplicationMessage) -> Decision {
+        let open = Arc::clone(&self.0);
+        Decision::later(move |responder| open.lock().unwrap().push(responder))
+    }
+}
+
+/// Who publishes at QoS 0 and is gone before the hook has answered, has published.
+#[test]
+fn a_late_answer_about_a_message_counts_also_when_its_client_is_gone() {
+    let open = Arc::default();
+    let mut driver = driver(Slow(Arc::clone(&open)));
+    let listener = connect(&mut driver, "l", None);
+    take(&mut driver, listener);
+    assert_eq!(suback(&mut driver, listener, b"t"), [2]);
+    let conn = connect(&mut driver, "c", None);
+    driver.received(NOW, conn, &[0x30, 5, 0, 1, b't', 0, b'x']);
+    driver.received(NOW, conn, &[0xe0, 0]);
+    driver.closed(NOW, conn, CloseCause::PeerClosed);
+    driver.release(conn);
+    for responder in open.lock().unwrap().drain(..) {
+        responder.answer(Answer::Allow);
+    }
+    assert!(driver.poll_hooks(NOW, &Context::from_waker(Waker::noop())).is_ready());
+    assert_eq!(take(&mut driver, listener), [0x30, 5, 0, 1, b't', 0, b'x']);
+}
+
+/// Disconnects whoever subscribes, from inside its answer.
+#[derive(Default)]
+struct Bouncer(Commands);
+
+impl Hook for Bouncer {
+    fn joined(&mut self, commands: Commands) {
+        self.0 = commands;
+    }
+
+    fn authenticate(&mut self, _: &Client, _: &Authenticate) -> Decision {
+        Decision::allow()
+    }
+
+    fn subscribe(&mut self, client: &Client, _: &[(String, SubscribeOptions)]) -> Decision {
+        let (client_id, reason) = (client.client_id.clone(), ReasonCode::AdministrativeAction);
+        self.0.send(Command::Disconnect { client_id, reason, end_session: true });
+        Decision::allow()
+    }
+}
+
+#[test]
+fn a_hook_can_have_the_broker_do_something_from_inside_its_answer() {
+    let mut driver = driver(Bouncer::default());
+    let conn = connect(&mut driver, "c", None);
+    take(&mut driver, conn);
+    assert_eq!(suback(&mut driver, conn, b"t"), [2], "the answer comes first");
+    assert!(driver.poll_hooks(NOW, &Context::from_waker(Waker::noop())).is_ready());
+    assert!(driver.is_closing(conn));
+    let goodbye = take(&mut driver, conn);
+    assert_eq!((goodbye[0], goodbye[2]), (0xe0, 0x98));
 }

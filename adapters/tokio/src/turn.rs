@@ -252,7 +252,7 @@ impl Shared {
     pub(crate) async fn take_up_answers(self: Rc<Self>) {
         let _alarm = Alarm(Rc::clone(&self));
         loop {
-            poll_fn(|context| self.driver.borrow_mut().poll_answers(self.now(), context)).await;
+            poll_fn(|context| self.driver.borrow_mut().poll_hooks(self.now(), context)).await;
             self.fed();
             tokio::task::yield_now().await;
         }

@@ -1,9 +1,9 @@
 //! Hooks in order, and how their answers become one.
 
-use super::responder::{Mail, Mailbox};
+use super::responder::{Commands, Mail, Mailbox};
 use super::{Client, Decision, Hook, Responder};
 use broker_engine::mqtt_proto::ReasonCode;
-use broker_engine::{Answer, Call, CallId, ConnId, Interest, Note, Question};
+use broker_engine::{Answer, Call, ConnId, Input, Interest, Note, Question};
 use std::any::{Any, type_name};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +18,7 @@ use std::task::{Context, Poll};
 /// |---|---|---|
 /// | authentication, and each step of an enhanced one | one after the other, until one says something | the first that is not [`Decision::NotMine`]; if there is none, no (0x87, or 0x8C where the client names a method) |
 /// | subscribe | all that want [`Interest::SUBSCRIBE`], until one denies all | for each topic filter the strictest: all must allow; if none says anything, yes |
+/// | publish | all that want [`Interest::PUBLISH`], until one denies or discards it | yes, with the message that the last [`Answer::Replace`] has put in its place; each hook sees that of those before it |
 /// | notes | all that want them | none |
 ///
 /// An answer that comes later is put in its place: who comes behind it is asked then, and sees the same question.
@@ -39,6 +40,8 @@ struct Known {
     client: Client,
     /// Questions that wait for a later answer.
     open: Vec<Open>,
+    /// Its connection has ended. What it published before then is still decided.
+    gone: bool,
 }
 
 /// A question on its way along the chain.
@@ -48,6 +51,8 @@ struct Open {
     next: usize,
     /// Of a SUBSCRIBE, what the hooks before that say to each topic filter.
     verdicts: Vec<ReasonCode>,
+    /// The message of a PUBLISH is another than the client's.
+    replaced: bool,
 }
 
 /// A hook panicked. It denied what it was asked, and is asked again the next time.
@@ -63,7 +68,8 @@ pub struct HookPanic {
 impl HookChain {
     /// Adds a hook behind the others.
     #[must_use]
-    pub fn and<H: Hook + 'static>(mut self, hook: H) -> Self {
+    pub fn and<H: Hook + 'static>(mut self, mut hook: H) -> Self {
+        hook.joined(Commands::new(Arc::clone(&self.mailbox)));
         let interest = hook.interest();
         self.links.push(Link { hook: Box::new(hook), name: type_name::<H>(), interest });
         self
@@ -91,9 +97,14 @@ impl HookChain {
         let conn = call.conn;
         match &call.question {
             Question::Authenticate(connect) => {
-                self.known.insert(conn, Known { client: Client::new(conn, connect), open: Vec::new() });
+                self.known.insert(
+                    conn,
+                    Known { client: Client::new(conn, connect), open: Vec::new(), gone: false },
+                );
             }
-            Question::AuthenticateStep { client_id, .. } | Question::Subscribe { client_id, .. } => {
+            Question::AuthenticateStep { client_id, .. }
+            | Question::Subscribe { client_id, .. }
+            | Question::Publish { client_id, .. } => {
                 // By now it may have been assigned.
                 if let Some(Known { client, .. }) = self.known.get_mut(&conn)
                     && client.client_id.is_empty()
@@ -105,7 +116,7 @@ impl HookChain {
         }
         // Nobody is asked about it again: most brokers need not remember their clients.
         let is_last = matches!(&call.question, Question::Authenticate(connect) if connect.method.is_none())
-            && !self.interest().contains(Interest::SUBSCRIBE);
+            && ![Interest::SUBSCRIBE, Interest::PUBLISH].iter().any(|point| self.interest().contains(*point));
         let answer = self.go_on(Open::new(call), Decision::NotMine);
         if is_last && answer.is_some() {
             self.forget(conn);
@@ -113,19 +124,27 @@ impl HookChain {
         answer
     }
 
-    /// Answers that came since the last time, with what hooks further on say to them. When there are none, `context` is
-    /// woken by the next.
-    pub(crate) fn poll_answers(&mut self, context: &Context<'_>) -> Poll<Vec<(CallId, Answer)>> {
+    /// Answers and commands that came since the last time; to answers also what hooks further on say. When there are none,
+    /// `context` is woken by the next.
+    pub(crate) fn poll(&mut self, context: &Context<'_>) -> Poll<Vec<Input<'static>>> {
         self.mailbox
             .poll(context)
             .map(|mail| mail.into_iter().filter_map(|mail| self.take_up(mail)).collect())
     }
 
-    fn take_up(&mut self, Mail { conn, call, decision }: Mail) -> Option<(CallId, Answer)> {
+    fn take_up(&mut self, mail: Mail) -> Option<Input<'static>> {
+        let (conn, call, decision) = match mail {
+            Mail::Command(command) => return Some(Input::Command(command)),
+            Mail::Answer { conn, call, decision } => (conn, call, decision),
+        };
         let open = &mut self.known.get_mut(&conn)?.open;
         let at = open.iter().position(|open| open.call.id == call)?;
         let open = open.swap_remove(at);
-        Some((call, self.go_on(open, decision)?))
+        let answer = self.go_on(open, decision);
+        if self.known.get(&conn).is_some_and(|known| known.gone && known.open.is_empty()) {
+            self.known.remove(&conn);
+        }
+        Some(Input::Reply { call, answer: answer? })
     }
 
     /// Takes a question further along the chain, beginning with what the last hook said.
@@ -174,9 +193,14 @@ impl HookChain {
         }
     }
 
-    /// A connection is gone; answers that still come are late.
+    /// A connection is gone; answers that still come are late, but for those about messages that it published.
     pub(crate) fn forget(&mut self, conn: ConnId) {
-        self.known.remove(&conn);
+        let Some(known) = self.known.get_mut(&conn) else { return };
+        known.gone = true;
+        known.open.retain(|open| matches!(open.call.question, Question::Publish { .. }));
+        if known.open.is_empty() {
+            self.known.remove(&conn);
+        }
     }
 }
 
@@ -186,21 +210,27 @@ impl Open {
             Question::Subscribe { filters, .. } => vec![ReasonCode::Success; filters.len()],
             _ => Vec::new(),
         };
-        Self { call, next: 0, verdicts }
+        Self { call, next: 0, verdicts, replaced: false }
     }
 
     /// What a hook must want to be asked; authentication concerns all.
     fn point(&self) -> Interest {
         match self.call.question {
             Question::Subscribe { .. } => Interest::SUBSCRIBE,
+            Question::Publish { .. } => Interest::PUBLISH,
             _ => Interest::NONE,
         }
     }
 
     /// Puts an answer to those before it. `Some` if that is the end, whoever comes behind.
     fn put(&mut self, answer: Answer) -> Option<Answer> {
-        match (&self.call.question, answer) {
-            (Question::Subscribe { .. }, Answer::Allow) => None,
+        match (&mut self.call.question, answer) {
+            (Question::Subscribe { .. } | Question::Publish { .. }, Answer::Allow) => None,
+            (Question::Publish { message, .. }, Answer::Replace(with)) => {
+                *message = with;
+                self.replaced = true;
+                None
+            }
             (Question::Subscribe { .. }, Answer::Filters(theirs)) => {
                 // What an answer leaves out, it refuses.
                 let theirs = theirs.into_iter().chain(std::iter::repeat(ReasonCode::NotAuthorized));
@@ -222,6 +252,8 @@ impl Open {
                 Answer::Allow
             }
             Question::Subscribe { .. } => Answer::Filters(self.verdicts),
+            Question::Publish { message, .. } if self.replaced => Answer::Replace(message),
+            Question::Publish { .. } => Answer::Allow,
             Question::Authenticate(connect) if connect.method.is_none() => {
                 Answer::Deny(ReasonCode::NotAuthorized)
             }

@@ -3,6 +3,7 @@
 //! * [`Hook`] — what a program writes: a method for each point that the engine asks about or tells of
 //! * [`Decision`] — what a hook says to a question: an answer, one that comes later, or that it is not its business
 //! * [`Responder`] — gives the later answer, from any thread
+//! * [`Commands`] — has the broker do something, from any thread
 //! * [`HookChain`] — hooks in order, and how their answers become one
 //!
 //! `docs/hooks.md` has the points next to those of Mochi and gmqtt.
@@ -11,10 +12,10 @@ mod chain;
 mod responder;
 
 pub use chain::{HookChain, HookPanic};
-pub use responder::Responder;
+pub use responder::{Commands, Responder};
 
 use broker_engine::mqtt_proto::{ReasonCode, SubscribeOptions, Version};
-use broker_engine::{Answer, Authenticate, ConnId, Interest, ListenerId, Note, Question};
+use broker_engine::{Answer, ApplicationMessage, Authenticate, ConnId, Interest, ListenerId, Note, Question};
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -37,9 +38,15 @@ use std::net::SocketAddr;
 pub trait Hook: Send {
     /// Which questions and notes it wants, beyond authentication; taken down when it joins a chain. A point that no
     /// hook wants costs nothing. By default every question, and clients that come and go; dropped messages, of which
-    /// there may be very many, have to be asked for.
+    /// there may be very many, have to be asked for. Who has no [`Hook::publish`] says so here, as it would be asked about
+    /// each message.
     fn interest(&self) -> Interest {
-        Interest::SUBSCRIBE | Interest::CLIENTS
+        Interest::SUBSCRIBE | Interest::PUBLISH | Interest::CLIENTS
+    }
+
+    /// Called when it joins a chain, with a way to have the broker do something.
+    fn joined(&mut self, commands: Commands) {
+        let _ = commands;
     }
 
     /// Answers any question. By default each is passed to the method for it.
@@ -50,6 +57,7 @@ pub trait Hook: Send {
                 self.authenticate_step(client, method, data.as_deref(), *again)
             }
             Question::Subscribe { filters, .. } => self.subscribe(client, filters),
+            Question::Publish { message, .. } => self.publish(client, message),
             // One that this version does not know.
             _ => Decision::deny(ReasonCode::NotAuthorized),
         }
@@ -76,6 +84,13 @@ pub trait Hook: Send {
     /// May this client subscribe to these topic filters? [`Answer::Filters`] has a verdict for each.
     fn subscribe(&mut self, client: &Client, filters: &[(String, SubscribeOptions)]) -> Decision {
         let _ = (client, filters);
+        Decision::NotMine
+    }
+
+    /// May this client publish this message? [`Answer::Discard`] acknowledges and forgets it, [`Answer::Replace`] puts
+    /// another in its place, which the hooks behind this one see.
+    fn publish(&mut self, client: &Client, message: &ApplicationMessage) -> Decision {
+        let _ = (client, message);
         Decision::NotMine
     }
 

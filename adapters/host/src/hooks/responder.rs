@@ -1,8 +1,8 @@
-//! Answers that come later, from other threads to the broker's.
+//! What comes to the broker's thread from others: answers, and commands.
 
 use super::Decision;
 use broker_engine::mqtt_proto::ReasonCode;
-use broker_engine::{CallId, ConnId};
+use broker_engine::{CallId, Command, ConnId};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -28,7 +28,7 @@ impl Responder {
 
     fn send(&mut self, decision: Decision) {
         if let Some((conn, call)) = self.call.take() {
-            self.mailbox.put(Mail { conn, call, decision });
+            self.mailbox.put(Mail::Answer { conn, call, decision });
         }
     }
 }
@@ -45,15 +45,30 @@ impl fmt::Debug for Responder {
     }
 }
 
-/// An answer on its way to the broker's thread.
-#[derive(Debug)]
-pub(super) struct Mail {
-    pub(super) conn: ConnId,
-    pub(super) call: CallId,
-    pub(super) decision: Decision,
+/// Has the broker do something: publish, disconnect a client, change what it may. From a hook's own methods, where it is done
+/// once they have returned, or from any thread.
+#[derive(Clone, Debug, Default)]
+pub struct Commands(Arc<Mailbox>);
+
+impl Commands {
+    pub(super) fn new(mailbox: Arc<Mailbox>) -> Self {
+        Self(mailbox)
+    }
+
+    /// Commands are carried out in their order.
+    pub fn send(&self, command: Command) {
+        self.0.put(Mail::Command(command));
+    }
 }
 
-/// Where answers wait for the broker's thread, and whom they wake.
+/// Something on its way to the broker's thread.
+#[derive(Debug)]
+pub(super) enum Mail {
+    Answer { conn: ConnId, call: CallId, decision: Decision },
+    Command(Command),
+}
+
+/// Where it waits, and whom it wakes.
 #[derive(Debug, Default)]
 pub(super) struct Mailbox(Mutex<Waiting>);
 

@@ -1,0 +1,111 @@
+//! The rules that hold now, and the clients for whom they hold.
+
+use crate::criteria::ClientFacts;
+use crate::rules::Rules;
+use metronome_host::engine::mqtt_proto::ReasonCode;
+use metronome_host::engine::{Command, ConnId};
+use metronome_host::{Client, Commands};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The rules that hold now. Copies share them, so that who asks them sees what who reads them has found.
+#[derive(Clone, Debug, Default)]
+pub struct RulesInForce(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    rules: Arc<Rules>,
+    /// Clients that connect or are connected.
+    clients: BTreeMap<ConnId, Known>,
+    commands: Option<Commands>,
+}
+
+#[derive(Debug)]
+struct Known {
+    client: Client,
+    connected: bool,
+    /// Of the rules that say what it may.
+    generation: u64,
+    standing: u64,
+}
+
+impl RulesInForce {
+    /// These, to begin with.
+    pub fn new(rules: Rules) -> Self {
+        Self(Arc::new(Mutex::new(State { rules: Arc::new(rules), ..State::default() })))
+    }
+
+    /// The rules.
+    pub fn get(&self) -> Arc<Rules> {
+        Arc::clone(&self.lock().rules)
+    }
+
+    /// Has others in their place from now on, also for clients that are connected: each may what the new rules say, and who
+    /// would not have been let in as it was, because its user or password has changed, is disconnected (0x87).
+    pub fn replace(&self, rules: Rules) {
+        let mut state = self.lock();
+        state.rules = Arc::new(rules);
+        let State { rules, clients, commands } = &mut *state;
+        for known in clients.values_mut().filter(|known| known.connected) {
+            known.follow(rules, commands.as_ref());
+        }
+    }
+
+    /// Where clients are changed.
+    pub(crate) fn joined(&self, commands: Commands) {
+        self.lock().commands = Some(commands);
+    }
+
+    /// A client wants to connect: the rules that decide.
+    pub(crate) fn begin(&self, client: &Client) -> Arc<Rules> {
+        let mut state = self.lock();
+        let rules = Arc::clone(&state.rules);
+        let (generation, standing) = (rules.generation(), rules.standing(&facts(client)));
+        let known = Known { client: client.clone(), connected: false, generation, standing };
+        state.clients.insert(client.conn, known);
+        rules
+    }
+
+    /// It was let in, and goes by this identifier. The rules may be others by now.
+    pub(crate) fn connected(&self, conn: ConnId, client_id: &str) {
+        let mut state = self.lock();
+        let State { rules, clients, commands } = &mut *state;
+        let Some(known) = clients.get_mut(&conn) else { return };
+        known.connected = true;
+        // One that was assigned is another than the empty one that was asked about.
+        let is_assigned = known.client.client_id != client_id;
+        client_id.clone_into(&mut known.client.client_id);
+        if is_assigned || known.generation != rules.generation() {
+            known.follow(rules, commands.as_ref());
+        }
+    }
+
+    pub(crate) fn forget(&self, conn: ConnId) {
+        self.lock().clients.remove(&conn);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn follow(&mut self, rules: &Rules, commands: Option<&Commands>) {
+        let facts = facts(&self.client);
+        let client_id = self.client.client_id.clone();
+        let was_assigned = self.generation == rules.generation();
+        let command = if rules.standing(&facts) == self.standing || was_assigned {
+            Command::SetPermissions { client_id, permissions: Some(rules.permissions(&facts)) }
+        } else {
+            Command::Disconnect { client_id, reason: ReasonCode::NotAuthorized, end_session: false }
+        };
+        (self.generation, self.standing) = (rules.generation(), rules.standing(&facts));
+        if let Some(commands) = commands {
+            commands.send(command);
+        }
+    }
+}
+
+pub(crate) fn facts(client: &Client) -> ClientFacts<'_> {
+    ClientFacts { client_id: &client.client_id, username: client.username.as_deref(), peer: client.peer }
+}
