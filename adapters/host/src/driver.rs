@@ -6,23 +6,28 @@
 //! one client. Where a hook answers later, [`Driver::poll_hooks`] takes its answers up.
 
 use crate::hooks::HookChain;
+use crate::inline::{self, InjectError, PacketHandler};
 use crate::recording::Recorder;
 use crate::sys_topics::SysTopics;
 use crate::write_buffer::{Pool, WriteBuffer};
+use broker_engine::mqtt_proto::Version;
 use broker_engine::{
-    CloseCause, Command, ConnId, ConnIds, Deadline, Engine, Flow, Input, ListenerId, MemoryStore, Note,
-    Outbox, Time, View, Wire, patch_packet_id,
+    Answer, CloseCause, Command, ConnId, ConnIds, Deadline, DeadlineReason, Engine, Flow, Input, ListenerId,
+    MemoryStore, Note, Outbox, Time, View, Wire, patch_packet_id,
 };
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// Unsent bytes from which on a connection wants to be flushed before the turn goes on.
 const URGENT: usize = 256 << 10;
 
 /// Bytes that a slow socket took and the engine is told of at the latest, as a sign of life.
 const PROGRESS: u32 = 64 << 10;
+
+const PINGREQ: [u8; 2] = [0xc0, 0];
 
 /// Slices of one vectored write.
 const SLICES: usize = 16;
@@ -38,8 +43,18 @@ struct Entry {
     queued: Queued,
     closing: bool,
     paused: bool,
+    transport: Transport,
     /// Its client was let in.
     accepted: bool,
+}
+
+/// Where its bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Transport {
+    /// The adapter has a socket.
+    Socket,
+    /// Nowhere: see [`Driver::open_inline`].
+    Inline,
 }
 
 /// Which lists of connections to be flushed name a connection.
@@ -49,6 +64,29 @@ enum Queued {
     Dirty,
     /// In both.
     Urgent,
+}
+
+/// Connections that have something unsent.
+#[derive(Debug, Default)]
+struct Unsent {
+    dirty: VecDeque<ConnId>,
+    urgent: Vec<ConnId>,
+    /// Those of inline clients, which are in neither.
+    inline: VecDeque<ConnId>,
+}
+
+impl Unsent {
+    fn add(&mut self, entry: &mut Entry) {
+        let is_socket = entry.transport == Transport::Socket;
+        if entry.queued == Queued::No {
+            entry.queued = Queued::Dirty;
+            if is_socket { &mut self.dirty } else { &mut self.inline }.push_back(entry.id);
+        }
+        if entry.buffer.len() >= URGENT && entry.queued != Queued::Urgent && is_socket {
+            entry.queued = Queued::Urgent;
+            self.urgent.push(entry.id);
+        }
+    }
 }
 
 /// How a flush ended.
@@ -71,10 +109,13 @@ pub struct Driver {
     out: Outbox,
     ids: ConnIds,
     table: Vec<Option<Entry>>,
-    dirty: VecDeque<ConnId>,
+    unsent: Unsent,
     /// Connections whose reads were paused or resumed since the last look.
     changed: Vec<ConnId>,
-    urgent: Vec<ConnId>,
+    /// What inline clients do with what they get; `None` while it is being done.
+    inline: BTreeMap<ConnId, Option<PacketHandler>>,
+    /// When they have to show that they are alive.
+    next_ping: Option<Time>,
     /// Connections whose client was not let in yet.
     strangers: usize,
     pool: Pool,
@@ -99,9 +140,10 @@ impl Driver {
             out: Outbox::new(),
             ids: ConnIds::new(),
             table: Vec::new(),
-            dirty: VecDeque::new(),
+            unsent: Unsent::default(),
             changed: Vec::new(),
-            urgent: Vec::new(),
+            inline: BTreeMap::new(),
+            next_ping: None,
             strangers: 0,
             pool: Pool::default(),
             hooks: hooks.into(),
@@ -131,6 +173,18 @@ impl Driver {
     /// A transport is ready.
     pub fn open(&mut self, now: Time, listener: ListenerId, peer: Option<SocketAddr>) -> ConnId {
         let id = self.ids.allocate();
+        self.open_as(now, id, Transport::Socket, listener, peer);
+        id
+    }
+
+    fn open_as(
+        &mut self,
+        now: Time,
+        id: ConnId,
+        transport: Transport,
+        listener: ListenerId,
+        peer: Option<SocketAddr>,
+    ) {
         if self.table.len() <= id.slot() {
             self.table.resize_with(id.slot() + 1, || None);
         }
@@ -142,11 +196,62 @@ impl Driver {
             queued: Queued::No,
             closing: false,
             paused: false,
+            transport,
             accepted: false,
         });
         self.strangers += 1;
         self.handle(now, Input::Opened { conn: id, listener, peer });
-        id
+    }
+
+    /// A client inside the program connects. Nobody is asked what it may; what the broker sends goes to `handle` before
+    /// the call that led to it returns. Its first packet is to be a CONNECT of MQTT 5.
+    pub fn open_inline(&mut self, now: Time, listener: ListenerId, handle: PacketHandler) -> ConnId {
+        let conn = self.ids.allocate();
+        self.inline.insert(conn, Some(handle));
+        self.open_as(now, conn, Transport::Inline, listener, None);
+        if let Some(interval) = self.ping_interval() {
+            self.next_ping.get_or_insert(now.after(interval));
+        }
+        conn
+    }
+
+    /// Sends a packet as an inline client.
+    ///
+    /// # Errors
+    /// It has been disconnected.
+    pub fn send_inline(&mut self, now: Time, conn: ConnId, packet: &[u8]) -> Result<(), InjectError> {
+        if !self.inline.contains_key(&conn) {
+            return Err(InjectError::NotConnected);
+        }
+        self.received(now, conn, packet);
+        Ok(())
+    }
+
+    /// Puts a packet behind what a client of this version has sent, as if it came from there too; what the broker answers
+    /// goes to the client. Hooks are asked as ever.
+    ///
+    /// # Errors
+    /// The client is not connected, or in the middle of a packet.
+    pub fn inject(
+        &mut self,
+        now: Time,
+        client_id: &str,
+        version: Version,
+        packet: &[u8],
+    ) -> Result<(), InjectError> {
+        let view = self.view();
+        let conn = view.session(client_id).and_then(|session| session.connection());
+        let known = conn.and_then(|conn| Some((conn, view.connection(conn)?)));
+        match known {
+            Some((conn, (theirs, waiting))) if theirs == version => {
+                if !waiting.is_empty() {
+                    return Err(InjectError::Busy);
+                }
+                self.received(now, conn, packet);
+                Ok(())
+            }
+            _ => Err(InjectError::NotConnected),
+        }
     }
 
     /// Bytes arrived.
@@ -179,7 +284,19 @@ impl Driver {
 
     /// Time passed.
     pub fn tick(&mut self, now: Time) {
+        if self.next_ping.is_some_and(|at| at <= now) {
+            for conn in self.inline.keys().copied().collect::<Vec<_>>() {
+                self.received(now, conn, &PINGREQ);
+            }
+            self.next_ping = self.ping_interval().map(|interval| now.after(interval));
+        }
         self.handle(now, Input::Tick);
+    }
+
+    /// Where the broker wants to hear from everybody, inline clients must not be silent either.
+    fn ping_interval(&self) -> Option<Duration> {
+        let keep_alive = self.view().config().max_keep_alive;
+        (keep_alive > 0 && !self.inline.is_empty()).then(|| Duration::from_secs(keep_alive.into()) / 2)
     }
 
     /// Takes up answers that hooks gave later, and commands of theirs. When there are none, `context` is woken by the next,
@@ -194,7 +311,8 @@ impl Driver {
 
     /// When to call [`Driver::tick`] at the latest.
     pub fn next_deadline(&self) -> Option<Deadline> {
-        self.engine.next_deadline()
+        let ping = self.next_ping.map(|at| Deadline { at, reason: DeadlineReason::Timer });
+        self.engine.next_deadline().into_iter().chain(ping).min_by_key(|deadline| deadline.at)
     }
 
     /// A look into the engine.
@@ -205,17 +323,17 @@ impl Driver {
     /// A connection with something to flush, in the order in which they got it. None is named twice before it is
     /// flushed.
     pub fn next_dirty(&mut self) -> Option<ConnId> {
-        self.dirty.pop_front()
+        self.unsent.dirty.pop_front()
     }
 
     /// Is there anything to flush?
     pub fn has_dirty(&self) -> bool {
-        !self.dirty.is_empty()
+        !self.unsent.dirty.is_empty()
     }
 
     /// A connection with so much to send that it should be flushed before more is fed.
     pub fn next_urgent(&mut self) -> Option<ConnId> {
-        self.urgent.pop()
+        self.unsent.urgent.pop()
     }
 
     /// A connection whose reading was paused or resumed.
@@ -250,6 +368,7 @@ impl Driver {
             entry.buffer.clear(&mut self.pool);
             self.strangers -= usize::from(!entry.accepted);
             self.hooks.forget(conn);
+            self.inline.remove(&conn);
             self.ids.release(conn);
         }
     }
@@ -304,6 +423,35 @@ impl Driver {
         outcome
     }
 
+    /// Hands inline clients what came for them, and the engine what they say to it.
+    fn serve_inline(&mut self, now: Time) {
+        // What follows from an answer is served by the loop that gave it.
+        if self.unsent.inline.is_empty() || self.inline.values().any(Option::is_none) {
+            return;
+        }
+        while let Some(conn) = self.unsent.inline.pop_front() {
+            let Some(mut handle) = self.inline.get_mut(&conn).and_then(Option::take) else { continue };
+            let mut bytes = Vec::new();
+            let outcome = self.flush(now, conn, |slices| {
+                let before = bytes.len();
+                bytes.extend(slices.iter().flat_map(|slice| slice.iter()));
+                Ok(bytes.len() - before)
+            });
+            let hooks = &mut self.hooks;
+            let answers = inline::receive(&bytes, |packet| hooks.contain("inline client", || handle(packet)));
+            if outcome == Flushed::Close {
+                self.release(conn);
+                continue;
+            }
+            if !answers.is_empty() {
+                self.received(now, conn, &answers);
+            }
+            if let Some(place) = self.inline.get_mut(&conn) {
+                *place = Some(handle);
+            }
+        }
+    }
+
     fn entry(&self, conn: ConnId) -> Option<&Entry> {
         self.table.get(conn.slot())?.as_ref().filter(|entry| entry.id == conn)
     }
@@ -321,7 +469,10 @@ impl Driver {
             out.clear();
             for call in calls {
                 let id = call.id;
-                if let Some(answer) = self.hooks.ask(call) {
+                // The program need not ask itself.
+                let is_inline = self.inline.contains_key(&call.conn);
+                let answer = if is_inline { Some(Answer::Allow) } else { self.hooks.ask(call) };
+                if let Some(answer) = answer {
                     self.feed(now, Input::Reply { call: id, answer }, &mut out);
                 }
             }
@@ -337,6 +488,7 @@ impl Driver {
             }
         }
         self.out = out;
+        self.serve_inline(now);
     }
 
     fn feed(&mut self, now: Time, input: Input<'_>, out: &mut Outbox) {
@@ -353,10 +505,9 @@ impl Driver {
         for wire in &out.wire {
             match wire {
                 Wire::Send { conn, frame } => {
-                    let (table, dirty) = (&mut self.table, &mut self.dirty);
-                    let Some(entry) = writable(table, *conn) else { continue };
+                    let Some(entry) = writable(&mut self.table, *conn) else { continue };
                     entry.buffer.push(out.head(frame), &frame.payload, &mut self.pool, |_| ());
-                    mark(entry, dirty, &mut self.urgent);
+                    self.unsent.add(entry);
                 }
                 Wire::Fanout { frame, packet_id_at, targets } => {
                     let head = out.head(frame);
@@ -365,7 +516,7 @@ impl Driver {
                         entry.buffer.push(head, &frame.payload, &mut self.pool, |copy| {
                             patch_packet_id(copy, *packet_id_at, target.packet_id);
                         });
-                        mark(entry, &mut self.dirty, &mut self.urgent);
+                        self.unsent.add(entry);
                     }
                 }
                 Wire::Flow { conn, flow } => {
@@ -377,7 +528,7 @@ impl Driver {
                 Wire::Close { conn } => {
                     if let Some(entry) = writable(&mut self.table, *conn) {
                         entry.closing = true;
-                        mark(entry, &mut self.dirty, &mut self.urgent);
+                        self.unsent.add(entry);
                     }
                 }
                 _ => {}
@@ -403,15 +554,4 @@ impl Driver {
 
 fn writable(table: &mut [Option<Entry>], conn: ConnId) -> Option<&mut Entry> {
     table.get_mut(conn.slot())?.as_mut().filter(|entry| entry.id == conn && !entry.closing)
-}
-
-fn mark(entry: &mut Entry, dirty: &mut VecDeque<ConnId>, urgent: &mut Vec<ConnId>) {
-    if entry.queued == Queued::No {
-        entry.queued = Queued::Dirty;
-        dirty.push_back(entry.id);
-    }
-    if entry.buffer.len() >= URGENT && entry.queued != Queued::Urgent {
-        entry.queued = Queued::Urgent;
-        urgent.push(entry.id);
-    }
 }

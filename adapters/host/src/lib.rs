@@ -7,6 +7,7 @@
 //! * [`memory`] — how much memory there is, and the budget that follows
 //! * [`recording`] — the flight recorder: inputs in files, to be played again
 //! * [`hooks`] — who answers the engine's questions and hears what happened
+//! * [`inline`] — clients inside the program
 //!
 //! A runtime adds sockets, a timer and tasks; there is no `async` here and no socket.
 #![forbid(unsafe_code)]
@@ -14,6 +15,7 @@
 pub mod config;
 pub mod driver;
 pub mod hooks;
+pub mod inline;
 pub mod memory;
 pub mod recording;
 pub mod sys_topics;
@@ -23,3 +25,4 @@ pub use broker_engine as engine;
 pub use config::{BrokerConfig, ConfigError};
 pub use driver::{Driver, Flushed};
 pub use hooks::{AllowAll, Client, Commands, Decision, Hook, HookChain, HookPanic, Responder};
+pub use inline::{InjectError, PacketHandler};

@@ -2,7 +2,7 @@
 
 use crate::drops;
 use crate::files;
-use crate::handle::{BrokerHandle, Order, Stats};
+use crate::handle::{BrokerHandle, Order};
 use crate::listener;
 use crate::notes::Log;
 use crate::turn::Shared;
@@ -265,10 +265,9 @@ async fn carry_out(shared: &Shared, inbox: &mut mpsc::Receiver<Order>) {
                 shared.driver.borrow_mut().command(shared.now(), command);
                 shared.fed();
             }
-            Order::Stats(answer) => {
-                let stats = Stats::of(&shared.driver.borrow());
-                // Who asked may have gone.
-                let _gone = answer.send(stats);
+            Order::Do(order) => {
+                order(&mut shared.driver.borrow_mut(), shared.now());
+                shared.fed();
             }
         }
     }

@@ -1,9 +1,12 @@
 //! Asking and stopping a running broker.
 
-use broker_engine::{ApplicationMessage, Command, Config, Counters};
-use metronome_host::Driver;
+use crate::inline::{InlineClient, InlineError};
+use broker_engine::mqtt_proto::{Packet, Publish, ReasonCode};
+use broker_engine::{ApplicationMessage, Command, Config, Counters, Time, View};
+use metronome_host::{Driver, InjectError};
 use std::fmt;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,18 +16,51 @@ use tokio::sync::watch;
 /// How long [`BrokerHandle::publish`] sleeps before it tries again.
 const BREATH: Duration = Duration::from_millis(1);
 
+/// Something to be done on the broker's thread.
+pub(crate) type Errand = Box<dyn FnOnce(&mut Driver, Time) + Send>;
+
 /// What the handle wants of the broker's thread.
 pub(crate) enum Order {
     Command(Command),
-    Stats(std::sync::mpsc::Sender<Stats>),
+    /// Anything else.
+    Do(Errand),
 }
 
 impl fmt::Debug for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Command(_) => "Command",
-            Self::Stats(_) => "Stats",
+            Self::Do(_) => "Do",
         })
+    }
+}
+
+/// Where orders go.
+#[derive(Clone, Debug)]
+pub(crate) struct Orders(mpsc::Sender<Order>);
+
+impl Orders {
+    /// Waits until there is room; false when the broker has stopped.
+    pub(crate) fn give(&self, mut order: Order) -> bool {
+        while let Err(error) = self.0.try_send(order) {
+            let TrySendError::Full(back) = error else { return false };
+            order = back;
+            std::thread::sleep(BREATH);
+        }
+        true
+    }
+
+    /// Has something done on the broker's thread and waits for what comes of it.
+    pub(crate) fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Driver, Time) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (answer, answered) = std::sync::mpsc::channel();
+        let asked = self.give(Order::Do(Box::new(move |driver, now| {
+            // Who asked waits for it.
+            let _waits = answer.send(question(driver, now));
+        })));
+        if asked { answered.recv().ok() } else { None }
     }
 }
 
@@ -84,7 +120,7 @@ impl std::error::Error for PublishError {}
 /// A running broker. Dropping it stops the broker without waiting.
 #[derive(Debug)]
 pub struct BrokerHandle {
-    orders: mpsc::Sender<Order>,
+    orders: Orders,
     stop: watch::Sender<Option<Duration>>,
     local_addrs: Vec<SocketAddr>,
     open_files: u64,
@@ -101,6 +137,7 @@ impl BrokerHandle {
         limits: Config,
         thread: JoinHandle<()>,
     ) -> Self {
+        let orders = Orders(orders);
         Self { orders, stop, local_addrs, open_files, limits, thread: Mutex::new(Some(thread)) }
     }
 
@@ -121,7 +158,7 @@ impl BrokerHandle {
 
     /// Waits until the broker has stopped, for whatever reason. Any runtime will do.
     pub async fn stopped(&self) {
-        self.orders.closed().await;
+        self.orders.0.closed().await;
     }
 
     /// Publishes as the broker itself, without waiting.
@@ -129,7 +166,7 @@ impl BrokerHandle {
     /// # Errors
     /// A thousand orders are unfinished, or the broker has stopped.
     pub fn try_publish(&self, message: ApplicationMessage) -> Result<(), PublishError> {
-        self.orders.try_send(Order::Command(Command::Publish(message))).map_err(|error| match error {
+        self.orders.0.try_send(Order::Command(Command::Publish(message))).map_err(|error| match error {
             TrySendError::Full(Order::Command(Command::Publish(message))) => {
                 PublishError::Busy(Box::new(message))
             }
@@ -155,14 +192,64 @@ impl BrokerHandle {
     /// What the broker has done and what it holds; `None` when it has stopped. Blocks the thread until the
     /// broker gets to it, so a hook of this broker must not call it.
     pub fn stats(&self) -> Option<Stats> {
-        let (answer, stats) = std::sync::mpsc::channel();
-        let mut order = Order::Stats(answer);
-        while let Err(error) = self.orders.try_send(order) {
-            let TrySendError::Full(back) = error else { return None };
-            order = back;
-            std::thread::sleep(BREATH);
-        }
-        stats.recv().ok()
+        self.orders.ask(|driver, _| Stats::of(driver))
+    }
+
+    /// Looks at clients, sessions, subscriptions and figures, on the broker's thread; `None` when it has stopped, or
+    /// `look` panics. As long as it looks, nobody is served. Blocks the thread, so a hook of this broker must not call it.
+    ///
+    /// ```
+    /// # let broker = metronome_tokio::Broker::builder().listen("127.0.0.1:0").start().unwrap();
+    /// let clients: Option<Vec<String>> = broker.look(|view| {
+    ///     let connected = view.each_session().filter(|session| session.connection().is_some());
+    ///     connected.map(|session| session.client_id().to_owned()).collect()
+    /// });
+    /// assert_eq!(clients, Some(Vec::new()));
+    /// ```
+    pub fn look<T: Send + 'static>(&self, look: impl FnOnce(View<'_>) -> T + Send + 'static) -> Option<T> {
+        // It only reads, so nothing is left half done by a panic.
+        self.orders.ask(|driver, _| catch_unwind(AssertUnwindSafe(|| look(driver.view()))).ok())?
+    }
+
+    /// Disconnects a client with this reason, and ends its session if asked to; a will is sent unless the reason is
+    /// `Success`. A client that is not there is none to be disconnected. Blocks the thread while a thousand orders are
+    /// unfinished.
+    pub fn disconnect(&self, client_id: &str, reason: ReasonCode, end_session: bool) {
+        let client_id = client_id.to_owned();
+        self.orders.give(Order::Command(Command::Disconnect { client_id, reason, end_session }));
+    }
+
+    /// A client inside the program, whose messages go to `on_message`, on the broker's thread: while that runs, nobody is
+    /// served. Nobody is asked what it may. With an empty client identifier the broker assigns one. Blocks the thread,
+    /// so a hook of this broker must not call it.
+    ///
+    /// # Errors
+    /// The broker refuses it, or has stopped.
+    pub fn inline_client(
+        &self,
+        client_id: &str,
+        on_message: impl FnMut(&Publish<'_>) + Send + 'static,
+    ) -> Result<InlineClient, InlineError> {
+        InlineClient::connect(self.orders.clone(), client_id, on_message)
+    }
+
+    /// Does as if a client had sent this packet: what the broker answers goes to the client, and hooks are asked as ever.
+    /// Blocks the thread, so a hook of this broker must not call it.
+    ///
+    /// # Errors
+    /// The client is not connected, or in the middle of a packet of its own; the packet is none; the broker has stopped.
+    pub fn inject(&self, client_id: &str, packet: &Packet<'_>) -> Result<(), InlineError> {
+        let name = client_id.to_owned();
+        let version = self.look(move |view| {
+            let conn = view.session(&name)?.connection()?;
+            view.connection(conn).map(|(version, _)| version)
+        });
+        let version = version.ok_or(InlineError::Stopped)?.ok_or(InjectError::NotConnected)?;
+        let mut bytes = Vec::new();
+        packet.encode(version, &mut bytes).map_err(InlineError::Packet)?;
+        let name = client_id.to_owned();
+        let injected = self.orders.ask(move |driver, now| driver.inject(now, &name, version, &bytes));
+        Ok(injected.ok_or(InlineError::Stopped)??)
     }
 
     /// Tells every client that the broker goes down, waits until they are gone, at most for `deadline`, and ends

@@ -2,6 +2,7 @@
 //!
 //! * `broker` — builder: start a broker from any program
 //! * `handle` — ask and stop a running broker
+//! * `inline` — clients inside the program
 //! * `turn` — engine, sockets and tasks on one thread, and how a turn is flushed
 //! * `listener`, `files` — accepting, also when files run out
 //! * `connection` — one task for each connection: read, wait, close in peace
@@ -17,12 +18,14 @@ mod connection;
 mod drops;
 mod files;
 mod handle;
+mod inline;
 mod listener;
 mod notes;
 mod turn;
 
 pub use broker::{Broker, Builder, StartError};
 pub use handle::{BrokerHandle, PublishError, Stats};
+pub use inline::{InlineClient, InlineError};
 pub use metronome_host as host;
 pub use metronome_host::{AllowAll, BrokerConfig, Client, ConfigError, Decision, Hook, Responder};
 

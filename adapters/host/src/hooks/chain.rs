@@ -193,6 +193,11 @@ impl HookChain {
         }
     }
 
+    /// Keeps a panic of what the program does beside hooks from the broker, and tells of it under this name.
+    pub(crate) fn contain(&mut self, name: &'static str, call: impl FnOnce()) {
+        contained(name, &mut self.on_panic, call);
+    }
+
     /// A connection is gone; answers that still come are late, but for those about messages that it published.
     pub(crate) fn forget(&mut self, conn: ConnId) {
         let Some(known) = self.known.get_mut(&conn) else { return };
