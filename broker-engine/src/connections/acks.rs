@@ -8,6 +8,7 @@ use crate::outbox::Outbox;
 use crate::sessions::inflight::{Sent, Step};
 use crate::storage::StoreOp;
 use alloc::string::ToString;
+use core::time::Duration;
 use mqtt_proto::planted;
 use mqtt_proto::{Ack, AckProperties, Packet, PacketId, QoS, ReasonCode};
 
@@ -165,7 +166,8 @@ impl Engine {
             let client_id = session.client_id.to_string();
             let op = if session.is_stored() {
                 let username = session.username.as_deref().map(ToString::to_string);
-                StoreOp::PutSession { client_id, expiry: session.expiry, username }
+                let away = session.conn.is_none().then_some(Duration::ZERO);
+                StoreOp::PutSession { client_id, expiry: session.expiry, username, away }
             } else {
                 StoreOp::EndSession { client_id }
             };

@@ -228,7 +228,7 @@ impl Engine {
         }
         self.gates.begin_packet();
         let (key, present) = self.begin_session(client_id, &connect, expiry, out);
-        self.settle(id, key, &connect, expiry);
+        self.settle(id, key, &connect, (expiry, present));
         self.set_permissions(key, permissions);
         self.online += 1;
         self.counters.connects += 1;
@@ -293,8 +293,14 @@ impl Engine {
         }
     }
 
-    /// Writes what CONNECT said into connection and session.
-    fn settle(&mut self, id: ConnId, key: crate::collections::SlotKey, connect: &Connect<'_>, expiry: u32) {
+    /// Writes what CONNECT said into connection and session, which may have been `present` before.
+    fn settle(
+        &mut self,
+        id: ConnId,
+        key: crate::collections::SlotKey,
+        connect: &Connect<'_>,
+        (expiry, present): (u32, bool),
+    ) {
         // A 3.x client cannot be told another keep-alive than its own, so it is held to that.
         let keep_alive = match connect.version {
             Version::V5 => self.keep_alive(connect),
@@ -320,11 +326,14 @@ impl Engine {
             conn.expiry_was_zero = properties.session_expiry_interval.unwrap_or(0) == 0;
         }
         let will = connect.will.as_ref().map(|will| Box::new(Will::new(will)));
+        let (mut is_stored, mut will_changed) = (false, will.is_some());
         if let Some(session) = self.sessions.get_mut(key) {
             session.conn = Some(id);
             session.expiry = expiry;
             session.ends_at = None;
+            will_changed |= session.will.is_some();
             session.will = will;
+            is_stored = session.is_stored();
             if planted!("qos2-forgotten") {
                 session.received.clear();
             }
@@ -335,7 +344,13 @@ impl Engine {
         }
         self.count_session(key);
         self.count_connection(id);
-        self.store_session(key);
+        // Of a new one that ends with its connection, the store need not know.
+        if present || is_stored {
+            self.store_session(key);
+        }
+        if will_changed {
+            self.store_will(key);
+        }
     }
 
     /// CONNACK for an accepted client, without Session Present.

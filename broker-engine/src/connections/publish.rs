@@ -140,7 +140,10 @@ impl Engine {
             Decision::Refuse(reason) => return self.refuse_publish(id, owed, reason, out),
             Decision::NoRoom => return self.refuse_for_memory(id, owed, out),
             Decision::Acknowledge => {
-                self.remember_received(id, owed);
+                if !self.is_remembered(id, owed) {
+                    self.remember_received(id, owed);
+                    self.store_received(id, owed);
+                }
                 self.acknowledge_publish(id, owed, ReasonCode::Success, out);
                 return After::Continue;
             }
@@ -156,6 +159,7 @@ impl Engine {
         let origin = is_here.then(|| (id, owed.packet_id.map(|packet_id| (owed.qos, packet_id))));
         match self.route(publication, origin, out) {
             Routed::Done { matched } => {
+                self.store_received(id, owed);
                 let reason = self.publish_reason(matched);
                 self.acknowledge_publish(id, owed, reason, out);
                 if self.slow_down(id, out) { After::Parked } else { After::Continue }
@@ -257,6 +261,7 @@ impl Engine {
         if !v5 {
             // A 3.x client will go on to PUBREL, which is answered from this.
             self.remember_received(id, owed);
+            self.store_received(id, owed);
         }
         self.acknowledge_publish(id, owed, reason, out);
         After::Continue
@@ -335,8 +340,31 @@ impl Engine {
             if let Some(conn) = self.conn_mut(id) {
                 conn.received = conn.received.saturating_add(1);
             }
+        }
+    }
+
+    /// Keeps that a QoS 2 message was accepted: behind its deliveries, as with this alone it would be acknowledged when
+    /// it is sent again, and go nowhere.
+    fn store_received(&mut self, id: ConnId, owed: Owed) {
+        if let Some(key) = self.conn(id).and_then(super::Connection::session) {
+            self.store_received_of(key, owed);
+        }
+    }
+
+    /// The same for a publisher that may be gone.
+    pub(crate) fn store_received_of(&mut self, key: SlotKey, owed: Owed) {
+        if owed.qos == QoS::ExactlyOnce
+            && let Some(packet_id) = owed.packet_id.filter(|packet_id| self.is_received(key, *packet_id))
+        {
+            let packet_id = packet_id.get();
             self.store_for(key, |client_id| StoreOp::PutReceived { client_id, packet_id });
         }
+    }
+
+    /// Was it accepted before?
+    fn is_remembered(&self, id: ConnId, owed: Owed) -> bool {
+        let session = self.conn(id).and_then(super::Connection::session);
+        session.zip(owed.packet_id).is_some_and(|(key, packet_id)| self.is_received(key, packet_id))
     }
 
     /// The broker itself publishes.

@@ -141,9 +141,7 @@ impl Engine {
         let (message, position) = (delivery.message, delivery.position);
         let size = publication.size() + delivery.ids.kept();
         let number = packet_id.get();
-        if delivery.qos == QoS::ExactlyOnce {
-            self.gates.begin_packet();
-        }
+        let touched = delivery.qos == QoS::ExactlyOnce && self.gates.begin_delivery();
         self.store_for(key, |client_id| StoreOp::PutInflight {
             client_id,
             position,
@@ -160,6 +158,7 @@ impl Engine {
             &delivery.ids,
             out,
         );
+        self.gates.end_delivery(touched);
         if !sent {
             return self.give_up_too_large(key, delivery, publication, out);
         }

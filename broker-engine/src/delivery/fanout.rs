@@ -206,19 +206,26 @@ impl Engine {
     /// The PUBLISH that waited is acknowledged and the packets behind it go on.
     fn end_fanout(&mut self, matched: bool, out: &mut Outbox) {
         let Some(Fanout { message, origin, .. }) = self.fanouts.pop() else { return };
+        let publisher = self.messages.get(message).and_then(|message| message.publisher);
         self.messages.release(message);
+        self.gates.begin_packet();
+        // Its deliveries were kept in earlier calls too.
+        self.gates.stand_behind_all();
+        let owed = origin.and_then(|(_, owed)| owed);
+        let owed = owed.map(|(qos, packet_id)| Owed { qos, packet_id: Some(packet_id) });
+        if let (Some(publisher), Some(owed)) = (publisher, owed) {
+            self.store_received_of(publisher, owed);
+        }
         let waiting = origin.filter(|(id, _)| self.is_parked_by_fanout(*id));
-        let Some((id, owed)) = waiting else {
+        let Some((id, _)) = waiting else {
             self.fanouts.unowned -= 1;
             return;
         };
         if let Some(conn) = self.conn_mut(id) {
             conn.parked = None;
         }
-        if let Some((qos, packet_id)) = owed {
-            self.gates.begin_packet();
+        if let Some(owed) = owed {
             let reason = self.publish_reason(matched);
-            let owed = Owed { qos, packet_id: Some(packet_id) };
             self.acknowledge_publish(id, owed, reason, out);
         }
         self.resume_input(id, out);

@@ -1,13 +1,14 @@
 //! Messages: borrowed while they are routed, kept once and counted while anybody needs them.
 
-use crate::collections::{SlotKey, Slots};
+use crate::collections::{KeyedIndex, SlotKey, Slots};
+use crate::connections::forwarded;
 use crate::ids::MessageKey;
 use crate::sessions::Delivery;
 use crate::storage::Lifetime;
 use crate::time::Time;
 use alloc::vec::Vec;
 use bytes::Bytes;
-use mqtt_proto::{QoS, planted};
+use mqtt_proto::{Limits, Packet, QoS, Version, planted};
 use serde::{Deserialize, Serialize};
 
 /// When a message ends, and what its receivers are told about that.
@@ -60,6 +61,27 @@ impl Publication<'_> {
     pub(crate) fn size(&self) -> u64 {
         (self.topic.len() + self.properties.len() + self.payload.len()) as u64
     }
+}
+
+/// A message as a store has it, handed to `with`; `None` if it is none.
+pub(crate) fn read_stored<R>(
+    publish: &[u8],
+    (qos, expiry): (QoS, Expiry),
+    with: impl FnOnce(&Publication<'_>) -> R,
+) -> Option<R> {
+    let Ok(Some((Packet::Publish(publish), _))) = Packet::parse(publish, Version::V5, &Limits::NONE) else {
+        return None;
+    };
+    let properties = forwarded(publish.properties.raw());
+    Some(with(&Publication {
+        topic: publish.topic?.as_str(),
+        properties: &properties,
+        payload: publish.payload,
+        qos,
+        retain: publish.retain,
+        expiry,
+        publisher: None,
+    }))
 }
 
 /// A message kept for later: in a queue, in flight, as retained or will, or in a sliced fan-out.
@@ -122,6 +144,17 @@ impl Message {
         self.data = Bytes::from(data);
     }
 
+    /// Would this make the same message?
+    fn is(&self, publication: &Publication<'_>) -> bool {
+        let Publication { topic, properties, payload, .. } = *publication;
+        let parts = [topic.as_bytes(), properties, payload];
+        let lens = (usize::from(self.topic_len), self.properties_len as usize);
+        lens == (topic.len(), properties.len())
+            && self.data.iter().eq(parts.into_iter().flatten())
+            && (self.qos, self.retain) == (publication.qos, publication.retain)
+            && self.expiry == publication.expiry
+    }
+
     pub(crate) fn is_expired(&self, now: Time) -> bool {
         self.expiry.at.is_some_and(|at| at <= now)
     }
@@ -170,6 +203,25 @@ impl MessageStore {
         self.references += 1;
         self.bytes += message.size() as u64;
         self.slots.insert(message)
+    }
+
+    /// Keeps a message with one reference, or gives one more to the same one that `known` names; `stored` is what it
+    /// was read from.
+    pub(crate) fn insert_once(
+        &mut self,
+        publication: &Publication<'_>,
+        stored: &[u8],
+        known: &mut KeyedIndex<MessageKey>,
+    ) -> MessageKey {
+        let hash = known.hash(stored);
+        let same = |key| self.get(key).is_some_and(|message| message.is(publication));
+        if let Some(key) = known.get_hashed(hash, same) {
+            self.retain(key);
+            return key;
+        }
+        let key = self.insert(publication);
+        known.insert_hashed(hash, key);
+        key
     }
 
     /// One more reference.

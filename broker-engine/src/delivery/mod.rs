@@ -24,9 +24,9 @@ mod recipients;
 mod retained;
 mod route;
 
-pub(crate) use encode::Aliases;
+pub(crate) use encode::{Aliases, stored_publish};
 pub(crate) use fanout::Fanouts;
-pub(crate) use message::{Expiry, MessageStore, Publication};
+pub(crate) use message::{Expiry, MessageStore, Publication, read_stored};
 pub(crate) use retained::{Retained, RetainedScans};
 pub(crate) use route::{Recipient, Routed, Scratch};
 

@@ -1,16 +1,15 @@
 //! Long queues: the head is in memory, the rest is fetched from the store page by page.
 
-use super::{Expiry, Publication};
+use super::{Expiry, Publication, read_stored};
 use crate::collections::SlotKey;
-use crate::connections::forwarded;
 use crate::counters::DropReason;
 use crate::engine::Engine;
+use crate::ids::MessageKey;
 use crate::outbox::Outbox;
 use crate::sessions::queue::Window;
 use crate::sessions::{Delivery, SubIds};
 use crate::storage::{StoreOp, StoreSeq, StoredDelivery};
 use alloc::string::ToString;
-use mqtt_proto::{Limits, Packet, TopicFilter, Version};
 
 impl Engine {
     /// How much of a queue stays in memory where a store keeps the rest.
@@ -70,33 +69,16 @@ impl Engine {
         if !session.queue.accepts(stored.position) {
             return false;
         }
-        let Ok(Some((Packet::Publish(publish), _))) =
-            Packet::parse(&stored.publish, Version::V5, &Limits::NONE)
-        else {
+        let expiry = Expiry::from_lifetime(stored.lifetime, self.now);
+        let messages = &mut self.messages;
+        let Some(mut delivery) = read_stored(&stored.publish, (stored.qos, expiry), |publication| {
+            stored.delivery(messages.insert(publication), publication)
+        }) else {
             session.queue.unpage(stored.position, 0, stored.qos);
             self.dropped(key, "", DropReason::StoreLost, out);
             return false;
         };
-        let share = stored.share.as_deref().and_then(|share| TopicFilter::parse(share).ok());
-        let group = share.and_then(|share| self.index.group_named(share.filter(), share.share()?));
-        let properties = forwarded(publish.properties.raw());
-        let message = self.messages.insert(&Publication {
-            topic: publish.topic.map_or("", |topic| topic.as_str()),
-            properties: &properties,
-            payload: publish.payload,
-            qos: stored.qos,
-            retain: publish.retain,
-            expiry: Expiry::from_lifetime(stored.lifetime, self.now),
-            publisher: None,
-        });
-        let delivery = Delivery {
-            message,
-            qos: stored.qos,
-            retain: publish.retain,
-            ids: SubIds::from_slice(&stored.subscription_ids),
-            group,
-            position: stored.position,
-        };
+        delivery.group = stored.share.as_deref().and_then(|share| self.index.group_of(share));
         self.messages.take_on(&delivery);
         let size = self.messages.size_of(&delivery);
         session.queue.unpage(stored.position, size, stored.qos);
@@ -110,6 +92,20 @@ impl Engine {
             if let Some(session) = self.sessions.get_mut(key).filter(|session| session.queue.expects(fetch)) {
                 session.queue.set_fetch(None);
             }
+        }
+    }
+}
+
+impl StoredDelivery {
+    /// As a session has it, of a message that is kept; the shared group is not looked up.
+    pub(crate) fn delivery(&self, message: MessageKey, publication: &Publication<'_>) -> Delivery {
+        Delivery {
+            message,
+            qos: self.qos,
+            retain: publication.retain,
+            ids: SubIds::from_slice(&self.subscription_ids),
+            group: None,
+            position: self.position,
         }
     }
 }

@@ -107,8 +107,7 @@ impl Engine {
             self.remove_retained(publication.topic);
             return Ok(());
         }
-        let size =
-            (publication.topic.len() + publication.properties.len() + publication.payload.len()) as u64;
+        let size = publication.size();
         let old = self.retained.get(publication.topic).map(|kept| kept.message);
         let old_size = old.map_or(0, |message| self.messages.size(message) as u64);
         if old.is_none() && self.retained.len() >= self.config.max_retained_messages as usize
@@ -116,29 +115,43 @@ impl Engine {
         {
             return Err(ReasonCode::QuotaExceeded);
         }
+        self.keep_retained(publication);
+        if self.is_stored_topic(publication.topic) {
+            self.gates.emit(StoreOp::PutRetained {
+                topic: publication.topic.to_string(),
+                publish: super::encode::stored_publish(publication, true),
+                qos: publication.qos,
+                lifetime: publication.expiry.lifetime(self.called_at),
+            });
+        }
+        Ok(())
+    }
+
+    /// Makes a message its topic's retained one.
+    pub(crate) fn keep_retained(&mut self, publication: &Publication<'_>) {
         let message = self.messages.insert(publication);
-        self.retained_bytes = self.retained_bytes - old_size + size;
+        self.retained_bytes += publication.size();
         self.retained_names += names_kept(publication.topic, publication.expiry);
         if let Some(old) = self.retained.insert(publication.topic, Retained { message }) {
+            self.retained_bytes -= self.messages.size(old.message) as u64;
             self.release_retained(publication.topic, old);
         }
         if let Some(at) = publication.expiry.at {
             self.timers
                 .push(at.as_micros(), TimerKey::Retained(Box::new(RetainedKey::new(publication.topic))));
         }
-        if self.gates.is_on() {
-            let lifetime = publication.expiry.lifetime(self.called_at);
-            let publish = super::encode::stored_publish(publication, true);
-            self.gates.emit(StoreOp::PutRetained { topic: publication.topic.to_string(), publish, lifetime });
-        }
-        Ok(())
+    }
+
+    /// Is there a store, and is this for it? What the broker tells of itself is of this process.
+    fn is_stored_topic(&self, topic: &str) -> bool {
+        self.gates.is_on() && !topic.starts_with("$SYS/")
     }
 
     pub(crate) fn remove_retained(&mut self, topic: &str) {
         let Some(old) = self.retained.remove(topic) else { return };
         self.retained_bytes -= self.messages.size(old.message) as u64;
         self.release_retained(topic, old);
-        if self.gates.is_on() {
+        if self.is_stored_topic(topic) {
             self.gates.emit(StoreOp::RemoveRetained { topic: topic.to_string() });
         }
     }

@@ -74,14 +74,15 @@ impl Engine {
         let now = self.now;
         let Some(session) = self.sessions.get_mut(key) else { return };
         session.conn = None;
-        if cancels_will {
-            session.will = None;
-        }
+        let cancelled = if cancels_will { session.will.take() } else { None };
         let expiry = session.expiry;
         let delay = session.will.as_ref().map(|will| will.delay.min(expiry));
         let is_late = planted!("will-lost-with-session") && delay == Some(expiry);
         let delay = if is_late { None } else { delay };
         self.count_session(key);
+        if cancelled.is_some() {
+            self.store_will(key);
+        }
         if delay == Some(0) {
             self.send_will(key, out);
         }
@@ -95,6 +96,7 @@ impl Engine {
             session.ends_at = ends_at;
         }
         self.arm_session(key);
+        self.store_session(key);
     }
 
     /// Forgets a session and everything in it. A will that was still waiting is sent now [MQTT-3.1.2-8].

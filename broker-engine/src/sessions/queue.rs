@@ -139,6 +139,12 @@ impl Queue {
         paged.bytes += size;
     }
 
+    /// Begins with so many deliveries, bytes and deliveries of QoS 0 in the store alone, none before position `from`.
+    pub(crate) fn begin_paged(&mut self, from: u64, (count, bytes, qos0): (u64, u64, u64)) {
+        let paged = Paged { count, bytes, qos0, from, fetch: None };
+        self.0.get_or_insert_default().paged = Some(paged);
+    }
+
     /// Takes a delivery out of memory; `size` is that of its message.
     pub(crate) fn remove(&mut self, index: usize, size: impl FnOnce(&Delivery) -> u64) -> Option<Delivery> {
         let waiting = self.0.as_mut()?;

@@ -202,15 +202,7 @@ impl Engine {
                     return Err(ReasonCode::QuotaExceeded);
                 }
                 let parsed = TopicFilter::parse(full).map_err(|_| ReasonCode::TopicFilterInvalid)?;
-                let entry = self.index.subscribe(parsed.filter(), parsed.share(), subscriber);
-                self.subscriptions += 1;
-                if let Some(session) = self.sessions.get_mut(key) {
-                    session.filter_levels += levels;
-                    session.filter_bytes += full.len() as u64;
-                    make_room(&mut session.subscriptions);
-                    session.subscriptions.insert(at, Subscription { filter: full.into(), at: entry });
-                }
-                self.count_session(key);
+                self.add_subscription(full, parsed, at, subscriber);
                 false
             }
         };
@@ -221,6 +213,25 @@ impl Engine {
             id: (id > 0).then_some(id),
         });
         Ok(existed)
+    }
+
+    /// Adds a subscription, at its place among those of its session.
+    pub(crate) fn add_subscription(
+        &mut self,
+        full: &str,
+        parsed: TopicFilter<'_>,
+        at: usize,
+        subscriber: Subscriber,
+    ) {
+        let entry = self.index.subscribe(parsed.filter(), parsed.share(), subscriber);
+        self.subscriptions += 1;
+        if let Some(session) = self.sessions.get_mut(subscriber.session) {
+            session.filter_levels += levels(full);
+            session.filter_bytes += full.len() as u64;
+            make_room(&mut session.subscriptions);
+            session.subscriptions.insert(at, Subscription { filter: full.into(), at: entry });
+        }
+        self.count_session(subscriber.session);
     }
 
     pub(crate) fn unsubscribe_packet(&mut self, id: ConnId, packet: &Unsubscribe<'_>, out: &mut Outbox) {

@@ -2,10 +2,11 @@
 
 use crate::collections::SlotKey;
 use crate::connections::forwarded;
-use crate::delivery::Publication;
+use crate::delivery::{Expiry, Publication, stored_publish};
 use crate::engine::Engine;
 use crate::outbox::Outbox;
-use alloc::{boxed::Box, vec::Vec};
+use crate::storage::{StoreOp, StoredWill};
+use alloc::{boxed::Box, string::ToString, vec::Vec};
 use mqtt_proto::{QoS, planted};
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +47,41 @@ impl Will {
         (self.topic.len() + self.payload.len() + self.properties.len()) as u64 + WILL
     }
 
+    /// For the store.
+    fn stored(&self) -> StoredWill {
+        StoredWill {
+            publish: stored_publish(&self.publication(Expiry::default(), None), self.retain),
+            qos: self.qos,
+            message_expiry: self.message_expiry,
+            delay: self.delay,
+        }
+    }
+
+    /// From the store, where its message was read as `publication`.
+    pub(crate) fn from_stored(will: &StoredWill, publication: &Publication<'_>) -> Self {
+        Self {
+            topic: publication.topic.into(),
+            payload: publication.payload.to_vec(),
+            properties: publication.properties.to_vec(),
+            qos: will.qos,
+            retain: publication.retain,
+            message_expiry: will.message_expiry,
+            delay: will.delay,
+        }
+    }
+
+    fn publication(&self, expiry: Expiry, publisher: Option<SlotKey>) -> Publication<'_> {
+        Publication {
+            topic: &self.topic,
+            properties: &self.properties,
+            payload: &self.payload,
+            qos: self.qos,
+            retain: self.retain,
+            expiry,
+            publisher,
+        }
+    }
+
     pub(crate) fn mask_payload(&mut self) {
         self.payload.fill(mqtt_proto::FILLER);
     }
@@ -71,19 +107,28 @@ impl Engine {
             return;
         }
         self.counters.wills_sent += 1;
-        let publication = Publication {
-            topic: &will.topic,
-            properties: &will.properties,
-            payload: &will.payload,
-            qos: will.qos,
-            retain: will.retain,
-            expiry: self.expiry(self.now, will.message_expiry),
-            publisher: Some(key),
-        };
+        let publication = will.publication(self.expiry(self.now, will.message_expiry), Some(key));
         if will.retain {
             // Over quota the live copies still go out.
             let _over_quota = self.retain(&publication);
         }
         self.route(&publication, None, out);
+        // Behind its deliveries, so that no cut between loses it.
+        self.store_will(key);
+    }
+
+    /// Keeps whether a session has a will, and which.
+    pub(crate) fn store_will(&mut self, key: SlotKey) {
+        if !self.gates.is_on() {
+            return;
+        }
+        if let Some(session) = self.sessions.get(key) {
+            let client_id = session.client_id.to_string();
+            let op = match &session.will {
+                Some(will) => StoreOp::PutWill { client_id, will: will.stored() },
+                None => StoreOp::RemoveWill { client_id },
+            };
+            self.gates.emit(op);
+        }
     }
 }

@@ -78,6 +78,23 @@ impl Gates {
         self.touched = false;
     }
 
+    /// The packet being handled promises what earlier calls did.
+    pub(crate) fn stand_behind_all(&mut self) {
+        self.touched = true;
+    }
+
+    /// A delivery promises only its own operations; says what the packet being handled promises beside it.
+    #[inline]
+    pub(crate) fn begin_delivery(&mut self) -> bool {
+        core::mem::take(&mut self.touched)
+    }
+
+    /// The packet is being handled further.
+    #[inline]
+    pub(crate) fn end_delivery(&mut self, touched: bool) {
+        self.touched |= touched;
+    }
+
     pub(crate) fn emit(&mut self, op: StoreOp) {
         self.last += 1;
         self.pending.push((StoreSeq(self.last), op));

@@ -1,11 +1,14 @@
 //! The store lane: facts as one ordered stream of idempotent operations.
 //!
 //! * [`gates`] — what leaves only after its facts are kept
-//! * [`memory`] — a store that keeps queues in memory, for tests and for hosts without another one
+//! * [`boot`] — from the facts that a store has kept to an engine that goes on
+//! * [`memory`] — a store that keeps facts in memory, for tests and for hosts without another one
 
+mod boot;
 mod gates;
 mod memory;
 
+pub use boot::{Boot, BootReport};
 pub(crate) use gates::Gates;
 pub use memory::MemoryStore;
 
@@ -19,7 +22,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct StoreSeq(pub u64);
 
-/// One fact to keep. Applying an operation twice is the same as once.
+/// One fact to keep. Applying an operation twice is the same as once, and the operations of one call of
+/// [`crate::Engine::handle`] are kept together or not at all.
+///
+/// What begins with `Put` is at the same time the record of the fact: a later one of the same client, filter, position,
+/// packet identifier or topic takes its place, and [`Boot`] is given those that are left.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum StoreOp {
@@ -31,6 +38,8 @@ pub enum StoreOp {
         expiry: u32,
         /// User name that made it.
         username: Option<String>,
+        /// How long its client has been away, counted to when this is handed over; `None` while it is connected.
+        away: Option<Duration>,
     },
     /// A session and all its state are gone.
     EndSession {
@@ -98,8 +107,10 @@ pub enum StoreOp {
     PutRetained {
         /// Topic name.
         topic: String,
-        /// The message as an MQTT 5 PUBLISH.
+        /// The message as an MQTT 5 PUBLISH of QoS 0.
         publish: Bytes,
+        /// Quality of service that it was published with.
+        qos: QoS,
         /// How long it lives.
         lifetime: Lifetime,
     },
@@ -120,6 +131,32 @@ pub enum StoreOp {
         /// No further delivery once so many bytes are together; the first one comes whatever its size.
         max_bytes: u64,
     },
+    /// A client has a will, whether its session outlives it or not.
+    PutWill {
+        /// Client identifier.
+        client_id: String,
+        /// The will.
+        will: StoredWill,
+    },
+    /// A will was sent, or is not to be sent any more.
+    RemoveWill {
+        /// Client identifier.
+        client_id: String,
+    },
+}
+
+impl StoreOp {
+    /// The same fact, handed over so much later.
+    #[must_use]
+    pub fn aged(mut self, age: Duration) -> Self {
+        match &mut self {
+            Self::PutSession { away: Some(away), .. } => *away = away.saturating_add(age),
+            Self::PutQueued { delivery, .. } => delivery.lifetime = delivery.lifetime.aged(age),
+            Self::PutRetained { lifetime, .. } => *lifetime = lifetime.aged(age),
+            _ => {}
+        }
+        self
+    }
 }
 
 /// How long a message lives, counted from when it is handed over; `None` is for ever.
@@ -129,6 +166,15 @@ pub struct Lifetime {
     pub left: Option<Duration>,
     /// Until the deadline that receivers are told, which is the publisher's own.
     pub told: Option<Duration>,
+}
+
+impl Lifetime {
+    /// What is left of it so much later.
+    #[must_use]
+    pub fn aged(self, age: Duration) -> Self {
+        let left = |left: Option<Duration>| left.map(|left| left.saturating_sub(age));
+        Self { left: left(self.left), told: left(self.told) }
+    }
 }
 
 /// A delivery as the store keeps it.
@@ -146,4 +192,17 @@ pub struct StoredDelivery {
     pub subscription_ids: Vec<u32>,
     /// Topic filter of the shared subscription that it came by.
     pub share: Option<String>,
+}
+
+/// A will as the store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredWill {
+    /// The message as an MQTT 5 PUBLISH of QoS 0, with RETAIN as it is to be published.
+    pub publish: Bytes,
+    /// Quality of service.
+    pub qos: QoS,
+    /// Message Expiry Interval, seconds, counted from publication.
+    pub message_expiry: Option<u32>,
+    /// Will Delay Interval, seconds.
+    pub delay: u32,
 }

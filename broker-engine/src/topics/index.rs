@@ -6,6 +6,7 @@ use super::trie::{Trie, Walk};
 use super::watch::{Watch, length};
 use crate::collections::{HashKey, KeyedIndex, SlotKey, Slots, make_room};
 use alloc::{boxed::Box, format, string::String, vec::Vec};
+use mqtt_proto::TopicFilter;
 use serde::{Deserialize, Serialize};
 
 /// A filter in the index.
@@ -319,9 +320,11 @@ impl<S: Copy> SubscriptionIndex<S> {
     }
 
     /// A group by its filter and name, if there is one.
-    pub(crate) fn group_named(&self, text: &str, name: &str) -> Option<GroupId> {
+    pub(crate) fn group_of(&self, full: &str) -> Option<GroupId> {
+        let filter = TopicFilter::parse(full).ok()?;
+        let text = filter.filter();
         let id = self.find(text, self.by_text.hash(text.as_bytes()))?;
-        self.groups.find(id, name)
+        self.groups.find(id, filter.share()?)
     }
 
     /// The whole topic filter of a group's members.

@@ -2,8 +2,8 @@
 #![allow(dead_code, unreachable_pub)] // Shared by several test programs, each of which uses its part.
 
 use broker_engine::{
-    Answer, Call, CloseCause, Config, ConnId, ConnIds, DropReason, Engine, Flow, HashKey, Input, Interest,
-    ListenerId, MemoryStore, Note, Outbox, Seed, StoreOp, StoreSeq, Time, Wire,
+    Answer, Boot, BootReport, Call, CloseCause, Config, ConnId, ConnIds, DropReason, Engine, Flow, HashKey,
+    Input, Interest, ListenerId, MemoryStore, Note, Outbox, Seed, StoreOp, StoreSeq, Time, Wire,
 };
 use mqtt_proto::{
     Ack, AckProperties, Connect, ConnectProperties, Disconnect, DisconnectProperties, Limits, Packet,
@@ -33,6 +33,10 @@ pub struct World {
     /// Operations are kept without saying so at once.
     pub hold_stored: bool,
     stored: StoreSeq,
+    /// So many more batches are kept, and none behind them; `None` is all.
+    pub batches_left: Option<usize>,
+    /// Batches that were kept.
+    pub batches: usize,
     /// What was told of dropped messages: reason, client identifier, topic.
     pub drops: Vec<(DropReason, String, String)>,
 }
@@ -58,6 +62,8 @@ impl World {
             pages: Vec::new(),
             hold_stored: false,
             stored: StoreSeq(0),
+            batches_left: None,
+            batches: 0,
             drops: Vec::new(),
         }
     }
@@ -105,7 +111,7 @@ impl World {
                     );
                 }
             }
-            for (seq, op) in stores {
+            for (seq, op) in self.kept(stores) {
                 if self.hold_pages && matches!(op, StoreOp::Fetch { .. }) {
                     self.pages.push((seq, op));
                 } else if let Some(deliveries) = self.store.apply(self.now, op) {
@@ -120,6 +126,41 @@ impl World {
                 return self.each_drop_is_told(counted, told);
             }
         }
+    }
+
+    /// One batch, of which the store keeps everything or nothing.
+    fn kept(&mut self, batch: Vec<(StoreSeq, StoreOp)>) -> Vec<(StoreSeq, StoreOp)> {
+        if batch.is_empty() || self.batches_left == Some(0) {
+            return Vec::new();
+        }
+        self.batches += 1;
+        self.batches_left = self.batches_left.map(|left| left - 1);
+        batch
+    }
+
+    /// The process ends without a word, and another one begins with what the store has.
+    pub fn restart(&mut self) -> BootReport {
+        let records: Vec<StoreOp> = self.store.records(self.now).collect();
+        self.boot(records)
+    }
+
+    /// Another process begins with these records.
+    pub fn boot(&mut self, records: Vec<StoreOp>) -> BootReport {
+        let config = self.engine.view().config().clone();
+        let mut boot = Boot::new(config, Seed(8), HashKey([3, 4]), self.now);
+        for record in records {
+            boot.push(record);
+        }
+        let (engine, report) = boot.finish();
+        self.engine = engine;
+        for conn in self.versions.keys() {
+            self.closed.insert(*conn, true);
+        }
+        (self.hold_stored, self.stored, self.batches_left) = (false, StoreSeq(0), None);
+        self.paused.clear();
+        self.inboxes.clear();
+        self.handle(Input::Tick);
+        report
     }
 
     /// What was counted since is what was told since.
