@@ -1,0 +1,27 @@
+//! Durable stores: what the engine wants kept outlives the process.
+//!
+//! * [`store`] — what a store has to do: keep records by key, batch by batch
+//! * [`record`] — operations of the engine as records, and back
+//! * [`keeper`] — a store on a thread of its own: group commit, pages of queues, retries
+//! * [`load`] — from the records of a store to an engine that goes on
+//! * [`clock`] — a wall clock that never goes back
+//! * `redb` — the embedded B-tree
+//!
+//! There is no runtime here. A host submits what the engine emits to a [`Keeper`], and gives the engine back what comes
+//! of it; `docs/storage.md` says what is kept and when.
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod keeper;
+pub mod load;
+pub mod record;
+#[cfg(feature = "redb")]
+pub mod redb;
+pub mod store;
+
+pub use clock::Clock;
+pub use keeper::{Event, Keeper, KeeperOptions};
+pub use load::{LoadReport, load};
+#[cfg(feature = "redb")]
+pub use redb::RedbStore;
+pub use store::{Batch, Store, StoreError, Visit};

@@ -1,0 +1,97 @@
+//! From the records of a store to an engine that goes on.
+
+use crate::clock::Clock;
+use crate::record::{self, Kind, Unreadable};
+use crate::store::{Batch, Store, StoreError};
+use broker_engine::Boot;
+use std::ops::ControlFlow;
+
+/// Records between two reports of progress.
+const PROGRESS: u64 = 100_000;
+
+/// What was found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LoadReport {
+    /// Records that were read.
+    pub records: u64,
+    /// Records that cannot be read. They are kept aside and looked at no more.
+    pub quarantined: u64,
+}
+
+/// Gives every record of a store to `boot`; `progress` hears of their number now and then. An empty store becomes one
+/// of ours. Says what was found, and by which clock the store lives.
+///
+/// # Errors
+/// The store cannot be read or written, is none of ours, or is of a newer version. Nothing is changed then.
+pub fn load(
+    store: &mut dyn Store,
+    boot: &mut Boot,
+    mut progress: impl FnMut(u64),
+) -> Result<(LoadReport, Clock), StoreError> {
+    let mut clock = begin(store)?;
+    let now = clock.now();
+    let mut report = LoadReport::default();
+    let (mut unreadable, mut newer) = (Batch::default(), None);
+    let mut in_flight_known = false;
+    store.scan(&[], &mut |key, value| {
+        let kind = Kind::of(key);
+        if matches!(kind, Some(Kind::Store | Kind::Quarantined)) {
+            return ControlFlow::Continue(());
+        }
+        if kind > Some(Kind::InFlight) && !std::mem::replace(&mut in_flight_known, true) {
+            boot.in_flight_known();
+        }
+        match record::read(key, value, now) {
+            Ok(op) => {
+                boot.push(op);
+                report.records += 1;
+                if report.records % PROGRESS == 0 {
+                    progress(report.records);
+                }
+            }
+            Err(Unreadable::Newer(format)) => {
+                newer = Some(format);
+                return ControlFlow::Break(());
+            }
+            Err(Unreadable::Damaged) => {
+                report.quarantined += 1;
+                unreadable.remove(key.to_vec());
+                unreadable.put(record::quarantined_key(key), value.to_vec());
+            }
+        }
+        ControlFlow::Continue(())
+    })?;
+    if let Some(format) = newer {
+        return Err(StoreError::Newer(format));
+    }
+    if !unreadable.is_empty() {
+        store.commit(&unreadable)?;
+    }
+    Ok((report, clock))
+}
+
+/// The clock of a store that is one of ours, or becomes one because it is empty.
+fn begin(store: &mut dyn Store) -> Result<Clock, StoreError> {
+    let mut first = None;
+    store.scan(&[], &mut |key, value| {
+        first = Some((key.to_vec(), value.to_vec()));
+        ControlFlow::Break(())
+    })?;
+    match first {
+        None => {
+            let mut clock = Clock::default();
+            let mut batch = Batch::default();
+            batch.put(record::store_key(), record::store_value(clock.now()));
+            store.commit(&batch)?;
+            Ok(clock)
+        }
+        Some((key, value)) if key == record::store_key() => match record::store_time(&value) {
+            Ok(latest) => Ok(Clock::behind(latest)),
+            Err(Unreadable::Newer(format)) => Err(StoreError::Newer(format)),
+            // What it lives by is damaged, and its records are checked one by one.
+            Err(Unreadable::Damaged) => Ok(Clock::default()),
+        },
+        Some(_) => Err(StoreError::Foreign("its first record is of something else".to_owned())),
+    }
+}

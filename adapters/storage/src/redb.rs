@@ -1,0 +1,149 @@
+//! The embedded B-tree: one file, which is copied on write and checked by sums.
+
+use crate::store::{Batch, Store, StoreError, Visit, end_of};
+use redb::backends::FileBackend;
+use redb::{
+    Database, DatabaseError, ReadableDatabase, StorageError, TableDefinition, TableError, TableHandle,
+};
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+
+/// The one table.
+const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("metronome");
+
+/// Name of the file in the directory that the operator names.
+const FILE: &str = "metronome.redb";
+
+/// Memory for pages of the file, bytes.
+const CACHE: usize = 64 << 20;
+
+/// A store in a directory.
+pub struct RedbStore {
+    path: PathBuf,
+    /// `None` between an error and what it takes to begin anew.
+    database: Option<Database>,
+}
+
+impl fmt::Debug for RedbStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedbStore").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl RedbStore {
+    /// Opens the store in a directory, or begins one there. Both are for their owner only.
+    ///
+    /// # Errors
+    /// It cannot be read or written, another broker has it, or its file is something else, which is left as it is.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        make_directory(directory).map_err(|error| StoreError::Failed(error.to_string()))?;
+        let mut store = Self { path: directory.join(FILE), database: None };
+        store.reopen()?;
+        store.is_ours()?;
+        Ok(store)
+    }
+
+    fn database(&self) -> Result<&Database, StoreError> {
+        self.database.as_ref().ok_or_else(|| StoreError::Failed("it is not open".to_owned()))
+    }
+
+    /// A database of somebody else has other tables.
+    fn is_ours(&self) -> Result<(), StoreError> {
+        let reading = self.database()?.begin_read().map_err(failed)?;
+        let mut tables = reading.list_tables().map_err(failed)?;
+        match tables.find(|table| table.name() != RECORDS.name()) {
+            Some(other) => Err(StoreError::Foreign(format!("it has a table {}", other.name()))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Store for RedbStore {
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let writing = self.database()?.begin_write().map_err(failed)?;
+        let mut changed = false;
+        {
+            let mut records = writing.open_table(RECORDS).map_err(failed)?;
+            for prefix in batch.cleared() {
+                let end = end_of(prefix);
+                let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+                let range = (Bound::Included(prefix), end);
+                let removed = records.extract_from_if::<&[u8], _>(range, |_, _| true).map_err(failed)?;
+                for record in removed {
+                    record.map_err(failed)?;
+                    changed = true;
+                }
+            }
+            for (key, value) in batch.changes() {
+                match value {
+                    Some(value) => {
+                        records.insert(key, value).map_err(failed)?;
+                        changed = true;
+                    }
+                    None => changed |= records.remove(key).map_err(failed)?.is_some(),
+                }
+            }
+        }
+        // What removes what is not there need not wait for the disk.
+        if changed { writing.commit().map_err(failed) } else { writing.abort().map_err(failed) }
+    }
+
+    fn scan(&self, from: &[u8], each: &mut Visit<'_>) -> Result<(), StoreError> {
+        let reading = self.database()?.begin_read().map_err(failed)?;
+        let records = match reading.open_table(RECORDS) {
+            Ok(records) => records,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        };
+        for record in records.range(from..).map_err(failed)? {
+            let (key, value) = record.map_err(failed)?;
+            if each(key.value(), value.value()).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        // Closed first: it holds the lock.
+        self.database = None;
+        let file = open_file(&self.path).map_err(|error| match error.kind() {
+            ErrorKind::IsADirectory => StoreError::Foreign("it is a directory".to_owned()),
+            _ => StoreError::Failed(error.to_string()),
+        })?;
+        let opened = FileBackend::new(file)
+            .and_then(|file| Database::builder().set_cache_size(CACHE).create_with_backend(file));
+        self.database = Some(opened.map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => StoreError::Locked,
+            DatabaseError::UpgradeRequired(_) => StoreError::Foreign("it is of an earlier redb".to_owned()),
+            DatabaseError::Storage(StorageError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
+                StoreError::Foreign("it is no redb file".to_owned())
+            }
+            error => failed(error),
+        })?);
+        Ok(())
+    }
+}
+
+fn failed(error: impl fmt::Display) -> StoreError {
+    StoreError::Failed(error.to_string())
+}
+
+fn make_directory(path: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}

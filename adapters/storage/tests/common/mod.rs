@@ -1,0 +1,73 @@
+//! A store in memory that fails when it is told to: also what a store of one's own comes to.
+#![allow(dead_code)] // Each test program uses a part of it.
+
+use metronome_storage::{Batch, Store, StoreError, Visit};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+#[derive(Default)]
+pub(crate) struct Table {
+    pub(crate) records: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(crate) commits: usize,
+    /// So many commits fail.
+    pub(crate) failures: usize,
+    /// It was not opened anew since the last failure.
+    pub(crate) failed: bool,
+}
+
+/// Handles on one table, so that a test can look at it.
+#[derive(Clone, Default)]
+pub(crate) struct TableStore(pub(crate) Arc<Mutex<Table>>);
+
+impl TableStore {
+    pub(crate) fn records(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        self.0.lock().unwrap().records.clone()
+    }
+}
+
+impl Store for TableStore {
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let mut table = self.0.lock().unwrap();
+        assert!(!table.failed, "an error comes before reopen");
+        if table.failures > 0 {
+            table.failures -= 1;
+            table.failed = true;
+            return Err(StoreError::Failed("no space left".into()));
+        }
+        table.commits += 1;
+        for prefix in batch.cleared() {
+            table.records.retain(|key, _| !key.starts_with(prefix));
+        }
+        for (key, value) in batch.changes() {
+            match value {
+                Some(value) => drop(table.records.insert(key.to_vec(), value.to_vec())),
+                None => drop(table.records.remove(key)),
+            }
+        }
+        Ok(())
+    }
+
+    fn scan(&self, from: &[u8], each: &mut Visit<'_>) -> Result<(), StoreError> {
+        let records = self.records();
+        let _broke = records.range(from.to_vec()..).try_for_each(|(key, value)| each(key, value));
+        Ok(())
+    }
+
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        self.0.lock().unwrap().failed = false;
+        Ok(())
+    }
+}
+
+/// A directory of its own for each call, empty.
+pub(crate) fn directory() -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{number}", std::process::id()));
+    if path.exists() {
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+    path
+}

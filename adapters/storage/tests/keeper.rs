@@ -1,0 +1,190 @@
+//! The thread that keeps: batches, pages, failures, the end.
+
+mod common;
+
+use broker_engine::{Boot, Config, HashKey, Lifetime, Seed, StoreOp, StoreSeq, StoredDelivery, Time};
+use common::{Table, TableStore};
+use metronome_storage::record;
+use metronome_storage::{Clock, Event, Keeper, KeeperOptions, StoreError, load};
+use mqtt_proto::QoS;
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+struct World {
+    table: TableStore,
+    keeper: Keeper,
+    woken: Receiver<()>,
+    reports: Receiver<Option<StoreError>>,
+}
+
+fn start(table: Table) -> World {
+    let table = TableStore(std::sync::Arc::new(std::sync::Mutex::new(table)));
+    let (wake, woken) = mpsc::channel();
+    let (report, reports) = mpsc::channel();
+    let options = KeeperOptions {
+        pause: Duration::ZERO,
+        wake: Box::new(move || wake.send(()).unwrap_or_default()),
+        report: Box::new(move |error| report.send(error.cloned()).unwrap_or_default()),
+    };
+    let keeper = Keeper::start(Box::new(table.clone()), Clock::default(), options).unwrap();
+    World { table, keeper, woken, reports }
+}
+
+impl World {
+    /// Events until one satisfies `is_last`.
+    fn events(&self, is_last: impl Fn(&Event) -> bool) -> Vec<Event> {
+        let mut events = Vec::new();
+        while !events.last().is_some_and(&is_last) {
+            self.woken.recv_timeout(Duration::from_secs(10)).expect("events in time");
+            events.extend(self.keeper.take_events());
+        }
+        events
+    }
+}
+
+fn queued(position: u64, len: usize) -> StoreOp {
+    let delivery = StoredDelivery {
+        position,
+        publish: vec![0; len].into(),
+        qos: QoS::AtLeastOnce,
+        lifetime: Lifetime::default(),
+        subscription_ids: Vec::new(),
+        share: None,
+    };
+    StoreOp::PutQueued { client_id: "c".into(), delivery }
+}
+
+fn fetch(from: u64, max_messages: u32, max_bytes: u64) -> StoreOp {
+    StoreOp::Fetch { client_id: "c".into(), from, max_messages, max_bytes }
+}
+
+fn numbered(ops: Vec<StoreOp>, first: u64) -> Vec<(StoreSeq, StoreOp)> {
+    (first..).map(StoreSeq).zip(ops).collect()
+}
+
+#[test]
+fn what_is_submitted_is_kept_in_batches_and_told_in_order() {
+    let world = start(Table::default());
+    for seq in 1..=500 {
+        world.keeper.submit(numbered(vec![queued(seq, 10)], seq));
+    }
+    let events = world.events(|event| *event == Event::Stored(StoreSeq(500)));
+    assert!(events.is_sorted_by_key(|event| match event {
+        Event::Stored(seq) => *seq,
+        other => panic!("{other:?}"),
+    }));
+    assert_eq!((world.table.records().len(), world.table.0.lock().unwrap().commits), (501, events.len()));
+    assert!(!world.keeper.is_full());
+}
+
+#[test]
+fn pages_are_bounded_and_of_one_session() {
+    let world = start(Table::default());
+    let mut ops: Vec<StoreOp> = (0..6).map(|position| queued(position, 100)).collect();
+    let StoreOp::PutQueued { delivery, .. } = queued(0, 1) else { unreachable!() };
+    ops.push(StoreOp::PutQueued { client_id: "d".into(), delivery });
+    ops.extend([fetch(2, 2, 1000), fetch(4, 9, 1000), fetch(0, 9, 250), fetch(1, 9, 1), fetch(6, 9, 9)]);
+    world.keeper.submit(numbered(ops, 1));
+    let events = world.events(|event| matches!(event, Event::Stored(_)));
+    let pages: Vec<(u64, Vec<u64>)> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Loaded(seq, page) => Some((seq.0, page.iter().map(|kept| kept.position).collect())),
+            _ => None,
+        })
+        .collect();
+    let wanted = [(8, vec![2, 3]), (9, vec![4, 5]), (10, vec![0, 1]), (11, vec![1]), (12, vec![])];
+    assert_eq!(pages, wanted);
+}
+
+/// Whoever waits is told, and nothing is lost: it is tried again until the store takes it.
+#[test]
+fn a_store_that_fails_is_tried_again() {
+    let world = start(Table { failures: 2, ..Table::default() });
+    world.keeper.submit(numbered(vec![queued(1, 1)], 1));
+    let events = world.events(|event| matches!(event, Event::Stored(_)));
+    let failed = Event::Failed(StoreSeq(1));
+    assert_eq!(events, [failed.clone(), failed, Event::Stored(StoreSeq(1))]);
+    let reports: Vec<_> = world.reports.try_iter().map(|report| report.is_some()).collect();
+    assert_eq!((reports, world.table.records().len()), (vec![true, true, false], 2));
+}
+
+/// From 64 MiB on that are not kept, no more should be read from clients.
+#[test]
+fn what_waits_for_a_store_that_fails_is_bounded() {
+    let world = start(Table { failures: 1, ..Table::default() });
+    world.keeper.submit(numbered(vec![queued(1, 1)], 1));
+    world.events(|event| matches!(event, Event::Failed(_)));
+    world.keeper.submit(numbered(vec![queued(2, 32 << 20)], 2));
+    assert!(!world.keeper.is_full());
+    world.keeper.submit(numbered(vec![queued(3, 32 << 20)], 3));
+    assert!(world.keeper.is_full());
+    world.events(|event| *event == Event::Stored(StoreSeq(3)));
+    assert!(!world.keeper.is_full());
+}
+
+#[test]
+fn at_the_end_everything_submitted_is_kept() {
+    let world = start(Table::default());
+    for seq in 1..=100 {
+        world.keeper.submit(numbered(vec![queued(seq, 1)], seq));
+    }
+    drop(world.keeper);
+    assert_eq!(world.table.records().len(), 101);
+}
+
+fn boot() -> Boot {
+    Boot::new(Config::default(), Seed(1), HashKey([1, 2]), Time::ZERO)
+}
+
+/// Records that cannot be read are kept aside, once; everything else is there.
+#[test]
+fn damaged_records_are_put_aside() {
+    let world = start(Table::default());
+    let session = |client_id: &str| StoreOp::PutSession {
+        client_id: client_id.into(),
+        expiry: 9,
+        username: None,
+        away: None,
+    };
+    world.keeper.submit(numbered(vec![session("a"), session("b")], 1));
+    let World { mut table, keeper, .. } = world;
+    drop(keeper);
+    table.0.lock().unwrap().records.values_mut().last().unwrap()[6] ^= 1;
+    table.0.lock().unwrap().records.insert(vec![99, 1], vec![record::FORMAT]);
+    for quarantined in [2, 0] {
+        let mut boot = boot();
+        let (report, _) = load(&mut table, &mut boot, |_| ()).unwrap();
+        assert_eq!((report.records, report.quarantined), (1, quarantined));
+        assert_eq!(boot.finish().1.sessions, 1);
+    }
+    assert_eq!(table.records().keys().filter(|key| key[0] == 255).count(), 2);
+}
+
+#[test]
+fn what_is_newer_or_foreign_is_refused_and_left_alone() {
+    let newer = |key: Vec<u8>| (key, vec![record::FORMAT + 1, 1, 2, 3, 4, 5]);
+    let sound = (record::store_key(), record::store_value(7));
+    for (records, wanted) in [
+        (vec![newer(record::store_key())], StoreError::Newer(2)),
+        (vec![sound.clone(), newer(vec![2, 0, 0, 0, 1, b'a'])], StoreError::Newer(2)),
+        (vec![(b"x".to_vec(), vec![])], StoreError::Foreign("its first record is of something else".into())),
+    ] {
+        let mut table = TableStore::default();
+        table.0.lock().unwrap().records.extend(records.clone());
+        assert_eq!(load(&mut table, &mut boot(), |_| ()).unwrap_err(), wanted);
+        assert_eq!(table.records(), records.into_iter().collect());
+    }
+}
+
+/// Also if the system's clock was set back since.
+#[test]
+fn time_goes_on_from_where_the_store_was() {
+    let mut table = TableStore::default();
+    let (_, mut clock) = load(&mut table, &mut boot(), |_| ()).unwrap();
+    assert_eq!(table.records().len(), 1);
+    let ahead = clock.now() + 3_600_000_000;
+    table.0.lock().unwrap().records.insert(record::store_key(), record::store_value(ahead));
+    let (_, mut clock) = load(&mut table, &mut boot(), |_| ()).unwrap();
+    assert_eq!(clock.now(), ahead);
+}

@@ -1,0 +1,95 @@
+//! The store in one file: who may have it, and what else may be in its place.
+#![cfg(feature = "redb")]
+
+mod common;
+
+use common::directory;
+use metronome_storage::{Batch, RedbStore, Store, StoreError};
+use std::ops::ControlFlow;
+
+fn put(store: &mut RedbStore, key: &[u8]) {
+    let mut batch = Batch::default();
+    batch.put(key.to_vec(), b"value".to_vec());
+    store.commit(&batch).unwrap();
+}
+
+fn keys(store: &RedbStore) -> Vec<Vec<u8>> {
+    let mut keys = Vec::new();
+    let mut each = |key: &[u8], _: &[u8]| {
+        keys.push(key.to_vec());
+        ControlFlow::Continue(())
+    };
+    store.scan(&[], &mut each).unwrap();
+    keys
+}
+
+#[test]
+fn it_is_there_again_and_for_one_broker_and_its_owner_only() {
+    let path = directory();
+    let mut store = RedbStore::open(&path).unwrap();
+    put(&mut store, b"a");
+    assert_eq!(RedbStore::open(&path).unwrap_err(), StoreError::Locked);
+    drop(store);
+    let store = RedbStore::open(&path).unwrap();
+    assert_eq!(keys(&store), [b"a"]);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(&path.join("metronome.redb"))), (0o700, 0o600));
+    }
+}
+
+#[test]
+fn what_is_something_else_is_refused_and_left_alone() {
+    let path = directory();
+    std::fs::create_dir_all(&path).unwrap();
+    let file = path.join("metronome.redb");
+    std::fs::write(&file, "a diary, of more than one line\n".repeat(1000)).unwrap();
+    assert_eq!(RedbStore::open(&path).unwrap_err(), StoreError::Foreign("it is no redb file".into()));
+    assert!(std::fs::read_to_string(&file).unwrap().starts_with("a diary"));
+
+    std::fs::remove_file(&file).unwrap();
+    let other = redb::Database::create(&file).unwrap();
+    let writing = other.begin_write().unwrap();
+    writing.open_table(redb::TableDefinition::<u64, u64>::new("theirs")).unwrap();
+    writing.commit().unwrap();
+    drop(other);
+    assert_eq!(RedbStore::open(&path).unwrap_err(), StoreError::Foreign("it has a table theirs".into()));
+
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    assert_eq!(RedbStore::open(&path).unwrap_err(), StoreError::Foreign("it is a directory".into()));
+    assert!(matches!(RedbStore::open(&file.join("x").join("\0")), Err(StoreError::Failed(_))));
+}
+
+/// An incomplete file, as a crash while it was made leaves it.
+#[test]
+fn an_empty_file_becomes_a_store() {
+    let path = directory();
+    std::fs::create_dir_all(&path).unwrap();
+    std::fs::write(path.join("metronome.redb"), "").unwrap();
+    assert!(keys(&RedbStore::open(&path).unwrap()).is_empty());
+}
+
+/// Half of what was removed is room again, and a file does not grow by being written over.
+#[test]
+fn disk_is_used_again() {
+    let path = directory();
+    let mut store = RedbStore::open(&path).unwrap();
+    let size = || path.join("metronome.redb").metadata().unwrap().len();
+    let mut sizes = Vec::new();
+    for _ in 0..6 {
+        let mut batch = Batch::default();
+        for key in 0..2000_u32 {
+            batch.put(key.to_be_bytes().to_vec(), vec![7; 500]);
+        }
+        store.commit(&batch).unwrap();
+        let mut batch = Batch::default();
+        batch.clear(vec![0]);
+        store.commit(&batch).unwrap();
+        assert!(keys(&store).is_empty());
+        sizes.push(size());
+    }
+    assert!(sizes[5] <= sizes[1], "{sizes:?}");
+}
