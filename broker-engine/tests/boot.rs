@@ -2,7 +2,9 @@
 
 mod common;
 
-use broker_engine::{Command, CommandPublish, Config, ConnId, DropReason, Durability, Input, StoreOp, Time};
+use broker_engine::{
+    ApplicationMessage, Command, Config, ConnId, DropReason, Durability, Input, StoreOp, Time,
+};
 use common::{World, clean, lasting, message};
 use mqtt_proto::QoS::{AtLeastOnce, ExactlyOnce};
 use mqtt_proto::{
@@ -439,7 +441,7 @@ fn the_store_is_not_asked_about_what_does_not_last() {
     world.subscribe(client, "t", AtLeastOnce);
     world.publish(client, "t", "x", AtLeastOnce, 1);
     world.expect(client, &["PUBLISH q1 #1 t x", "PUBACK #1"]);
-    world.handle(Input::Command(Command::Publish(CommandPublish {
+    world.handle(Input::Command(Command::Publish(ApplicationMessage {
         topic: "$SYS/broker/version".into(),
         payload: "1".into(),
         qos: QoS::AtMostOnce,

@@ -7,6 +7,7 @@ mod explain;
 pub use access_control::{AccessControlConfig, AccountsHash};
 
 use crate::memory;
+use crate::storage::StorageConfig;
 use crate::sys_topics::SysTopicsConfig;
 use broker_engine::{Config, Durability};
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,8 @@ pub struct BrokerConfig {
     pub linger: Linger,
     /// What the broker tells of itself.
     pub sys_topics: SysTopicsConfig,
+    /// What outlives the process.
+    pub storage: StorageConfig,
     /// The engine's limits and choices.
     pub limits: Config,
 }
@@ -185,7 +188,7 @@ impl BrokerConfig {
         check_budget(limits, "")?;
         if limits.durability != Durability::Memory {
             return Err(ConfigError(
-                "limits.durability can only be \"memory\": there is no durable store yet".to_owned(),
+                "limits.durability follows storage.durability: set that instead".to_owned(),
             ));
         }
         Ok(())
@@ -200,6 +203,7 @@ impl BrokerConfig {
         let ours = if self.limits.memory_max.is_none() { ", 80 % of the memory there is" } else { "" };
         memory::set_budget(&mut self.limits);
         check_budget(&self.limits, ours)?;
+        self.limits.durability = self.storage.level();
         Ok(self)
     }
 
@@ -368,6 +372,7 @@ mod tests {
         let files = std::mem::take(&mut config.access_control);
         assert!(files.ledgers.len() == 1 && files.accounts_hash == AccountsHash::default());
         assert!(files.password_file.is_some() && files.acl_file.is_some() && files.accounts.is_some());
+        assert!(config.storage.path.take().is_some());
         assert_eq!(config, BrokerConfig::default());
         let all = toml::Table::try_from(BrokerConfig::default()).unwrap();
         let keys = all.iter().flat_map(|(key, value)| match value {

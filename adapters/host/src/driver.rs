@@ -13,8 +13,9 @@ use crate::write_buffer::{Pool, WriteBuffer};
 use broker_engine::mqtt_proto::Version;
 use broker_engine::{
     Answer, CloseCause, Command, ConnId, ConnIds, Deadline, DeadlineReason, Engine, Flow, Input, ListenerId,
-    MemoryStore, Note, Outbox, Time, View, Wire, patch_packet_id,
+    MemoryStore, Note, Outbox, StoreOp, StoreSeq, Time, View, Wire, patch_packet_id,
 };
+use metronome_storage::{Event, Keeper};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
@@ -122,8 +123,17 @@ pub struct Driver {
     hooks: HookChain,
     recorder: Option<Recorder>,
     sys_topics: SysTopics,
-    /// Keeps what the engine may ask back; a durable one takes its place.
-    store: MemoryStore,
+    store: Kept,
+    /// So much waits to be kept that nothing is read from anybody.
+    store_is_full: bool,
+}
+
+/// Where the engine's facts go.
+enum Kept {
+    /// To where the engine may ask them back, and no further than the process.
+    Here(MemoryStore),
+    /// To a durable store, which answers later.
+    Durably(Keeper),
 }
 
 impl std::fmt::Debug for Driver {
@@ -149,7 +159,36 @@ impl Driver {
             hooks: hooks.into(),
             recorder: None,
             sys_topics: SysTopics::default(),
-            store: MemoryStore::new(),
+            store: Kept::Here(MemoryStore::new()),
+            store_is_full: false,
+        }
+    }
+
+    /// Keeps facts in a durable store from now on, which is to be before the first input. Whenever the keeper wakes,
+    /// call [`Driver::stored`].
+    pub fn keep(&mut self, keeper: Keeper) {
+        self.store = Kept::Durably(keeper);
+    }
+
+    /// Tells the engine what the durable store has kept, failed to keep, or found.
+    pub fn stored(&mut self, now: Time) {
+        let Kept::Durably(keeper) = &self.store else { return };
+        let is_full = keeper.is_full();
+        for event in keeper.take_events() {
+            match event {
+                Event::Stored(upto) => self.handle(now, Input::Stored { upto }),
+                Event::Failed(seq) => self.handle(now, Input::StoreFailed { seq }),
+                Event::Loaded(fetch, deliveries) => self.handle(now, Input::Loaded { fetch, deliveries }),
+                _ => {}
+            }
+        }
+        self.set_store_full(is_full);
+    }
+
+    /// Stops reading from everybody, or goes on.
+    fn set_store_full(&mut self, is_full: bool) {
+        if std::mem::replace(&mut self.store_is_full, is_full) != is_full {
+            self.changed.extend(self.table.iter().flatten().map(|entry| entry.id));
         }
     }
 
@@ -200,6 +239,9 @@ impl Driver {
             accepted: false,
         });
         self.strangers += 1;
+        if self.store_is_full {
+            self.changed.push(id);
+        }
         self.handle(now, Input::Opened { conn: id, listener, peer });
     }
 
@@ -343,7 +385,7 @@ impl Driver {
 
     /// Should nothing be read from this client?
     pub fn is_paused(&self, conn: ConnId) -> bool {
-        self.entry(conn).is_some_and(|entry| entry.paused)
+        self.entry(conn).is_some_and(|entry| entry.paused || self.store_is_full)
     }
 
     /// Is this connection to be closed once everything is written?
@@ -476,19 +518,28 @@ impl Driver {
                     self.feed(now, Input::Reply { call: id, answer }, &mut out);
                 }
             }
-            let upto = stores.last().map(|(seq, _)| *seq);
-            for (seq, op) in stores {
-                if let Some(deliveries) = self.store.apply(now, op) {
-                    self.feed(now, Input::Loaded { fetch: seq, deliveries }, &mut out);
-                }
-            }
-            if let Some(upto) = upto {
-                // One batch, kept as one.
-                self.feed(now, Input::Stored { upto }, &mut out);
-            }
+            self.keep_facts(now, stores, &mut out);
         }
         self.out = out;
         self.serve_inline(now);
+    }
+
+    /// One batch, kept as one.
+    fn keep_facts(&mut self, now: Time, batch: Vec<(StoreSeq, StoreOp)>, out: &mut Outbox) {
+        let Some(upto) = batch.last().map(|(seq, _)| *seq) else { return };
+        let store = match &mut self.store {
+            Kept::Here(store) => store,
+            Kept::Durably(keeper) => {
+                let is_full = keeper.submit(batch);
+                return self.set_store_full(is_full);
+            }
+        };
+        let page = |(seq, op)| Some(Input::Loaded { fetch: seq, deliveries: store.apply(now, op)? });
+        let pages: Vec<Input<'_>> = batch.into_iter().filter_map(page).collect();
+        for page in pages {
+            self.feed(now, page, out);
+        }
+        self.feed(now, Input::Stored { upto }, out);
     }
 
     fn feed(&mut self, now: Time, input: Input<'_>, out: &mut Outbox) {

@@ -101,20 +101,23 @@ impl Keeper {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Hands over operations of whole calls of the engine; they are kept together or not at all.
-    pub fn submit(&self, group: Group) {
+    /// Hands over operations of whole calls of the engine; they are kept together or not at all. Says whether so much is
+    /// waiting now that no more should be read from clients.
+    pub fn submit(&self, group: Group) -> bool {
         if group.is_empty() {
-            return;
+            return self.is_full();
         }
         let bytes = group.iter().map(|(_, op)| size(op)).sum();
         let mut state = self.shared.lock();
         let was_idle = state.groups.is_empty();
         state.bytes += bytes;
         state.groups.push_back((group, bytes));
+        let is_full = state.bytes >= FULL;
         drop(state);
         if was_idle {
             self.shared.changed.notify_one();
         }
+        is_full
     }
 
     /// Takes what the engine is to be told, in order.
@@ -122,7 +125,7 @@ impl Keeper {
         std::mem::take(&mut self.shared.lock().events)
     }
 
-    /// Is so much waiting that no more should be read from clients?
+    /// Is still so much waiting?
     pub fn is_full(&self) -> bool {
         self.shared.lock().bytes >= FULL
     }

@@ -5,10 +5,12 @@ use crate::files;
 use crate::handle::{BrokerHandle, Order};
 use crate::listener;
 use crate::notes::Log;
+use crate::store::{self, Keeping};
 use crate::turn::Shared;
-use broker_engine::{Command, Engine, HashKey, ListenerId, Seed};
+use broker_engine::{Command, HashKey, ListenerId, Seed};
 use metronome_host::config::ListenerConfig;
 use metronome_host::recording::{RecordOptions, Recorder};
+use metronome_host::stores::{Store, StoreError};
 use metronome_host::sys_topics::SysTopicsConfig;
 use metronome_host::{BrokerConfig, ConfigError, Driver, Hook, HookChain, HookPanic};
 use std::fmt;
@@ -16,9 +18,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::MissedTickBehavior;
 
@@ -32,7 +35,7 @@ pub struct Broker;
 impl Broker {
     /// A broker with default limits and nobody who lets clients in: name a [`Hook`].
     pub fn builder() -> Builder {
-        Builder { config: BrokerConfig::default(), hooks: HookChain::default(), record: None }
+        Builder { config: BrokerConfig::default(), hooks: HookChain::default(), record: None, store: None }
     }
 }
 
@@ -41,6 +44,7 @@ pub struct Builder {
     config: BrokerConfig,
     hooks: HookChain,
     record: Option<RecordOptions>,
+    store: Option<Box<dyn Store>>,
 }
 
 impl fmt::Debug for Builder {
@@ -69,6 +73,13 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
+    /// The store cannot be used.
+    Store {
+        /// Its directory; none for a store of the embedding program.
+        directory: Option<PathBuf>,
+        /// Why not.
+        error: StoreError,
+    },
     /// Thread, runtime or random source are not to be had.
     System(io::Error),
 }
@@ -82,6 +93,19 @@ impl fmt::Display for StartError {
             }
             Self::Listen { address, error } => write!(f, "cannot listen on {address}: {error}"),
             Self::Record { file, error } => write!(f, "cannot record to {}: {error}", file.display()),
+            Self::Store { directory, error } => {
+                f.write_str("cannot use the store")?;
+                if let Some(directory) = directory {
+                    write!(f, " in {}", directory.display())?;
+                }
+                write!(f, ": {error}")?;
+                match error {
+                    StoreError::Locked => f.write_str(
+                        "; take another directory with --data, or keep nothing with --durability memory",
+                    ),
+                    _ => Ok(()),
+                }
+            }
             Self::System(error) => write!(f, "cannot start: {error}"),
         }
     }
@@ -92,6 +116,7 @@ impl std::error::Error for StartError {
         match self {
             Self::Config(error) => Some(error),
             Self::Listen { error, .. } | Self::Record { error, .. } | Self::System(error) => Some(error),
+            Self::Store { error, .. } => Some(error),
         }
     }
 }
@@ -125,11 +150,19 @@ impl Builder {
         self
     }
 
+    /// Keeps what is to outlive the process in a store of the embedding program, instead of one that the configuration
+    /// names; how much waits for it is up to `storage.durability`.
+    #[must_use]
+    pub fn store(mut self, store: impl Store + 'static) -> Self {
+        self.store = Some(Box::new(store));
+        self
+    }
+
     /// Listens, and runs the broker on a thread of its own. Raises the process's open-file limit to its maximum.
     ///
     /// # Errors
-    /// A configuration that cannot be used, an address that cannot be listened on, a recording that cannot be begun, or
-    /// no thread to be had.
+    /// A configuration that cannot be used, an address that cannot be listened on, a store that cannot be used, a
+    /// recording that cannot be begun, or no thread to be had.
     pub fn start(self) -> Result<BrokerHandle, StartError> {
         let config = self.config.complete().map_err(StartError::Config)?;
         let addresses = config.addresses(!self.hooks.is_empty()).map_err(StartError::Config)?;
@@ -145,7 +178,7 @@ impl Builder {
         }
         let (open_files, most) = files::raise_limit();
         let (seed, hash_key) = random().map_err(StartError::System)?;
-        let mut limits = config.limits;
+        let mut limits = config.limits.clone();
         let hooks = self.hooks.and(Log).on_panic(|HookPanic { hook, message, .. }| {
             tracing::error!(hook, message, "a hook panicked, which is a bug in it; the answer is no");
         });
@@ -153,8 +186,19 @@ impl Builder {
         let (linger, sys_topics) = (config.linger, config.sys_topics);
         let (orders, inbox) = mpsc::channel(ORDERS);
         let (stop, stopping) = watch::channel(None);
+        let store = match self.store {
+            Some(store) => {
+                limits.durability = config.storage.durability;
+                Ok(Some(store))
+            }
+            None => config.storage.open(),
+        };
         let in_force = limits.clone();
-        let engine = Engine::new(limits, seed, hash_key);
+        let directory = config.storage.directory().map(Into::into);
+        let begun = store.and_then(|store| Keeping::begin(store, limits, (seed, hash_key)));
+        let (engine, keeping) = begun.map_err(|error| StartError::Store { directory, error })?;
+        let found = keeping.as_ref().map(|keeping| keeping.found);
+        let keeping = keeping.map(Keeping::start).transpose().map_err(StartError::System)?;
         let recorder = self.record.map(|options| {
             let file = options.file.clone();
             let started = Recorder::create(options, &engine, seed, |error| {
@@ -168,11 +212,16 @@ impl Builder {
             if let Some(recorder) = recorder {
                 driver.record(recorder);
             }
+            let events = keeping.map(|(keeper, events)| {
+                driver.keep(keeper);
+                events
+            });
             let shared = Shared::new(driver, linger);
-            LocalSet::new().block_on(&runtime, run(shared, listeners, most, sys_topics, inbox, stopping));
+            let run = run(shared, listeners, most, sys_topics, events, inbox, stopping);
+            LocalSet::new().block_on(&runtime, run);
         });
         let thread = thread.map_err(StartError::System)?;
-        Ok(BrokerHandle::new(orders, stop, local_addrs, open_files, in_force, thread))
+        Ok(BrokerHandle::new(orders, stop, local_addrs, open_files, (in_force, found), thread))
     }
 }
 
@@ -196,9 +245,15 @@ async fn run(
     listeners: Vec<TcpListener>,
     most: usize,
     sys_topics: SysTopicsConfig,
+    store_events: Option<Arc<Notify>>,
     mut inbox: mpsc::Receiver<Order>,
     mut stopping: watch::Receiver<Option<Duration>>,
 ) {
+    if let Some(events) = store_events {
+        // What the store is to be told of the beginning.
+        shared.driver.borrow_mut().tick(shared.now());
+        spawn_local(store::listen(Rc::clone(&shared), events));
+    }
     let mut accepting = Vec::new();
     for (number, listener) in (0..).zip(listeners) {
         accepting.push(spawn_local(listener::accept(Rc::clone(&shared), listener, ListenerId(number), most)));

@@ -3,6 +3,7 @@
 use crate::inline::{InlineClient, InlineError};
 use broker_engine::mqtt_proto::{Packet, Publish, ReasonCode};
 use broker_engine::{ApplicationMessage, Command, Config, Counters, Time, View};
+use metronome_host::storage::Found;
 use metronome_host::{Driver, InjectError};
 use std::fmt;
 use std::net::SocketAddr;
@@ -125,6 +126,7 @@ pub struct BrokerHandle {
     local_addrs: Vec<SocketAddr>,
     open_files: u64,
     limits: Config,
+    found: Option<Found>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -134,11 +136,11 @@ impl BrokerHandle {
         stop: watch::Sender<Option<Duration>>,
         local_addrs: Vec<SocketAddr>,
         open_files: u64,
-        limits: Config,
+        (limits, found): (Config, Option<Found>),
         thread: JoinHandle<()>,
     ) -> Self {
         let orders = Orders(orders);
-        Self { orders, stop, local_addrs, open_files, limits, thread: Mutex::new(Some(thread)) }
+        Self { orders, stop, local_addrs, open_files, limits, found, thread: Mutex::new(Some(thread)) }
     }
 
     /// Where it listens, in the order of configuration, with the ports that were picked.
@@ -154,6 +156,11 @@ impl BrokerHandle {
     /// The engine's limits and choices in force, with those filled in that depend on the machine.
     pub fn limits(&self) -> &Config {
         &self.limits
+    }
+
+    /// What was in the store at the start; `None` where nothing is kept.
+    pub fn found(&self) -> Option<&Found> {
+        self.found.as_ref()
     }
 
     /// Waits until the broker has stopped, for whatever reason. Any runtime will do.

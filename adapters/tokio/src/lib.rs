@@ -6,6 +6,7 @@
 //! * `turn` — engine, sockets and tasks on one thread, and how a turn is flushed
 //! * `listener`, `files` — accepting, also when files run out
 //! * `connection` — one task for each connection: read, wait, close in peace
+//! * `store` — what outlives the process, on a thread of its own
 //! * `notes` — what goes into the log about clients
 //! * `drops` — what goes into the log about messages that were lost
 //!
@@ -21,6 +22,7 @@ mod handle;
 mod inline;
 mod listener;
 mod notes;
+mod store;
 mod turn;
 
 pub use broker::{Broker, Builder, StartError};

@@ -9,7 +9,9 @@ use access::Hangup;
 use clap::{CommandFactory, Parser, Subcommand};
 use metronome_hooks::{AccessControl, RuleFiles};
 use metronome_tokio::host::config::ListenerConfig;
+use metronome_tokio::host::engine::Durability;
 use metronome_tokio::host::recording::RecordOptions;
+use metronome_tokio::host::storage::StorageConfig;
 use metronome_tokio::{AllowAll, Broker, BrokerConfig, BrokerHandle, ConfigError, StartError};
 use passwd::{Passwd, Problem};
 use std::ffi::OsString;
@@ -47,9 +49,14 @@ struct Flags {
     /// Configuration file (TOML) with listeners and limits; flags come on top.
     #[arg(long, value_name = "FILE", env = "METRONOME_CONFIG")]
     config: Option<PathBuf>,
-    /// Directory for what outlives the process. Nothing does yet: sessions and messages are kept in memory.
+    /// Directory of the store for sessions, queued and retained messages and wills. [default: metronome in the user's data
+    /// directory]
     #[arg(long, value_name = "DIR", env = "METRONOME_DATA")]
     data: Option<PathBuf>,
+    /// What an acknowledgement promises: memory, and nothing outlives the process; async, and what was kept a moment ago
+    /// does; durable, and everything acknowledged does. [default: durable]
+    #[arg(long, value_name = "LEVEL", env = "METRONOME_DURABILITY", value_parser = ["memory", "async", "durable"])]
+    durability: Option<String>,
     /// Accept clients without authentication also from other machines. With access control: let in clients without user
     /// name that no rule is about.
     #[arg(long, env = "METRONOME_ALLOW_ANONYMOUS")]
@@ -71,6 +78,39 @@ struct Flags {
     /// `info,metronome=debug`.
     #[arg(long, default_value = "info", value_name = "LEVEL", env = "METRONOME_LOG_LEVEL")]
     log_level: String,
+}
+
+impl Flags {
+    /// What they say about the store is stronger than the configuration, and without both the user's data directory is
+    /// taken.
+    fn choose_storage(&self, storage: &mut StorageConfig) -> Result<(), &'static str> {
+        storage.durability = match self.durability.as_deref() {
+            Some("memory") => Durability::Memory,
+            Some("async") => Durability::Async,
+            Some("durable") => Durability::Durable,
+            _ => storage.durability,
+        };
+        if self.data.is_some() {
+            storage.path.clone_from(&self.data);
+        }
+        if storage.path.is_none() && storage.durability != Durability::Memory {
+            storage.path = Some(data_directory().ok_or(
+                "there is no home directory to keep data in: name one with --data, or keep nothing with --durability memory",
+            )?);
+        }
+        Ok(())
+    }
+}
+
+/// Where programs of this user keep their data.
+fn data_directory() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let folder = if cfg!(windows) {
+        variable("LOCALAPPDATA")?
+    } else {
+        variable("XDG_DATA_HOME").or_else(|| Some(variable("HOME")?.join(".local/share")))?
+    };
+    Some(folder.join("metronome"))
 }
 
 /// What can be done instead of serving.
@@ -145,6 +185,10 @@ fn main() -> ExitCode {
     if !flags.listen.is_empty() {
         config.listeners = flags.listen.iter().map(|text| ListenerConfig { address: text.clone() }).collect();
     }
+    if let Err(error) = flags.choose_storage(&mut config.storage) {
+        return fail(USAGE, error);
+    }
+    let storage = config.storage.clone();
     config.allow_anonymous |= flags.allow_anonymous;
     let files = match access::files(&config.access_control) {
         Ok(files) => files,
@@ -177,7 +221,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(1, &error.to_string()),
     };
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => serve(&runtime, &broker, &flags, files),
+        Ok(runtime) => serve(&runtime, &broker, &flags, &storage, files),
         Err(error) => fail(1, &format!("cannot start: {error}")),
     }
 }
@@ -199,14 +243,26 @@ fn fail(code: u8, message: &str) -> ExitCode {
 }
 
 /// Says where it listens, what it keeps, and what to type next.
-fn greet(broker: &BrokerHandle, flags: &Flags) -> std::io::Result<()> {
+fn greet(broker: &BrokerHandle, flags: &Flags, storage: &StorageConfig) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     for address in broker.local_addrs() {
         writeln!(out, "listening on mqtt://{address}")?;
     }
-    writeln!(out, "keeping sessions, queued and retained messages in memory: they end with this process")?;
-    if flags.data.is_some() {
-        writeln!(out, "note: --data is accepted, but nothing is written there by this version")?;
+    match (storage.directory(), broker.found()) {
+        (Some(directory), Some(found)) => {
+            let level =
+                if storage.durability == Durability::Async { "a moment later" } else { "when acknowledged" };
+            writeln!(
+                out,
+                "keeping sessions, queued and retained messages in {}, {level}",
+                directory.display()
+            )?;
+            writeln!(out, "found there: {found}")?;
+        }
+        _ => writeln!(
+            out,
+            "keeping sessions, queued and retained messages in memory: they end with this process"
+        )?,
     }
     if let Some(file) = &flags.record {
         writeln!(out, "recording to {}.1 and so on, without passwords", file.display())?;
@@ -229,13 +285,19 @@ fn greet(broker: &BrokerHandle, flags: &Flags) -> std::io::Result<()> {
     out.flush()
 }
 
-fn serve(runtime: &Runtime, broker: &BrokerHandle, flags: &Flags, files: Option<RuleFiles>) -> ExitCode {
+fn serve(
+    runtime: &Runtime,
+    broker: &BrokerHandle,
+    flags: &Flags,
+    storage: &StorageConfig,
+    files: Option<RuleFiles>,
+) -> ExitCode {
     let heard = runtime.block_on(async { Signals::new().and_then(|signals| Ok((signals, Hangup::new()?))) });
     let Ok((mut signals, hangup)) = heard else {
         return fail(1, "cannot start: no signal handlers to be had");
     };
     // Nobody has to read it: a closed standard output is no reason to stop.
-    let _unread = greet(broker, flags);
+    let _unread = greet(broker, flags, storage);
     let asked_to_stop = runtime.block_on(async {
         tokio::select! {
             () = signals.next() => true,

@@ -22,14 +22,8 @@ fn file(text: &str) -> PathBuf {
 
 #[test]
 fn it_says_where_it_listens_what_it_keeps_and_what_to_type() {
-    let broker = start_on_free_port(&["--data", "somewhere"]);
-    for part in [
-        "in memory",
-        "open-file limit",
-        "memory budget",
-        "mosquitto_sub",
-        "--data is accepted, but nothing is written",
-    ] {
+    let broker = start_on_free_port(&[]);
+    for part in ["in memory", "open-file limit", "memory budget", "mosquitto_sub"] {
         assert!(broker.greeting.contains(part), "{}", broker.greeting);
     }
     assert!(broker.greeting.contains(&format!("-p {}", broker.address.port())));
@@ -220,7 +214,10 @@ fn a_log_that_nobody_reads_any_more_stops_nobody() {
 #[test]
 fn as_many_clients_as_files_allow_and_no_more() {
     let mut command = Command::new("sh");
-    let script = format!("ulimit -n 84; exec {} --listen 127.0.0.1:0", env!("CARGO_BIN_EXE_metronome"));
+    let script = format!(
+        "ulimit -n 84; exec {} --listen 127.0.0.1:0 --durability memory",
+        env!("CARGO_BIN_EXE_metronome")
+    );
     command.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut broker = start(command);
     assert!(broker.greeting.contains("open-file limit 84"), "{}", broker.greeting);
@@ -248,7 +245,10 @@ fn as_many_clients_as_files_allow_and_no_more() {
 #[test]
 fn strangers_take_at_most_half() {
     let mut command = Command::new("sh");
-    let script = format!("ulimit -n 84; exec {} --listen 127.0.0.1:0", env!("CARGO_BIN_EXE_metronome"));
+    let script = format!(
+        "ulimit -n 84; exec {} --listen 127.0.0.1:0 --durability memory",
+        env!("CARGO_BIN_EXE_metronome")
+    );
     command.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let broker = start(command);
     let mut strangers: Vec<Client> = (0..15).map(|_| Client::open(broker.address, 4)).collect();

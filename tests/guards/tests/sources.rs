@@ -133,7 +133,10 @@ fn dependencies_point_one_way() {
     let forbidden = [
         ("mqtt-proto", &["broker-engine", "metronome", "tokio", "smol"][..]),
         ("broker-engine", &["metronome", "tokio", "smol", "simulation"]),
-        ("adapters/storage", &["metronome-host", "metronome-tokio", "tokio", "smol", "async-std", "simulation"]),
+        (
+            "adapters/storage",
+            &["metronome-host", "metronome-tokio", "tokio", "smol", "async-std", "simulation"],
+        ),
         ("adapters/hooks", &["metronome-tokio", "tokio", "smol", "async-std", "simulation"]),
         ("adapters/host", &["metronome-tokio", "tokio", "smol", "async-std", "simulation"]),
         ("adapters/tokio", &["simulation"]),

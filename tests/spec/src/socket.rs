@@ -69,7 +69,7 @@ impl SocketTransport {
             std::env::temp_dir().join(format!("metronome-spec-{}-{number}.toml", std::process::id()));
         fs::write(&config, text).expect("a file for its limits");
         let mut child = Command::new(binary)
-            .args(["--listen", "127.0.0.1:0", "--log-level", "error", "--config"])
+            .args(["--listen", "127.0.0.1:0", "--durability", "memory", "--log-level", "error", "--config"])
             .arg(&config)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

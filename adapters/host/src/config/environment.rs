@@ -8,7 +8,7 @@ use toml::{Table, Value};
 const PREFIX: &str = "METRONOME_";
 
 /// Sections of the file whose keys are variables.
-const SECTIONS: [&str; 4] = ["limits", "linger", "sys_topics", "access_control"];
+const SECTIONS: [&str; 5] = ["limits", "linger", "sys_topics", "access_control", "storage"];
 
 /// The section and key that a variable stands for.
 fn place(name: &str) -> Option<(&'static str, String)> {
@@ -84,6 +84,8 @@ mod tests {
             ("METRONOME_LIMITS_RETAIN_AVAILABLE", "false"),
             ("METRONOME_SYS_TOPICS_INTERVAL_MS", "0"),
             ("METRONOME_ACCESS_CONTROL_PASSWORD_FILE", "/etc/users"),
+            ("METRONOME_STORAGE_PATH", "/var/lib/metronome"),
+            ("METRONOME_STORAGE_DURABILITY", "async"),
             ("METRONOME_LISTEN", "of the flags"),
             ("PATH", "of somebody else"),
             ("METRONOME_SERVICE_HOST", "10.0.0.1"),
@@ -98,6 +100,8 @@ mod tests {
         assert_eq!(limits.response_information.as_deref(), Some("7"));
         assert_eq!(config.sys_topics.interval_ms, 0);
         assert_eq!(config.access_control.password_file.as_deref(), Some("/etc/users".as_ref()));
+        assert_eq!(config.storage.directory(), Some(std::path::Path::new("/var/lib/metronome")));
+        assert_eq!(config.storage.level(), broker_engine::Durability::Async);
     }
 
     #[test]

@@ -28,6 +28,8 @@ impl Drop for Running {
 pub(crate) fn metronome() -> Command {
     let mut command = Command::new(binary());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Most tests are about something else, and run side by side.
+    command.env("METRONOME_DURABILITY", "memory");
     command
 }
 

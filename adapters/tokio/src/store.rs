@@ -1,0 +1,67 @@
+//! The durable store behind the broker's thread: begun with, kept in, and heard.
+
+use crate::turn::{Alarm, Shared};
+use broker_engine::{Config, Durability, Engine, HashKey, Seed};
+use metronome_host::storage::{self, Found};
+use metronome_host::stores::{Clock, Keeper, KeeperOptions, Store, StoreError};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// A store that the broker goes on with.
+pub(crate) struct Keeping {
+    store: Box<dyn Store>,
+    clock: Clock,
+    level: Durability,
+    pub(crate) found: Found,
+}
+
+impl Keeping {
+    /// An engine, and what it needs of its store, if it has one.
+    pub(crate) fn begin(
+        store: Option<Box<dyn Store>>,
+        config: Config,
+        (seed, hash_key): (Seed, HashKey),
+    ) -> Result<(Engine, Option<Self>), StoreError> {
+        let level = config.durability;
+        let Some(mut store) = store.filter(|_| level != Durability::Memory) else {
+            return Ok((Engine::new(config, seed, hash_key), None));
+        };
+        let progress = |records| tracing::info!(records, "reading the store");
+        let (engine, clock, found) = storage::begin(&mut *store, config, (seed, hash_key), progress)?;
+        tracing::info!("found {found}");
+        Ok((engine, Some(Self { store, clock, level, found })))
+    }
+
+    /// The store on its thread, and what is notified when there is something to hear of it.
+    pub(crate) fn start(self) -> io::Result<(Keeper, Arc<Notify>)> {
+        let events = Arc::new(Notify::new());
+        let told = Arc::clone(&events);
+        let options = KeeperOptions {
+            pause: storage::pause(self.level),
+            wake: Box::new(move || told.notify_one()),
+            report: Box::new(report),
+        };
+        Ok((Keeper::start(self.store, self.clock, options)?, events))
+    }
+}
+
+fn report(error: Option<&StoreError>) {
+    match error {
+        Some(error) => {
+            tracing::error!(%error, "the store fails: nothing is acknowledged until it works again")
+        }
+        None => tracing::info!("the store works again"),
+    }
+}
+
+/// Tells the engine what became of what it wanted kept.
+pub(crate) async fn listen(shared: Rc<Shared>, events: Arc<Notify>) {
+    let _alarm = Alarm(Rc::clone(&shared));
+    loop {
+        events.notified().await;
+        shared.driver.borrow_mut().stored(shared.now());
+        shared.fed();
+    }
+}
