@@ -40,7 +40,7 @@ pub enum Event {
     Loaded(StoreSeq, Vec<StoredDelivery>),
 }
 
-/// Is told that a store fails, or (with `None`) that it works again.
+/// Is told why a store fails, or (with `None`) that it works again.
 pub type Report = dyn Fn(Option<&StoreError>) + Send;
 
 /// How a [`Keeper`] works, and whom it tells.
@@ -218,20 +218,22 @@ impl Worker {
         if batch.changes().next().is_some() {
             batch.put(record::store_key(), record::store_value(now));
         }
-        let mut has_failed = false;
+        let mut failure = None;
         loop {
-            let begun = if has_failed { self.store.reopen() } else { Ok(()) };
+            let begun = if failure.is_some() { self.store.reopen() } else { Ok(()) };
             match begun.and_then(|()| self.commit(&batch, ops)) {
                 Ok(mut events) => {
-                    if has_failed {
+                    if failure.is_some() {
                         (self.options.report)(None);
                     }
                     events.push(Event::Stored(last));
                     return Some(events);
                 }
                 Err(error) => {
-                    (self.options.report)(Some(&error));
-                    has_failed = true;
+                    if failure.as_ref() != Some(&error) {
+                        (self.options.report)(Some(&error));
+                    }
+                    failure = Some(error);
                     self.shared.lock().events.push(Event::Failed(first));
                     (self.options.wake)();
                     if self.shared.pause(RETRY) {

@@ -48,11 +48,10 @@ impl Keeping {
 }
 
 fn report(error: Option<&StoreError>) {
-    match error {
-        Some(error) => {
-            tracing::error!(%error, "the store fails: nothing is acknowledged until it works again")
-        }
-        None => tracing::info!("the store works again"),
+    if let Some(error) = error {
+        tracing::error!(%error, "the store fails: nothing is acknowledged until it works again");
+    } else {
+        tracing::info!("the store works again");
     }
 }
 

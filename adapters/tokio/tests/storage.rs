@@ -1,0 +1,156 @@
+//! What outlives the binary, and what is said of a store that cannot be used.
+
+mod common;
+
+use common::process::{Running, metronome, run, start};
+use common::{Client, packet};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A directory of its own for each call, which does not exist yet.
+fn directory() -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let path =
+        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("store-{}-{number}", std::process::id()));
+    if path.exists() {
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+    path
+}
+
+fn start_with(flags: &[&str], variables: &[(&str, &Path)]) -> Running {
+    let mut command = metronome();
+    command.env_remove("METRONOME_DURABILITY").envs(variables.iter().copied());
+    command.args(["--listen", "127.0.0.1:0"]).args(flags);
+    start(command)
+}
+
+fn start_on(path: &Path, level: &str) -> Running {
+    start_with(&["--data", path.to_str().unwrap(), "--durability", level], &[])
+}
+
+/// MQTT 3.1.1 without Clean Session; says whether the session was there.
+fn lasting(broker: &Running, name: &str) -> (Client, bool) {
+    let mut client = Client::open(broker.address, 4);
+    let name = [&[0, u8::try_from(name.len()).unwrap()], name.as_bytes()].concat();
+    client.send(&packet(0x10, &[&b"\0\x04MQTT\x04\0\0\x3c"[..], &name].concat()));
+    let connack = client.packet();
+    assert_eq!((connack[0], connack[3]), (0x20, 0));
+    (client, connack[2] == 1)
+}
+
+/// A message that waits, and a retained one, before the process is killed.
+fn leave_something(broker: &Running) {
+    let (mut reader, present) = lasting(broker, "reader");
+    assert!(!present);
+    reader.subscribe("t", 1);
+    drop(reader);
+    let mut writer = Client::connect(broker.address, 4, "writer");
+    writer.publish("t", 1, b"waiting");
+    assert_eq!(writer.packet(), [0x40, 2, 0, 7]);
+    let mut retained = common::publish(4, "r", 1, b"kept");
+    retained[0] |= 1;
+    writer.send(&retained);
+    assert_eq!(writer.packet(), [0x40, 2, 0, 7]);
+}
+
+fn find_it_again(broker: &Running) {
+    let (mut reader, present) = lasting(broker, "reader");
+    assert!(present);
+    let waiting = reader.packet();
+    assert!(waiting.ends_with(b"waiting"), "{waiting:?}");
+    let mut other = Client::connect(broker.address, 4, "other");
+    other.subscribe("r", 0);
+    assert_eq!(other.message(), b"kept");
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_kill() {
+    let path = directory();
+    let broker = start_on(&path, "durable");
+    assert!(broker.greeting.contains(path.to_str().unwrap()), "{}", broker.greeting);
+    assert!(broker.greeting.contains("found there: 0 sessions"), "{}", broker.greeting);
+    leave_something(&broker);
+    drop(broker);
+    let broker = start_on(&path, "durable");
+    let found = "found there: 1 sessions with 1 subscriptions, 1 messages waiting and 0 in flight, 1 retained messages";
+    assert!(broker.greeting.contains(found), "{}", broker.greeting);
+    find_it_again(&broker);
+}
+
+/// Nobody waits for the store, but a process that ends in peace leaves nothing behind.
+#[cfg(unix)]
+#[test]
+fn with_async_everything_is_there_after_the_end() {
+    let path = directory();
+    let mut broker = start_on(&path, "async");
+    leave_something(&broker);
+    broker.signal("TERM");
+    assert_eq!(broker.ended().0, Some(0));
+    find_it_again(&start_on(&path, "async"));
+}
+
+#[test]
+fn with_memory_nothing_is_written() {
+    let path = directory();
+    let broker = start_on(&path, "memory");
+    assert!(broker.greeting.contains("in memory"), "{}", broker.greeting);
+    leave_something(&broker);
+    assert!(!path.exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn without_a_word_it_is_durable_in_the_users_data_directory() {
+    let home = directory();
+    for (variables, folder) in [
+        (vec![("XDG_DATA_HOME", &*home)], home.join("metronome")),
+        (vec![("XDG_DATA_HOME", Path::new("")), ("HOME", &*home)], home.join(".local/share/metronome")),
+    ] {
+        let broker = start_with(&[], &variables);
+        assert!(broker.greeting.contains(&format!("{}, when acknowledged", folder.display())));
+        assert!(folder.join("metronome.redb").exists(), "{}", broker.greeting);
+    }
+    let mut command = metronome();
+    command.env_remove("METRONOME_DURABILITY").env_remove("HOME").env_remove("XDG_DATA_HOME");
+    let output = command.args(["--listen", "127.0.0.1:0"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("no home directory"));
+}
+
+#[test]
+fn a_store_that_cannot_be_used_is_one_clear_line() {
+    let path = directory();
+    let flags = |path: &Path| {
+        let path = path.to_str().unwrap().to_owned();
+        ["--listen", "127.0.0.1:0", "--durability", "durable", "--data", &path].map(str::to_owned)
+    };
+    let refused = |path: &Path, wanted: &str| {
+        let flags = flags(path);
+        let (code, errors) = run(&flags.each_ref().map(String::as_str));
+        let wanted = format!("metronome: cannot use the store in {}: {wanted}", path.display());
+        assert!(errors.ends_with('\n') && errors.lines().count() == 1, "{errors}");
+        assert!(errors.starts_with(&wanted), "{errors}");
+        assert_eq!(code, Some(1));
+    };
+    let broker = start_on(&path, "durable");
+    refused(
+        &path,
+        "another broker is using it; take another directory with --data, or keep nothing with --durability memory\n",
+    );
+    drop(broker);
+    let file = path.join("metronome.redb");
+    std::fs::write(&file, "something else").unwrap();
+    refused(&path, "this is not a store of Metronome");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "something else");
+    refused(&file, "");
+    refused(Path::new("/dev/null/x"), "");
+}
+
+#[test]
+fn the_level_is_one_of_three() {
+    let (code, errors) = run(&["--durability", "eternal"]);
+    assert_eq!(code, Some(2));
+    assert!(errors.contains("memory, async, durable") && errors.lines().count() == 1, "{errors}");
+}
