@@ -1,0 +1,240 @@
+//! The driver with a durable store: what waits for it, what is told when it fails, and the next process.
+
+use broker_engine::{CloseCause, Config, ConnId, Durability, HashKey, Interest, ListenerId, Seed, Time};
+use metronome_host::storage::{StorageConfig, begin, pause};
+use metronome_host::stores::{Batch, Keeper, KeeperOptions, Store, StoreError, Visit};
+use metronome_host::{AllowAll, Driver, Flushed};
+use std::collections::BTreeMap;
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+const NOW: Time = Time::from_secs(1);
+
+/// A session that lasts, of MQTT 3.1.1.
+const LASTING: &[u8] = b"\x10\x0d\0\x04MQTT\x04\0\0\0\0\x01r";
+
+#[derive(Default)]
+struct Table {
+    records: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Commits wait.
+    is_slow: bool,
+    /// Commits fail.
+    is_full: bool,
+}
+
+/// A store in memory that is slow or full when it is told to.
+#[derive(Clone, Default)]
+struct TableStore(Arc<(Mutex<Table>, Condvar)>);
+
+impl TableStore {
+    fn set(&self, is_slow: bool, is_full: bool) {
+        let (table, changed) = &*self.0;
+        let mut table = table.lock().unwrap();
+        (table.is_slow, table.is_full) = (is_slow, is_full);
+        changed.notify_all();
+    }
+}
+
+impl Store for TableStore {
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let (table, changed) = &*self.0;
+        let mut table = changed.wait_while(table.lock().unwrap(), |table| table.is_slow).unwrap();
+        if table.is_full {
+            return Err(StoreError::Failed("no space left".into()));
+        }
+        for prefix in batch.cleared() {
+            table.records.retain(|key, _| !key.starts_with(prefix));
+        }
+        for (key, value) in batch.changes() {
+            match value {
+                Some(value) => drop(table.records.insert(key.to_vec(), value.to_vec())),
+                None => drop(table.records.remove(key)),
+            }
+        }
+        Ok(())
+    }
+
+    fn scan(&self, from: &[u8], each: &mut Visit<'_>) -> Result<(), StoreError> {
+        let records = self.0.0.lock().unwrap().records.clone();
+        let _broke = records.range(from.to_vec()..).try_for_each(|(key, value)| each(key, value));
+        Ok(())
+    }
+
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+struct World {
+    driver: Driver,
+    store: TableStore,
+    woken: Receiver<()>,
+}
+
+impl World {
+    /// A process that begins with what a store has.
+    fn start(mut store: TableStore) -> Self {
+        let config =
+            Config { durability: Durability::Durable, interest: Interest::CLIENTS, ..Config::default() };
+        let (engine, clock, _) = begin(&mut store, config, (Seed(1), HashKey([1, 2])), |_| ()).unwrap();
+        let (wake, woken) = mpsc::channel();
+        let options = KeeperOptions {
+            pause: pause(Durability::Durable),
+            wake: Box::new(move || wake.send(()).unwrap_or_default()),
+            report: Box::new(|_| ()),
+        };
+        let mut driver = Driver::new(engine, Box::new(AllowAll));
+        driver.keep(Keeper::start(Box::new(store.clone()), clock, options).unwrap());
+        driver.tick(NOW);
+        Self { driver, store, woken }
+    }
+
+    fn open(&mut self) -> ConnId {
+        self.driver.open(NOW, ListenerId(0), None)
+    }
+
+    /// What is written now.
+    fn take(&mut self, conn: ConnId) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.driver.flush(NOW, conn, |slices| {
+            bytes.extend(slices.iter().flat_map(|slice| slice.iter().copied()));
+            Ok(slices.iter().map(|slice| slice.len()).sum())
+        });
+        bytes
+    }
+
+    /// What is written once the store has answered.
+    #[track_caller]
+    fn answer(&mut self, conn: ConnId) -> Vec<u8> {
+        loop {
+            let bytes = self.take(conn);
+            if !bytes.is_empty() {
+                return bytes;
+            }
+            self.woken.recv_timeout(Duration::from_secs(10)).expect("an answer in time");
+            self.driver.stored(NOW);
+        }
+    }
+
+    fn writer(&mut self) -> ConnId {
+        let writer = self.open();
+        self.driver.received(NOW, writer, b"\x10\x0e\0\x04MQTT\x05\x02\0\0\0\0\x01w");
+        assert_eq!(self.take(writer)[..4], [0x20, 14, 0, 0], "no store is asked about a session that ends");
+        writer
+    }
+
+    /// Somebody who is away has a subscription to "t".
+    fn with_reader(store: TableStore) -> Self {
+        let mut world = Self::start(store);
+        let reader = world.open();
+        world.driver.received(NOW, reader, LASTING);
+        assert_eq!(world.answer(reader), [0x20, 2, 0, 0]);
+        world.driver.received(NOW, reader, b"\x82\x06\0\x01\0\x01t\x01");
+        assert_eq!(world.answer(reader), [0x90, 3, 0, 1, 1]);
+        world.driver.closed(NOW, reader, CloseCause::PeerClosed);
+        world.driver.release(reader);
+        world
+    }
+}
+
+/// PUBLISH of MQTT 5 at QoS 1.
+fn publish(payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x32];
+    let mut rest = payload.len() + 6;
+    while rest > 0 {
+        let low = u8::try_from(rest % 128).unwrap();
+        rest /= 128;
+        packet.push(if rest > 0 { low | 0x80 } else { low });
+    }
+    packet.extend(b"\0\x01t\0\x05\0");
+    packet.extend(payload);
+    packet
+}
+
+#[test]
+fn an_acknowledgement_waits_for_the_store_and_a_ping_for_nothing() {
+    let mut world = World::with_reader(TableStore::default());
+    let writer = world.writer();
+    world.store.set(true, false);
+    world.driver.received(NOW, writer, &publish(b"!"));
+    world.driver.received(NOW, writer, b"\xc0\0");
+    assert_eq!(world.take(writer), [0xd0, 0]);
+    world.store.set(false, false);
+    assert_eq!(world.answer(writer), [0x40, 2, 0, 5]);
+
+    // The next process has it.
+    let World { driver, store, .. } = world;
+    drop(driver);
+    let mut world = World::start(store);
+    let reader = world.open();
+    world.driver.received(NOW, reader, LASTING);
+    let mut bytes = world.answer(reader);
+    while bytes.len() < 12 {
+        bytes.extend(world.answer(reader));
+    }
+    assert_eq!(bytes, [&[0x20, 2, 1, 0][..], &[0x32, 6, 0, 1, b't', 0, 1, b'!']].concat());
+}
+
+/// INV-84: who waits is told, nobody is acknowledged, and it goes on without another start.
+#[test]
+fn a_full_store_is_told_of_and_survived() {
+    let mut world = World::with_reader(TableStore::default());
+    let writer = world.writer();
+    world.store.set(false, true);
+    world.driver.received(NOW, writer, &publish(b"!"));
+    let goodbye = world.answer(writer);
+    assert_eq!((goodbye[0], goodbye[2]), (0xe0, 0x97));
+    assert_eq!(world.driver.flush(NOW, writer, |_| Ok(0)), Flushed::Close);
+    world.driver.release(writer);
+    world.store.set(false, false);
+    let writer = world.writer();
+    world.driver.received(NOW, writer, &publish(b"?"));
+    assert_eq!(world.answer(writer), [0x40, 2, 0, 5]);
+}
+
+/// While very much waits for the store, nothing is read from anybody.
+#[test]
+fn a_slow_store_slows_publishers_down() {
+    let mut world = World::with_reader(TableStore::default());
+    let writer = world.writer();
+    world.store.set(true, false);
+    let packet = publish(&vec![b'x'; 1 << 20]);
+    let mut count = 0;
+    while !world.driver.is_paused(writer) {
+        count += 1;
+        world.driver.received(NOW, writer, &packet);
+    }
+    assert!((60..70).contains(&count), "{count} MiB");
+    let late = world.open();
+    let mut changed: Vec<ConnId> = std::iter::from_fn(|| world.driver.next_changed()).collect();
+    changed.sort_unstable();
+    changed.dedup();
+    assert_eq!(changed, [writer, late]);
+    world.store.set(false, false);
+    while world.driver.is_paused(writer) {
+        world.woken.recv_timeout(Duration::from_secs(10)).expect("the store in time");
+        world.driver.stored(NOW);
+    }
+    let mut acknowledged = 0;
+    while acknowledged < count {
+        acknowledged += world.answer(writer).len() / 4;
+    }
+}
+
+#[test]
+fn without_a_path_nothing_is_kept() {
+    let nothing = StorageConfig::default();
+    assert_eq!((nothing.level(), nothing.directory()), (Durability::Memory, None));
+    assert!(nothing.open().unwrap().is_none());
+    let named = StorageConfig { path: Some("/x".into()), ..nothing };
+    assert_eq!((named.level(), named.directory()), (Durability::Durable, Some("/x".as_ref())));
+    let memory = StorageConfig { durability: Durability::Memory, ..named };
+    assert_eq!((memory.level(), memory.directory()), (Durability::Memory, None));
+}
+
+#[test]
+fn only_where_nobody_waits_batches_do() {
+    assert_eq!((pause(Durability::Durable), pause(Durability::Memory)), (Duration::ZERO, Duration::ZERO));
+    assert!(pause(Durability::Async) > Duration::ZERO);
+}
