@@ -446,7 +446,7 @@ fn the_store_is_not_asked_about_what_does_not_last() {
         payload: "1".into(),
         qos: QoS::AtMostOnce,
         retain: true,
-        user_properties: Vec::new(),
+        ..ApplicationMessage::default()
     })));
     assert_eq!((world.batches, world.store.records(world.now).count()), (0, 0));
 }

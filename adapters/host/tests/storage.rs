@@ -84,7 +84,7 @@ impl World {
             wake: Box::new(move || wake.send(()).unwrap_or_default()),
             report: Box::new(|_| ()),
         };
-        let mut driver = Driver::new(engine, Box::new(AllowAll));
+        let mut driver = Driver::new(engine, AllowAll);
         driver.keep(Keeper::start(Box::new(store.clone()), clock, options).unwrap());
         driver.tick(NOW);
         Self { driver, store, woken }
