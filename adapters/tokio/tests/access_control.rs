@@ -22,7 +22,8 @@ fn folder(name: &str) -> PathBuf {
 /// Answers of `metronome passwd`: exit code, standard output and standard error.
 fn passwd(arguments: &[&str], input: &str) -> (Option<i32>, String, String) {
     let mut child = metronome().arg("passwd").args(arguments).stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    // One that refuses its flags does not read.
+    let _unread = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
