@@ -3,6 +3,7 @@
 mod access_control;
 mod environment;
 mod explain;
+pub mod listeners;
 
 pub use access_control::{AccessControlConfig, AccountsHash};
 
@@ -12,9 +13,10 @@ use crate::sys_topics::SysTopicsConfig;
 use broker_engine::{Config, Durability};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::time::Duration;
+
+pub use listeners::ListenerConfig;
 
 /// Everything that a configuration file can say.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -62,18 +64,9 @@ impl Default for Linger {
     }
 }
 
-/// One listener.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ListenerConfig {
-    /// `ADDRESS:PORT`, optionally with `mqtt://` or `tcp://` in front; port 0 picks a free one. A name stands for
-    /// one of its addresses, IPv4 first.
-    pub address: String,
-}
-
 /// Why a configuration cannot be used: one sentence for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError(String);
+pub struct ConfigError(pub(crate) String);
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -206,31 +199,6 @@ impl BrokerConfig {
         self.limits.durability = self.storage.level();
         Ok(self)
     }
-
-    /// The addresses to listen on, checked: beyond loopback only with authentication, or where anonymous access
-    /// is asked for in so many words.
-    ///
-    /// # Errors
-    /// An address that is none, a transport that is not known, or anonymous access for strangers.
-    pub fn addresses(&self, authenticated: bool) -> Result<Vec<SocketAddr>, ConfigError> {
-        let default = [ListenerConfig { address: DEFAULT_ADDRESS.to_owned() }];
-        let listeners = if self.listeners.is_empty() { &default[..] } else { &self.listeners };
-        let mut addresses = Vec::new();
-        for listener in listeners {
-            let address = parse_address(&listener.address)?;
-            if !address.ip().is_loopback() && !authenticated && !self.allow_anonymous {
-                return Err(ConfigError(format!(
-                    "{address} can be reached from other machines, and no authentication is configured: anybody \
-                     could connect. Use --allow-anonymous if that is wanted, or listen on 127.0.0.1"
-                )));
-            }
-            if address.port() != 0 && addresses.contains(&address) {
-                return Err(ConfigError(format!("{address} is given twice")));
-            }
-            addresses.push(address);
-        }
-        Ok(addresses)
-    }
 }
 
 /// `origin` says where the maximum comes from, unless the operator gave it.
@@ -244,35 +212,10 @@ fn check_budget(limits: &Config, origin: &str) -> Result<(), ConfigError> {
     }
 }
 
-fn parse_address(text: &str) -> Result<SocketAddr, ConfigError> {
-    let plain = text.strip_prefix("mqtt://").or_else(|| text.strip_prefix("tcp://")).unwrap_or(text);
-    if let Some((scheme, _)) = plain.split_once("://") {
-        return Err(ConfigError(match scheme {
-            "tls" | "mqtts" | "ws" | "wss" | "unix" => {
-                format!("{text}: the transport {scheme} is not supported by this version; only TCP is")
-            }
-            _ => format!("{text}: unknown transport {scheme}; only TCP is supported, as 127.0.0.1:1883"),
-        }));
-    }
-    if let Ok(address) = plain.parse() {
-        return Ok(address);
-    }
-    let has_port = plain
-        .rsplit_once(':')
-        .is_some_and(|(name, port)| !name.is_empty() && !name.contains(':') && port.parse::<u16>().is_ok());
-    if !has_port {
-        return Err(ConfigError(format!(
-            "{text}: not an address to listen on; use ADDRESS:PORT, such as 127.0.0.1:1883 or [::1]:1883"
-        )));
-    }
-    let found = plain.to_socket_addrs().map_err(|error| ConfigError(format!("{text}: {error}")))?;
-    let first = found.min_by_key(SocketAddr::is_ipv6);
-    first.ok_or_else(|| ConfigError(format!("{text}: the name has no address")))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{AccountsHash, BrokerConfig, Config, Duration};
+    use super::listeners::{ClientCertificates, TlsConfig, TlsVersion, Transport};
+    use super::{AccountsHash, BrokerConfig, Config, Duration, ListenerConfig};
 
     fn parse(text: &str) -> Result<BrokerConfig, String> {
         BrokerConfig::from_toml(text).map_err(|error| error.to_string())
@@ -287,7 +230,7 @@ mod tests {
         // What the file leaves out is as it comes.
         let connect_timeout = Duration::from_millis(250);
         assert_eq!(config.limits, Config { receive_maximum: 7, connect_timeout, ..Config::default() });
-        assert_eq!(config.addresses(false).unwrap()[0].to_string(), "[::1]:0");
+        assert_eq!(config.listeners, [ListenerConfig::at("[::1]:0")]);
     }
 
     #[test]
@@ -356,13 +299,31 @@ mod tests {
         let text = BrokerConfig::default_toml();
         assert_eq!(parse(text).unwrap(), BrokerConfig::default());
         // Without what stands in front of what is left out: the examples of options that are off come with it.
-        let is_option = |line: &str| line.contains(" = ") && !line.contains(": ");
+        let is_option = |line: &str| line.starts_with('[') || line.contains(" = ") && !line.contains(": ");
         let bare: Vec<&str> = text
             .lines()
             .map(|line| line.strip_prefix("# ").filter(|bare| is_option(bare)).unwrap_or(line))
             .collect();
-        let said = bare.join("\n").replace("address = \"127.0.0.1:1883\"", "");
-        let mut config = parse(&said).unwrap();
+        let mut config = parse(&bare.join("\n")).unwrap();
+        // One listener with everything that can be said of one.
+        let listener = config.listeners.pop().unwrap();
+        let ListenerConfig { address, transport, name, path, origins, proxies, mode, tls } = listener;
+        assert_eq!((&*address, transport, mode), (super::DEFAULT_ADDRESS, Some(Transport::Tcp), Some(0o660)));
+        assert!(!name.is_empty() && path.is_some());
+        assert!(!origins.is_empty() && !proxies.is_empty());
+        let TlsConfig {
+            certificate: _,
+            key: _,
+            names,
+            ca,
+            client_certificates,
+            crl,
+            username_from_certificate,
+            minimum_version,
+        } = tls.unwrap();
+        assert!(names.len() == 1 && ca.is_some() && !crl.is_empty() && username_from_certificate);
+        assert_eq!(client_certificates, ClientCertificates::Required);
+        assert_eq!(minimum_version, TlsVersion::default());
         for (option, example) in
             [(&mut config.limits.memory_high, "1000000000"), (&mut config.limits.memory_max, "2000000000")]
         {
@@ -390,39 +351,5 @@ mod tests {
     fn what_is_written_can_be_read() {
         let text = toml::to_string(&BrokerConfig::default()).unwrap();
         assert_eq!(parse(&text).unwrap(), BrokerConfig::default(), "{text}");
-    }
-
-    #[test]
-    fn strangers_need_authentication_or_permission() {
-        let mut config = parse("[[listeners]]\naddress = \"0.0.0.0:1883\"\n").unwrap();
-        assert!(config.addresses(false).unwrap_err().to_string().contains("--allow-anonymous"));
-        assert!(config.addresses(true).is_ok());
-        config.allow_anonymous = true;
-        assert!(config.addresses(false).is_ok());
-    }
-
-    #[test]
-    fn names_are_resolved() {
-        let config = parse("[[listeners]]\naddress = \"tcp://localhost:1884\"\n").unwrap();
-        let addresses = config.addresses(false).unwrap();
-        assert!(addresses.len() == 1 && addresses[0].ip().is_loopback(), "{addresses:?}");
-        assert_eq!(addresses[0].port(), 1884);
-    }
-
-    #[test]
-    fn bad_addresses_are_named() {
-        for (address, wanted) in [
-            ("localhost", "ADDRESS:PORT"),
-            (":1883", "ADDRESS:PORT"),
-            ("::1:1883", "ADDRESS:PORT"),
-            ("localhost:70000", "ADDRESS:PORT"),
-            ("no such name:1", ""),
-            ("wss://h:1/p", "not supported"),
-            ("ftp://x", "unknown"),
-        ] {
-            let config = parse(&format!("[[listeners]]\naddress = \"{address}\"\n")).unwrap();
-            let error = config.addresses(false).unwrap_err().to_string();
-            assert!(error.contains(address) && error.contains(wanted), "{error}");
-        }
     }
 }

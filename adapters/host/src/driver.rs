@@ -7,13 +7,15 @@
 
 use crate::hooks::HookChain;
 use crate::inline::{self, InjectError, PacketHandler};
+use crate::pages;
 use crate::recording::Recorder;
 use crate::sys_topics::SysTopics;
+use crate::transport::{Page, Response};
 use crate::write_buffer::{Pool, WriteBuffer};
 use broker_engine::mqtt_proto::Version;
 use broker_engine::{
     Answer, CloseCause, Command, ConnId, ConnIds, Deadline, DeadlineReason, Engine, Flow, Input, ListenerId,
-    MemoryStore, Note, Outbox, StoreOp, StoreSeq, Time, View, Wire, patch_packet_id,
+    MemoryStore, Note, Outbox, Question, StoreOp, StoreSeq, Time, View, Wire, patch_packet_id,
 };
 use metronome_storage::{Event, Keeper};
 use std::collections::{BTreeMap, VecDeque};
@@ -38,6 +40,8 @@ const SLICES: usize = 16;
 struct Entry {
     id: ConnId,
     peer: Option<SocketAddr>,
+    /// Who the transport has shown the client to be.
+    user_name: Option<Box<str>>,
     buffer: WriteBuffer,
     /// Unsent bytes as the engine knows them.
     reported: u32,
@@ -230,6 +234,7 @@ impl Driver {
         self.table[id.slot()] = Some(Entry {
             id,
             peer,
+            user_name: None,
             buffer: WriteBuffer::default(),
             reported: 0,
             queued: Queued::No,
@@ -296,6 +301,14 @@ impl Driver {
         }
     }
 
+    /// The transport has shown who the client is, as by a certificate: hooks are asked about this user, whatever its
+    /// CONNECT will say.
+    pub fn identify(&mut self, conn: ConnId, user_name: &str) {
+        if let Some(entry) = entry_mut(&mut self.table, conn) {
+            entry.user_name = Some(user_name.into());
+        }
+    }
+
     /// Bytes arrived.
     pub fn received(&mut self, now: Time, conn: ConnId, data: &[u8]) {
         self.handle(now, Input::Received { conn, data });
@@ -317,6 +330,11 @@ impl Driver {
         for message in self.sys_topics.publications(now, unix_time, self.engine.view()) {
             self.command(now, Command::Publish(message));
         }
+    }
+
+    /// What an HTTP listener answers; `unix_time` in seconds.
+    pub fn page(&self, page: Page, now: Time, unix_time: u64) -> Response {
+        pages::respond(page, &self.sys_topics.facts(now, unix_time, self.engine.view()))
     }
 
     /// Topics with a retained message, without those below `$SYS`.
@@ -422,10 +440,7 @@ impl Driver {
         conn: ConnId,
         mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> Flushed {
-        let Some(entry) = self.table.get_mut(conn.slot()).and_then(Option::as_mut).filter(|e| e.id == conn)
-        else {
-            return Flushed::Done;
-        };
+        let Some(entry) = entry_mut(&mut self.table, conn) else { return Flushed::Done };
         entry.queued = Queued::No;
         let mut outcome = Flushed::Done;
         while !entry.buffer.is_empty() {
@@ -509,8 +524,13 @@ impl Driver {
             self.carry_out(&mut out);
             let (calls, stores) = (std::mem::take(&mut out.calls), std::mem::take(&mut out.stores));
             out.clear();
-            for call in calls {
+            for mut call in calls {
                 let id = call.id;
+                if let Question::Authenticate(client) = &mut call.question
+                    && let Some(name) = self.entry(call.conn).and_then(|entry| entry.user_name.as_deref())
+                {
+                    client.username = Some(name.to_owned());
+                }
                 // The program need not ask itself.
                 let is_inline = self.inline.contains_key(&call.conn);
                 let answer = if is_inline { Some(Answer::Allow) } else { self.hooks.ask(call) };
@@ -590,8 +610,7 @@ impl Driver {
                 self.hooks.note(note, None);
                 continue;
             };
-            let entry = self.table.get_mut(conn.slot()).and_then(Option::as_mut).filter(|e| e.id == *conn);
-            let peer = entry.and_then(|entry| {
+            let peer = entry_mut(&mut self.table, *conn).and_then(|entry| {
                 if matches!(note, Note::Connected { .. }) && !std::mem::replace(&mut entry.accepted, true) {
                     self.strangers -= 1;
                     self.sys_topics.connected(self.engine.view().connections());
@@ -603,6 +622,10 @@ impl Driver {
     }
 }
 
+fn entry_mut(table: &mut [Option<Entry>], conn: ConnId) -> Option<&mut Entry> {
+    table.get_mut(conn.slot())?.as_mut().filter(|entry| entry.id == conn)
+}
+
 fn writable(table: &mut [Option<Entry>], conn: ConnId) -> Option<&mut Entry> {
-    table.get_mut(conn.slot())?.as_mut().filter(|entry| entry.id == conn && !entry.closing)
+    entry_mut(table, conn).filter(|entry| !entry.closing)
 }

@@ -2,8 +2,11 @@
 //!
 //! * [`driver`] — owns engine and outbox, answers questions, fills write buffers
 //! * [`write_buffer`] — bytes on their way to one socket: small ones copied, large payloads shared
+//! * [`transport`] — from the bytes of a socket to those of MQTT: PROXY, TLS, HTTP, WebSocket
 //! * [`config`] — the configuration file and what it may not say
+//! * [`listeners`] — where clients may come in, checked before any place is opened; [`network`] — who may
 //! * [`sys_topics`] — what the broker tells of itself below `$SYS`
+//! * `pages` — what the broker tells of itself over HTTP
 //! * [`memory`] — how much memory there is, and the budget that follows
 //! * [`storage`] — what outlives the process, and how a broker begins with it
 //! * [`recording`] — the flight recorder: inputs in files, to be played again
@@ -17,10 +20,14 @@ pub mod config;
 pub mod driver;
 pub mod hooks;
 pub mod inline;
+pub mod listeners;
 pub mod memory;
+pub mod network;
+mod pages;
 pub mod recording;
 pub mod storage;
 pub mod sys_topics;
+pub mod transport;
 pub mod write_buffer;
 
 pub use broker_engine as engine;

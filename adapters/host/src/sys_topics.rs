@@ -41,28 +41,33 @@ impl SysTopicsConfig {
 }
 
 /// What a figure is computed from.
-struct Facts<'a> {
-    view: View<'a>,
-    counters: &'a Counters,
+pub(crate) struct Facts<'a> {
+    pub(crate) view: View<'a>,
+    pub(crate) counters: &'a Counters,
     /// Unix seconds.
-    time: u64,
-    uptime: u64,
-    most_clients: usize,
+    pub(crate) time: u64,
+    pub(crate) uptime: u64,
+    pub(crate) most_clients: usize,
     /// Topics of `$SYS` with a retained message.
     own: usize,
 }
 
 impl Facts<'_> {
-    fn retained(&self) -> u64 {
+    pub(crate) fn retained(&self) -> u64 {
         self.view.retained().saturating_sub(self.own) as u64
     }
 
-    fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&self) -> u64 {
         self.counters.dropped.iter().sum()
     }
 
+    pub(crate) fn dropped_above_qos_0(&self) -> u64 {
+        let at_qos_0 = [DropReason::Qos0Offline, DropReason::Qos0SlowReader];
+        self.dropped() - at_qos_0.map(|reason| self.counters.dropped_for(reason)).iter().sum::<u64>()
+    }
+
     /// Deliveries above QoS 0 that are on their way or wait.
-    fn unfinished(&self) -> u64 {
+    pub(crate) fn unfinished(&self) -> u64 {
         self.counters.routed.saturating_sub(self.counters.completed + self.dropped())
     }
 }
@@ -149,11 +154,17 @@ impl SysTopics {
         self.latest.len()
     }
 
-    /// What has changed, `time` being Unix seconds.
-    pub(crate) fn publications(&mut self, now: Time, time: u64, view: View<'_>) -> Vec<ApplicationMessage> {
+    /// What figures are computed from, `time` being Unix seconds.
+    pub(crate) fn facts<'a>(&self, now: Time, time: u64, view: View<'a>) -> Facts<'a> {
         let (counters, own) = (view.counters(), self.published());
         let uptime = now.as_micros() / 1_000_000;
-        let facts = Facts { view, counters, time, uptime, most_clients: self.most_clients, own };
+        Facts { view, counters, time, uptime, most_clients: self.most_clients, own }
+    }
+
+    /// What has changed, `time` being Unix seconds.
+    pub(crate) fn publications(&mut self, now: Time, time: u64, view: View<'_>) -> Vec<ApplicationMessage> {
+        let facts = self.facts(now, time, view);
+        let counters = facts.counters;
         self.average(now, counters);
         let mut said = vec![("version".to_owned(), VERSION.to_owned())];
         said.extend(FIGURES.iter().map(|(name, figure)| ((*name).to_owned(), figure(&facts).to_string())));

@@ -2,25 +2,25 @@
 
 use crate::drops;
 use crate::files;
-use crate::handle::{BrokerHandle, Order};
-use crate::listener;
+use crate::handle::{BrokerHandle, Listening, Order};
+use crate::listener::{self, Door};
 use crate::notes::Log;
 use crate::store::{self, Keeping};
-use crate::turn::Shared;
+use crate::stream::Acceptor;
+use crate::turn::{Shared, unix_time};
 use broker_engine::{Command, HashKey, ListenerId, Seed};
 use metronome_host::config::ListenerConfig;
+use metronome_host::listeners::{Listener, Place};
 use metronome_host::recording::{RecordOptions, Recorder};
 use metronome_host::stores::{Store, StoreError};
 use metronome_host::sys_topics::SysTopicsConfig;
 use metronome_host::{BrokerConfig, ConfigError, Driver, Hook, HookChain, HookPanic};
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::net::TcpListener;
+use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::MissedTickBehavior;
@@ -59,10 +59,10 @@ impl fmt::Debug for Builder {
 pub enum StartError {
     /// The configuration contradicts itself or a rule.
     Config(ConfigError),
-    /// An address cannot be listened on.
+    /// At one of its places it cannot listen.
     Listen {
-        /// The address.
-        address: SocketAddr,
+        /// Where.
+        place: Place,
         /// What the system says.
         error: io::Error,
     },
@@ -88,10 +88,11 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(error) => error.fmt(f),
-            Self::Listen { address, error } if error.kind() == io::ErrorKind::AddrInUse => {
-                write!(f, "cannot listen on {address}: the port is in use by another program")
+            Self::Listen { place, error } if error.kind() == io::ErrorKind::AddrInUse => {
+                let what = if matches!(place, Place::Port(_)) { "port" } else { "socket" };
+                write!(f, "cannot listen on {place}: the {what} is in use by another program")
             }
-            Self::Listen { address, error } => write!(f, "cannot listen on {address}: {error}"),
+            Self::Listen { place, error } => write!(f, "cannot listen on {place}: {error}"),
             Self::Record { file, error } => write!(f, "cannot record to {}: {error}", file.display()),
             Self::Store { directory, error } => {
                 f.write_str("cannot use the store")?;
@@ -129,10 +130,17 @@ impl Builder {
         self
     }
 
-    /// Adds an address, as `127.0.0.1:1883`; port 0 picks a free one.
+    /// Adds an address, as `127.0.0.1:1883`; port 0 picks a free one. Its type may stand in front, as in
+    /// `ws://127.0.0.1:8080/mqtt`.
     #[must_use]
-    pub fn listen(mut self, address: &str) -> Self {
-        self.config.listeners.push(ListenerConfig { address: address.to_owned() });
+    pub fn listen(self, address: &str) -> Self {
+        self.listener(ListenerConfig::at(address))
+    }
+
+    /// Adds a listener of any type.
+    #[must_use]
+    pub fn listener(mut self, listener: ListenerConfig) -> Self {
+        self.config.listeners.push(listener);
         self
     }
 
@@ -161,21 +169,14 @@ impl Builder {
     /// Listens, and runs the broker on a thread of its own. Raises the process's open-file limit to its maximum.
     ///
     /// # Errors
-    /// A configuration that cannot be used, an address that cannot be listened on, a store that cannot be used, a
-    /// recording that cannot be begun, or no thread to be had.
+    /// A configuration that cannot be used, a place that cannot be listened on, a store that cannot be used, a recording
+    /// that cannot be begun, or no thread to be had.
     pub fn start(self) -> Result<BrokerHandle, StartError> {
         let config = self.config.complete().map_err(StartError::Config)?;
-        let addresses = config.addresses(!self.hooks.is_empty()).map_err(StartError::Config)?;
+        let asked = config.checked_listeners(!self.hooks.is_empty()).map_err(StartError::Config)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(StartError::System)?;
-        let mut listeners = Vec::new();
-        let mut local_addrs = Vec::new();
-        for address in addresses {
-            let (local, listener) =
-                listen(&runtime, address).map_err(|error| StartError::Listen { address, error })?;
-            local_addrs.push(local);
-            listeners.push(listener);
-        }
+        let (doors, listening): (Vec<_>, Vec<_>) = open(&runtime, asked)?.into_iter().unzip();
         let (open_files, most) = files::raise_limit();
         let (seed, hash_key) = random().map_err(StartError::System)?;
         let mut limits = config.limits.clone();
@@ -217,18 +218,27 @@ impl Builder {
                 events
             });
             let shared = Shared::new(driver, linger);
-            let run = run(shared, listeners, most, sys_topics, events, inbox, stopping);
+            let run = run(shared, doors, most, sys_topics, events, inbox, stopping);
             LocalSet::new().block_on(&runtime, run);
         });
         let thread = thread.map_err(StartError::System)?;
-        Ok(BrokerHandle::new(orders, stop, local_addrs, open_files, (in_force, found), thread))
+        Ok(BrokerHandle::new(orders, stop, listening, open_files, (in_force, found), thread))
     }
 }
 
-fn listen(runtime: &tokio::runtime::Runtime, address: SocketAddr) -> io::Result<(SocketAddr, TcpListener)> {
+/// Opens all listeners, or none.
+fn open(
+    runtime: &tokio::runtime::Runtime,
+    asked: Vec<Listener>,
+) -> Result<Vec<((Acceptor, Door), Listening)>, StartError> {
     let _inside = runtime.enter();
-    let listener = TcpListener::from_std(listener::bind(address)?)?;
-    Ok((listener.local_addr()?, listener))
+    let opened = (0..).zip(asked).map(|(number, listener)| {
+        let acceptor = Acceptor::open(&listener.place)
+            .map_err(|error| StartError::Listen { place: listener.place.clone(), error })?;
+        let listening = Listening::new(&listener, acceptor.local_addr());
+        Ok(((acceptor, Door { listener, id: ListenerId(number) }), listening))
+    });
+    opened.collect()
 }
 
 /// Seed and hash key that nobody can guess.
@@ -242,7 +252,7 @@ fn random() -> io::Result<(Seed, HashKey)> {
 /// The broker's thread.
 async fn run(
     shared: Rc<Shared>,
-    listeners: Vec<TcpListener>,
+    doors: Vec<(Acceptor, Door)>,
     most: usize,
     sys_topics: SysTopicsConfig,
     store_events: Option<Arc<Notify>>,
@@ -255,8 +265,8 @@ async fn run(
         spawn_local(store::listen(Rc::clone(&shared), events));
     }
     let mut accepting = Vec::new();
-    for (number, listener) in (0..).zip(listeners) {
-        accepting.push(spawn_local(listener::accept(Rc::clone(&shared), listener, ListenerId(number), most)));
+    for (acceptor, door) in doors {
+        accepting.push(spawn_local(listener::accept(Rc::clone(&shared), acceptor, Rc::new(door), most)));
     }
     spawn_local(Rc::clone(&shared).run_flusher());
     spawn_local(Rc::clone(&shared).run_timer());
@@ -306,8 +316,7 @@ async fn publish_sys_topics(shared: Rc<Shared>, interval: Duration) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let unix_time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        shared.driver.borrow_mut().publish_sys_topics(shared.now(), unix_time);
+        shared.driver.borrow_mut().publish_sys_topics(shared.now(), unix_time());
         shared.fed();
     }
 }

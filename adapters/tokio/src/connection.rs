@@ -1,11 +1,11 @@
 //! One task for each connection. It holds no buffer: the thread's read buffer and the driver's write buffers are
 //! there only while there are bytes.
 
+use crate::stream::Stream;
 use crate::turn::{Alarm, End, Shared, Socket};
-use broker_engine::CloseCause;
-use socket2::SockRef;
+use broker_engine::{CloseCause, ListenerId};
+use metronome_host::transport::Entered;
 use std::future::poll_fn;
-use std::net::Shutdown;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -15,8 +15,23 @@ use tokio::time::timeout;
 /// Reads of one connection before others get their turn.
 const READS_PER_TURN: usize = 4;
 
-/// Runs a connection from accept to close.
-pub(crate) async fn run(shared: Rc<Shared>, socket: Rc<Socket>) {
+/// Hands a client that has come in to the engine.
+pub(crate) fn begin(shared: &Rc<Shared>, stream: Stream, listener: ListenerId, client: Entered) {
+    let Entered { layers, peer, user_name, early } = client;
+    let conn = shared.driver.borrow_mut().open(shared.now(), listener, peer);
+    if let Some(name) = user_name {
+        shared.driver.borrow_mut().identify(conn, &name);
+    }
+    let socket = shared.insert(conn, stream, layers);
+    tokio::task::spawn_local(run(Rc::clone(shared), socket));
+    if !early.is_empty() {
+        shared.driver.borrow_mut().received(shared.now(), conn, &early);
+    }
+    shared.fed();
+}
+
+/// Runs a connection until it is closed.
+async fn run(shared: Rc<Shared>, socket: Rc<Socket>) {
     let _alarm = Alarm(Rc::clone(&shared));
     match poll_fn(|context| poll_serve(&shared, &socket, context)).await {
         Some(cause) => {
@@ -26,6 +41,11 @@ pub(crate) async fn run(shared: Rc<Shared>, socket: Rc<Socket>) {
             }
             shared.driver.borrow_mut().closed(shared.now(), socket.id, cause);
             shared.fed();
+            // Why it ends, in the words of a layer.
+            if socket.has_goodbye() {
+                socket.end.set(End::Closing);
+                Box::pin(let_go(&shared, &socket)).await;
+            }
         }
         // Rare and with timers inside, so it is not part of what every connection holds.
         None => Box::pin(let_go(&shared, &socket)).await,
@@ -93,8 +113,7 @@ fn read_some(shared: &Shared, socket: &Socket) -> ControlFlow<CloseCause, Emptie
 /// more comes, and reads on until the client has seen it. A client that does not play along is dropped in time.
 async fn let_go(shared: &Shared, socket: &Socket) {
     let mut allowance = shared.linger.bytes as usize;
-    let time = shared.linger.time();
-    let sent = timeout(time, async {
+    let sent = timeout(shared.linger.time(), async {
         while socket.end.get() == End::Closing {
             let Ok(ready) = socket.stream.ready(Interest::READABLE | Interest::WRITABLE).await else {
                 return;
@@ -103,31 +122,39 @@ async fn let_go(shared: &Shared, socket: &Socket) {
                 shared.flush_one(socket.id);
             }
             // A client that is itself stuck in writing would never come to read.
-            if ready.is_readable() && discard(shared, socket, &mut allowance).is_break() {
+            if ready.is_readable() && discard(shared, &socket.stream, &mut allowance).is_break() {
                 return;
             }
         }
     });
-    if sent.await.is_err() || socket.end.get() != End::Written {
+    if sent.await.is_ok() && socket.end.get() == End::Written {
+        see_out(shared, &socket.stream, &mut allowance).await;
+    }
+}
+
+/// Lets go of somebody who never became a client, and has been told all there is to say.
+pub(crate) async fn part(shared: &Shared, stream: &Stream) {
+    see_out(shared, stream, &mut (shared.linger.bytes as usize)).await;
+}
+
+/// Says that nothing more comes, and reads on until the client has seen it, in time or not.
+async fn see_out(shared: &Shared, stream: &Stream, allowance: &mut usize) {
+    if stream.end().is_err() {
         return;
     }
-    if SockRef::from(&socket.stream).shutdown(Shutdown::Write).is_err() {
-        return;
-    }
-    let seen = timeout(time, async {
-        while socket.stream.readable().await.is_ok() {
-            if discard(shared, socket, &mut allowance).is_break() {
+    let seen = timeout(shared.linger.time(), async {
+        while stream.readable().await.is_ok() {
+            if discard(shared, stream, allowance).is_break() {
                 return;
             }
         }
     });
-    // In time or not, it is closed now.
     let _late = seen.await;
 }
 
 /// Throws away what the client still sends; breaks at its end, or when it is too much.
-fn discard(shared: &Shared, socket: &Socket, allowance: &mut usize) -> ControlFlow<()> {
-    match shared.discard(socket) {
+fn discard(shared: &Shared, stream: &Stream, allowance: &mut usize) -> ControlFlow<()> {
+    match shared.discard(stream) {
         None => ControlFlow::Continue(()),
         Some(Ok(count @ 1..)) if count <= *allowance => {
             *allowance -= count;

@@ -3,12 +3,15 @@
 use crate::inline::{InlineClient, InlineError};
 use broker_engine::mqtt_proto::{Packet, Publish, ReasonCode};
 use broker_engine::{ApplicationMessage, Command, Config, Counters, Time, View};
+use metronome_host::config::listeners::Transport;
+use metronome_host::listeners::Listener;
 use metronome_host::storage::Found;
-use metronome_host::{Driver, InjectError};
+use metronome_host::transport::{Certificates, Stages};
+use metronome_host::{ConfigError, Driver, InjectError};
 use std::fmt;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc::{self, error::TrySendError};
@@ -118,11 +121,34 @@ impl fmt::Display for PublishError {
 
 impl std::error::Error for PublishError {}
 
+/// A listener that is open.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Listening {
+    /// As configured, or empty.
+    pub name: String,
+    /// What is spoken.
+    pub transport: Transport,
+    /// Where clients find it, as in `wss://127.0.0.1:8084/mqtt`, with the port that was picked.
+    pub url: String,
+    /// Its address; a Unix socket has none.
+    pub address: Option<SocketAddr>,
+    stages: Arc<Stages>,
+}
+
+impl Listening {
+    pub(crate) fn new(listener: &Listener, address: Option<SocketAddr>) -> Self {
+        let (url, stages) = (listener.url(address), Arc::clone(&listener.stages));
+        Self { name: listener.name.clone(), transport: listener.transport, url, address, stages }
+    }
+}
+
 /// A running broker. Dropping it stops the broker without waiting.
 #[derive(Debug)]
 pub struct BrokerHandle {
     orders: Orders,
     stop: watch::Sender<Option<Duration>>,
+    listening: Vec<Listening>,
     local_addrs: Vec<SocketAddr>,
     open_files: u64,
     limits: Config,
@@ -134,16 +160,32 @@ impl BrokerHandle {
     pub(crate) fn new(
         orders: mpsc::Sender<Order>,
         stop: watch::Sender<Option<Duration>>,
-        local_addrs: Vec<SocketAddr>,
+        listening: Vec<Listening>,
         open_files: u64,
         (limits, found): (Config, Option<Found>),
         thread: JoinHandle<()>,
     ) -> Self {
         let orders = Orders(orders);
-        Self { orders, stop, local_addrs, open_files, limits, found, thread: Mutex::new(Some(thread)) }
+        let local_addrs = listening.iter().filter_map(|listener| listener.address).collect();
+        let thread = Mutex::new(Some(thread));
+        Self { orders, stop, listening, local_addrs, open_files, limits, found, thread }
     }
 
-    /// Where it listens, in the order of configuration, with the ports that were picked.
+    /// Where and how it listens, in the order of configuration.
+    pub fn listeners(&self) -> &[Listening] {
+        &self.listening
+    }
+
+    /// Reads the files of TLS again: certificates, keys, authorities and lists of revoked certificates. Connections to
+    /// come get what is new, and nobody is dropped. Blocks while it reads.
+    ///
+    /// # Errors
+    /// Names the first file that cannot be used, and why; then everything stays as it was.
+    pub fn reload_certificates(&self) -> Result<(), ConfigError> {
+        Certificates::reload(self.listening.iter().filter_map(|listener| listener.stages.tls.as_deref()))
+    }
+
+    /// The addresses on which it listens, in the order of configuration, with the ports that were picked.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.local_addrs
     }

@@ -5,6 +5,8 @@
 //! * `inline` — clients inside the program
 //! * `turn` — engine, sockets and tasks on one thread, and how a turn is flushed
 //! * `listener`, `files` — accepting, also when files run out
+//! * `stream`, `socket_file` — TCP and Unix sockets
+//! * `entrance` — what comes before MQTT, in a task of its own
 //! * `connection` — one task for each connection: read, wait, close in peace
 //! * `store` — what outlives the process, on a thread of its own
 //! * `notes` — what goes into the log about clients
@@ -17,16 +19,19 @@
 mod broker;
 mod connection;
 mod drops;
+mod entrance;
 mod files;
 mod handle;
 mod inline;
 mod listener;
 mod notes;
+mod socket_file;
 mod store;
+mod stream;
 mod turn;
 
 pub use broker::{Broker, Builder, StartError};
-pub use handle::{BrokerHandle, PublishError, Stats};
+pub use handle::{BrokerHandle, Listening, PublishError, Stats};
 pub use inline::{InlineClient, InlineError};
 pub use metronome_host as host;
 pub use metronome_host::{AllowAll, BrokerConfig, Client, ConfigError, Decision, Hook, Responder};

@@ -9,6 +9,7 @@ use access::Hangup;
 use clap::{CommandFactory, Parser, Subcommand};
 use metronome_hooks::{AccessControl, RuleFiles};
 use metronome_tokio::host::config::ListenerConfig;
+use metronome_tokio::host::config::listeners::{TlsConfig, Transport};
 use metronome_tokio::host::engine::Durability;
 use metronome_tokio::host::recording::RecordOptions;
 use metronome_tokio::host::storage::StorageConfig;
@@ -43,9 +44,16 @@ const USAGE: u8 = 2;
 struct Flags {
     #[command(subcommand)]
     command: Option<Errand>,
-    /// Where to listen, as ADDRESS:PORT or NAME:PORT; may be repeated. Port 0 picks a free one. [default: 127.0.0.1:1883]
+    /// Where to listen, as ADDRESS:PORT or NAME:PORT; may be repeated. Port 0 picks a free one. In front of it may stand
+    /// tls://, ws://, wss://, any://, http:// or https://, and unix:// in front of a path. [default: 127.0.0.1:1883]
     #[arg(long, value_name = "ADDR", env = "METRONOME_LISTEN", value_delimiter = ',')]
     listen: Vec<String>,
+    /// The broker's certificate (PEM), for --listen with TLS.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// Its private key (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
     /// Configuration file (TOML) with listeners and limits; flags come on top.
     #[arg(long, value_name = "FILE", env = "METRONOME_CONFIG")]
     config: Option<PathBuf>,
@@ -100,6 +108,17 @@ impl Flags {
         }
         Ok(())
     }
+
+    fn listeners(&self) -> Vec<ListenerConfig> {
+        let tls = self.tls_certificate.clone().zip(self.tls_key.clone());
+        let tls = tls.map(|(certificate, key)| TlsConfig { certificate, key, ..TlsConfig::default() });
+        let listener = |address: &String| {
+            let has_tls =
+                ["tls:", "mqtts:", "wss:", "https:", "any:"].iter().any(|kind| address.starts_with(kind));
+            ListenerConfig { tls: tls.clone().filter(|_| has_tls), ..ListenerConfig::at(address) }
+        };
+        self.listen.iter().map(listener).collect()
+    }
 }
 
 /// Where programs of this user keep their data.
@@ -132,11 +151,8 @@ impl Errand {
     fn run(&self) -> ExitCode {
         let said = match self {
             Self::DefaultConfig => BrokerConfig::default_toml().trim_end().to_owned(),
-            Self::CheckConfig { file } => match configuration(Some(file)).and_then(BrokerConfig::complete) {
-                Ok(config) => match access::files(&config.access_control) {
-                    Ok(_) => format!("{} can be used", file.display()),
-                    Err(error) => return fail(USAGE, &error.to_string()),
-                },
+            Self::CheckConfig { file } => match check(file) {
+                Ok(()) => format!("{} can be used", file.display()),
                 Err(error) => return fail(USAGE, &error.to_string()),
             },
             Self::Passwd(passwd) => match passwd.run() {
@@ -151,6 +167,14 @@ impl Errand {
             Err(error) => fail(1, &format!("cannot write: {error}")),
         }
     }
+}
+
+/// Whether a file can be used, with the files that it names. Who may come in from elsewhere depends on flags as well.
+fn check(file: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let config = configuration(Some(file))?.complete()?;
+    config.checked_listeners(true)?;
+    access::files(&config.access_control)?;
+    Ok(())
 }
 
 /// What the file says, and the environment on top of it.
@@ -183,7 +207,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(USAGE, &error.to_string()),
     };
     if !flags.listen.is_empty() {
-        config.listeners = flags.listen.iter().map(|text| ListenerConfig { address: text.clone() }).collect();
+        config.listeners = flags.listeners();
     }
     if let Err(error) = flags.choose_storage(&mut config.storage) {
         return fail(USAGE, error);
@@ -194,7 +218,7 @@ fn main() -> ExitCode {
         Ok(files) => files,
         Err(error) => return fail(USAGE, &error.to_string()),
     };
-    if let Err(error) = config.addresses(files.is_some()) {
+    if let Err(error) = config.checked_listeners(files.is_some()) {
         return fail(USAGE, &error.to_string());
     }
     let allow_anonymous = config.allow_anonymous;
@@ -245,8 +269,8 @@ fn fail(code: u8, message: &str) -> ExitCode {
 /// Says where it listens, what it keeps, and what to type next.
 fn greet(broker: &BrokerHandle, flags: &Flags, storage: &StorageConfig) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    for address in broker.local_addrs() {
-        writeln!(out, "listening on mqtt://{address}")?;
+    for listener in broker.listeners() {
+        writeln!(out, "listening on {}", listener.url)?;
     }
     match (storage.directory(), broker.found()) {
         (Some(directory), Some(found)) => {
@@ -273,7 +297,9 @@ fn greet(broker: &BrokerHandle, flags: &Flags, storage: &StorageConfig) -> std::
         let (high, max) = (mebibytes(high), mebibytes(max));
         writeln!(out, "memory budget {max} MiB, publishers are slowed down from {high} MiB on")?;
     }
-    if let Some(address) = broker.local_addrs().first() {
+    let plain = |transport| matches!(transport, Transport::Tcp | Transport::Any);
+    let first = broker.listeners().iter().find(|listener| plain(listener.transport));
+    if let Some(address) = first.and_then(|listener| listener.address) {
         let port = address.port();
         let host = match address.ip() {
             ip if ip.is_unspecified() => "localhost".to_owned(),

@@ -4,18 +4,18 @@
 //! were ready in the same turn, and writes each connection once.
 
 use crate::drops::Drops;
-use broker_engine::{ConnId, Deadline, DeadlineReason, Time};
+use crate::stream::Stream;
+use broker_engine::{CloseCause, ConnId, Deadline, DeadlineReason, Time};
 use metronome_host::config::Linger;
+use metronome_host::transport::{self, Entrance, Layers, Page, Refused, Response, Step};
 use metronome_host::{Driver, Flushed};
-use socket2::SockRef;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, Read};
 use std::rc::Rc;
 use std::task::{Context, Waker};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 /// Bytes of the one read buffer that all connections share.
@@ -35,7 +35,9 @@ const FLUSHES_PER_TURN: usize = 256;
 /// A socket and what its task should know.
 pub(crate) struct Socket {
     pub(crate) id: ConnId,
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
+    /// What is between socket and MQTT; plain MQTT has nothing there.
+    layers: Option<Box<RefCell<Layers>>>,
     /// Wakes the task, which waits for one of the cells to change.
     waker: Cell<Option<Waker>>,
     /// Bytes wait for the socket to become writable.
@@ -50,6 +52,11 @@ impl Socket {
     pub(crate) fn wait(&self, context: &Context<'_>) {
         let known = self.waker.take().filter(|waker| waker.will_wake(context.waker()));
         self.waker.set(Some(known.unwrap_or_else(|| context.waker().clone())));
+    }
+
+    /// Has a layer something left to say?
+    pub(crate) fn has_goodbye(&self) -> bool {
+        self.layers.as_ref().is_some_and(|layers| layers.borrow().has_outgoing())
     }
 
     fn wake(&self) {
@@ -84,6 +91,10 @@ pub(crate) struct Shared {
     /// Open connections, and who waits for there to be none.
     open: Cell<usize>,
     pub(crate) all_closed: Notify,
+    /// Connections before MQTT.
+    entering: Cell<usize>,
+    /// Time for what comes before MQTT.
+    pub(crate) connect_timeout: Duration,
     pub(crate) linger: Linger,
     /// A task panicked.
     pub(crate) failed: Notify,
@@ -101,8 +112,18 @@ impl Drop for Alarm {
     }
 }
 
+/// A connection that is counted as entering.
+pub(crate) struct Entering(Rc<Shared>);
+
+impl Drop for Entering {
+    fn drop(&mut self) {
+        self.0.entering.set(self.0.entering.get() - 1);
+    }
+}
+
 impl Shared {
     pub(crate) fn new(driver: Driver, linger: Linger) -> Rc<Self> {
+        let connect_timeout = driver.view().config().connect_timeout;
         Rc::new(Self {
             driver: RefCell::new(driver),
             sockets: RefCell::default(),
@@ -113,6 +134,8 @@ impl Shared {
             armed: Cell::new(Time::MAX),
             open: Cell::new(0),
             all_closed: Notify::new(),
+            entering: Cell::new(0),
+            connect_timeout,
             linger,
             failed: Notify::new(),
             drops: RefCell::default(),
@@ -127,10 +150,27 @@ impl Shared {
         self.open.get()
     }
 
-    pub(crate) fn insert(&self, id: ConnId, stream: TcpStream) -> Rc<Socket> {
+    /// All connections that have a file.
+    pub(crate) fn occupied(&self) -> usize {
+        self.open.get() + self.entering.get()
+    }
+
+    /// Connections whose client is not let in yet.
+    pub(crate) fn strangers(&self) -> usize {
+        self.driver.borrow().strangers() + self.entering.get()
+    }
+
+    /// Counts a connection as entering while the answer is kept.
+    pub(crate) fn entering(self: &Rc<Self>) -> Entering {
+        self.entering.set(self.entering.get() + 1);
+        Entering(Rc::clone(self))
+    }
+
+    pub(crate) fn insert(&self, id: ConnId, stream: Stream, layers: Option<Layers>) -> Rc<Socket> {
         let socket = Rc::new(Socket {
             id,
             stream,
+            layers: layers.map(|layers| Box::new(RefCell::new(layers))),
             waker: Cell::new(None),
             blocked: Cell::new(false),
             paused: Cell::new(false),
@@ -162,16 +202,50 @@ impl Shared {
     /// Reads once and feeds the engine. `None` when there is nothing to read now, 0 at the end of the stream.
     pub(crate) fn read(&self, socket: &Socket) -> Option<io::Result<usize>> {
         let mut buffer = self.read_buffer.borrow_mut();
-        let read = read_into(socket, &mut buffer);
-        if let Some(Ok(count @ 1..)) = read {
-            self.driver.borrow_mut().received(self.now(), socket.id, &buffer[..count]);
+        let read = read_into(&socket.stream, &mut buffer);
+        let Some(Ok(count @ 1..)) = read else { return read };
+        let (now, bytes) = (self.now(), &mut buffer[..count]);
+        let mut driver = self.driver.borrow_mut();
+        let Some(layers) = &socket.layers else {
+            driver.received(now, socket.id, bytes);
+            return read;
+        };
+        let mut layers = layers.borrow_mut();
+        let received = layers.receive(bytes, |bytes| driver.received(now, socket.id, bytes));
+        let answers = layers.has_outgoing();
+        drop((driver, layers));
+        if answers {
+            self.flush_one(socket.id);
         }
-        read
+        match received {
+            Ok(()) => read,
+            Err(CloseCause::PeerClosed) => Some(Ok(0)),
+            Err(_) => Some(Err(ErrorKind::InvalidData.into())),
+        }
+    }
+
+    /// Reads once before MQTT. `None` when there is nothing to read now.
+    pub(crate) fn read_entrance(
+        &self,
+        stream: &Stream,
+        entrance: &mut Entrance,
+    ) -> io::Result<Option<Result<Step, Refused>>> {
+        let mut buffer = self.read_buffer.borrow_mut();
+        match read_into(stream, &mut buffer).transpose()? {
+            None => Ok(None),
+            Some(0) => Err(ErrorKind::UnexpectedEof.into()),
+            Some(count) => Ok(Some(entrance.receive(&buffer[..count]))),
+        }
     }
 
     /// Reads once and throws it away.
-    pub(crate) fn discard(&self, socket: &Socket) -> Option<io::Result<usize>> {
-        read_into(socket, &mut self.read_buffer.borrow_mut())
+    pub(crate) fn discard(&self, stream: &Stream) -> Option<io::Result<usize>> {
+        read_into(stream, &mut self.read_buffer.borrow_mut())
+    }
+
+    /// What an HTTP listener answers.
+    pub(crate) fn page(&self, page: Page) -> Response {
+        self.driver.borrow().page(page, self.now(), unix_time())
     }
 
     /// To be called whenever the driver was fed: sees to flushing and to the timer.
@@ -213,7 +287,13 @@ impl Shared {
         let Some(socket) = self.socket(id) else { return };
         let now = self.now();
         let mut driver = self.driver.borrow_mut();
-        let outcome = driver.flush(now, id, |slices| socket.stream.try_write_vectored(slices));
+        let outcome = match &socket.layers {
+            None => driver.flush(now, id, |slices| socket.stream.try_write_vectored(slices)),
+            Some(layers) => {
+                let write = |bytes: &[u8]| socket.stream.try_write(bytes);
+                transport::flush(&mut driver, now, id, &mut layers.borrow_mut(), write)
+            }
+        };
         let closing = driver.is_closing(id);
         drop(driver);
         let blocked = outcome == Flushed::Blocked;
@@ -291,14 +371,19 @@ impl Shared {
     }
 }
 
+/// Seconds.
+pub(crate) fn unix_time() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
 fn is_work(deadline: Option<Deadline>) -> bool {
     deadline.is_some_and(|deadline| deadline.reason == DeadlineReason::Work)
 }
 
-fn read_into(socket: &Socket, buffer: &mut [u8]) -> Option<io::Result<usize>> {
+fn read_into(stream: &Stream, buffer: &mut [u8]) -> Option<io::Result<usize>> {
     let mut partial = 0;
-    let read = socket.stream.try_io(Interest::READABLE, || {
-        let count = (&*SockRef::from(&socket.stream)).read(buffer)?;
+    let read = stream.try_io(Interest::READABLE, |socket| {
+        let count = (&**socket).read(buffer)?;
         if EDGES && count > 0 && count < buffer.len() {
             // Said to the runtime as "nothing more to read"; the end of the stream stays known to it.
             partial = count;

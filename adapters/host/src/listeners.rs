@@ -1,0 +1,366 @@
+//! Listeners as the configuration asks for them, checked before any is opened.
+
+use crate::config::listeners::{ListenerConfig, Transport};
+use crate::config::{BrokerConfig, ConfigError, DEFAULT_ADDRESS};
+use crate::network::Network;
+use crate::transport::{Certificates, Service, Stages, WebSocketPolicy};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// How many of the largest packets a WebSocket message may join. No memory is held for it, so the bound is generous.
+const PACKETS_PER_MESSAGE: u64 = 16;
+
+/// The path of WebSocket URLs unless told otherwise.
+const DEFAULT_PATH: &str = "/mqtt";
+
+/// File mode of Unix sockets unless told otherwise: owner and group.
+const DEFAULT_MODE: u32 = 0o660;
+
+/// Where a listener is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A TCP port.
+    Port(SocketAddr),
+    /// A Unix socket.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(address) => address.fmt(f),
+            Self::File { path, .. } => path.display().fmt(f),
+        }
+    }
+}
+
+/// One listener, ready to be opened.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// As configured, or empty.
+    pub name: String,
+    /// Where.
+    pub place: Place,
+    /// What is spoken.
+    pub transport: Transport,
+    /// What comes before MQTT.
+    pub stages: Arc<Stages>,
+    /// Path of the URL of a WebSocket, or nothing.
+    pub path: String,
+    /// Who may connect, where not everybody: proxies.
+    pub proxies: Vec<Network>,
+}
+
+impl Listener {
+    /// Where clients find it, with the port that was picked.
+    pub fn url(&self, address: Option<SocketAddr>) -> String {
+        let scheme = self.transport.scheme();
+        match (&self.place, address) {
+            (Place::File { path, .. }, _) => format!("{scheme}://{}", path.display()),
+            (Place::Port(asked), picked) => {
+                let address = picked.unwrap_or(*asked);
+                format!("{scheme}://{address}{}", self.path)
+            }
+        }
+    }
+
+    /// May this peer connect at all?
+    pub fn admits(&self, peer: Option<IpAddr>) -> bool {
+        self.proxies.is_empty()
+            || peer.is_some_and(|peer| self.proxies.iter().any(|network| network.contains(peer)))
+    }
+}
+
+impl BrokerConfig {
+    /// The listeners, with all files read and checked: beyond loopback only with authentication, or where anonymous
+    /// access is asked for in so many words.
+    ///
+    /// # Errors
+    /// An address that is none, a type that is not known or does not fit the rest, a file that cannot be used, two
+    /// listeners in one place, or anonymous access for strangers.
+    pub fn checked_listeners(&self, authenticated: bool) -> Result<Vec<Listener>, ConfigError> {
+        let default = [ListenerConfig::at(DEFAULT_ADDRESS)];
+        let asked = if self.listeners.is_empty() { &default[..] } else { &self.listeners };
+        let mut listeners: Vec<Listener> = Vec::new();
+        for config in asked {
+            let listener = self.listener(config)?;
+            if let Place::Port(address) = listener.place
+                && listener.transport.is_for_clients()
+                && !address.ip().is_loopback()
+                && !authenticated
+                && !self.allow_anonymous
+            {
+                return Err(ConfigError(format!(
+                    "{address} can be reached from other machines, and no authentication is configured: anybody \
+                     could connect. Use --allow-anonymous if that is wanted, or listen on 127.0.0.1"
+                )));
+            }
+            if let Some(other) = listeners.iter().find(|other| collide(&other.place, &listener.place)) {
+                return Err(ConfigError(if other.place == listener.place {
+                    format!("{} is given twice", listener.place)
+                } else {
+                    format!("{} and {} are the same port", other.place, listener.place)
+                }));
+            }
+            if !listener.name.is_empty() && listeners.iter().any(|other| other.name == listener.name) {
+                return Err(ConfigError(format!("two listeners are called {}", listener.name)));
+            }
+            listeners.push(listener);
+        }
+        Ok(listeners)
+    }
+
+    fn listener(&self, config: &ListenerConfig) -> Result<Listener, ConfigError> {
+        let text = &config.address;
+        let (transport, bare, url_path) = split_address(config)?;
+        let wrong = |what: &str| Err(ConfigError(format!("{text}: {what}")));
+        let path = match (&config.path, url_path) {
+            (Some(_), Some(_)) => return wrong("the path is given twice"),
+            (Some(path), None) => Some(path.clone()),
+            (None, path) => path.map(str::to_owned),
+        };
+        if !transport.has_websocket() && (path.is_some() || !config.origins.is_empty()) {
+            return wrong("`path` and `origins` are for WebSockets: type ws or wss");
+        }
+        let path = path.unwrap_or_else(|| DEFAULT_PATH.to_owned());
+        if !path.starts_with('/') {
+            return wrong("the path of a WebSocket begins with /");
+        }
+        if config.mode.is_some() && transport != Transport::Unix {
+            return wrong("`mode` is for Unix sockets");
+        }
+        if config.mode.is_some_and(|mode| mode > 0o777) {
+            return wrong("`mode` is at most 0o777");
+        }
+        if transport == Transport::Unix && !config.proxies.is_empty() {
+            return wrong("`proxies` are addresses, and a Unix socket has none");
+        }
+        if config.tls.is_some() && !transport.may_have_tls() {
+            return wrong("has a section `tls`, but its type speaks none: use tls, wss or https");
+        }
+        if config.tls.is_none() && transport.needs_tls() {
+            return wrong("TLS needs a section `tls` with `certificate` and `key`");
+        }
+        let place = match transport {
+            Transport::Unix => socket_file(text, bare, config.mode)?,
+            _ => Place::Port(parse_address(text, bare)?),
+        };
+        let mut networks = Vec::new();
+        for proxy in &config.proxies {
+            networks.push(proxy.parse().map_err(|error| ConfigError(format!("proxies: {error}")))?);
+        }
+        let protocols: &[&[u8]] = match transport {
+            Transport::Any => &[b"mqtt", b"http/1.1"],
+            Transport::Wss | Transport::Https => &[b"http/1.1"],
+            _ => &[b"mqtt"],
+        };
+        let tls = config.tls.clone().map(|files| Certificates::load(files, protocols)).transpose()?;
+        let policy = WebSocketPolicy {
+            path: path.clone(),
+            origins: config.origins.clone(),
+            max_message: u64::from(self.limits.max_packet_size) * PACKETS_PER_MESSAGE,
+        };
+        let stages = Stages {
+            is_proxied: !networks.is_empty(),
+            tls: tls.map(Arc::new),
+            service: match transport {
+                Transport::Ws | Transport::Wss => Service::WebSocket(policy),
+                Transport::Any => Service::Any(policy),
+                Transport::Http | Transport::Https => Service::Pages,
+                _ => Service::Mqtt,
+            },
+        };
+        Ok(Listener {
+            name: config.name.clone(),
+            place,
+            transport,
+            stages: Arc::new(stages),
+            path: if matches!(transport, Transport::Ws | Transport::Wss) { path } else { String::new() },
+            proxies: networks,
+        })
+    }
+}
+
+/// Type, address without it, and path of the URL where one is said.
+fn split_address(config: &ListenerConfig) -> Result<(Transport, &str, Option<&str>), ConfigError> {
+    let text = &*config.address;
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Ok((config.transport.unwrap_or_default(), text, None));
+    };
+    let Some(transport) = Transport::of_scheme(scheme) else {
+        return Err(ConfigError(format!(
+            "{text}: unknown type {scheme}; it is one of tcp, tls, ws, wss, unix, any, http and https"
+        )));
+    };
+    if config.transport.is_some_and(|said| said != transport) {
+        return Err(ConfigError(format!("{text}: its type says something else")));
+    }
+    match rest.find('/') {
+        Some(at) if transport.has_websocket() => Ok((transport, &rest[..at], Some(&rest[at..]))),
+        _ => Ok((transport, rest, None)),
+    }
+}
+
+fn socket_file(text: &str, path: &str, mode: Option<u32>) -> Result<Place, ConfigError> {
+    if cfg!(not(unix)) {
+        return Err(ConfigError(format!("{text}: there are no Unix sockets on this system")));
+    }
+    if path.is_empty() {
+        return Err(ConfigError(format!("{text}: a Unix socket needs the path of its file")));
+    }
+    let path = PathBuf::from(path);
+    if path.is_dir() {
+        return Err(ConfigError(format!("{text}: is a directory")));
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if folder.is_some_and(|folder| !folder.is_dir()) {
+        return Err(ConfigError(format!("{text}: there is no such directory")));
+    }
+    Ok(Place::File { path, mode: mode.unwrap_or(DEFAULT_MODE) })
+}
+
+fn parse_address(text: &str, plain: &str) -> Result<SocketAddr, ConfigError> {
+    if let Ok(address) = plain.parse() {
+        return Ok(address);
+    }
+    let has_port = plain
+        .rsplit_once(':')
+        .is_some_and(|(name, port)| !name.is_empty() && !name.contains(':') && port.parse::<u16>().is_ok());
+    if !has_port {
+        return Err(ConfigError(format!(
+            "{text}: not an address to listen on; use ADDRESS:PORT, such as 127.0.0.1:1883 or [::1]:1883"
+        )));
+    }
+    let found = plain.to_socket_addrs().map_err(|error| ConfigError(format!("{text}: {error}")))?;
+    let first = found.min_by_key(SocketAddr::is_ipv6);
+    first.ok_or_else(|| ConfigError(format!("{text}: the name has no address")))
+}
+
+/// Would only one of them get its place?
+fn collide(one: &Place, other: &Place) -> bool {
+    match (one, other) {
+        (Place::Port(one), Place::Port(other)) => {
+            let (a, b) = (one.ip(), other.ip());
+            let overlap = a == b || (a.is_unspecified() || b.is_unspecified()) && a.is_ipv4() == b.is_ipv4();
+            one.port() != 0 && one.port() == other.port() && overlap
+        }
+        (Place::File { path: one, .. }, Place::File { path: other, .. }) => one == other,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Place, Transport};
+    use crate::BrokerConfig;
+
+    fn parse(text: &str) -> BrokerConfig {
+        BrokerConfig::from_toml(text).unwrap()
+    }
+
+    fn places(text: &str) -> Result<Vec<String>, String> {
+        let listeners = parse(text).checked_listeners(false).map_err(|error| error.to_string())?;
+        Ok(listeners.iter().map(|listener| listener.url(None)).collect())
+    }
+
+    fn at(address: &str) -> String {
+        format!("[[listeners]]\naddress = \"{address}\"\n")
+    }
+
+    #[test]
+    fn without_any_it_is_loopback() {
+        assert_eq!(places("").unwrap(), ["mqtt://127.0.0.1:1883"]);
+    }
+
+    #[test]
+    fn the_type_stands_in_front_or_by_itself() {
+        for (text, wanted) in [
+            (at("[::1]:0"), "mqtt://[::1]:0"),
+            (at("mqtt://127.0.0.1:1"), "mqtt://127.0.0.1:1"),
+            (at("ws://127.0.0.1:1"), "ws://127.0.0.1:1/mqtt"),
+            (at("ws://127.0.0.1:1/"), "ws://127.0.0.1:1/"),
+            (at("127.0.0.1:1") + "type = \"ws\"\npath = \"/a/b\"\n", "ws://127.0.0.1:1/a/b"),
+            (at("any://127.0.0.1:1"), "any://127.0.0.1:1"),
+            (at("http://0.0.0.0:1"), "http://0.0.0.0:1"),
+            #[cfg(unix)]
+            (at("unix:///tmp/m.sock"), "unix:///tmp/m.sock"),
+            #[cfg(unix)]
+            (at("m.sock") + "type = \"unix\"\nmode = 0o600\n", "unix://m.sock"),
+        ] {
+            assert_eq!(places(&text).unwrap(), [wanted], "{text}");
+        }
+    }
+
+    #[test]
+    fn strangers_need_authentication_or_permission() {
+        for address in ["0.0.0.0:1883", "ws://0.0.0.0:1883", "any://[::]:1883"] {
+            let mut config = parse(&at(address));
+            assert!(config.checked_listeners(false).unwrap_err().to_string().contains("--allow-anonymous"));
+            assert!(config.checked_listeners(true).is_ok());
+            config.allow_anonymous = true;
+            assert!(config.checked_listeners(false).is_ok());
+        }
+    }
+
+    #[test]
+    fn names_are_resolved() {
+        let listeners = parse(&at("tcp://localhost:1884")).checked_listeners(false).unwrap();
+        let [listener] = &listeners[..] else { panic!("{listeners:?}") };
+        let Place::Port(address) = listener.place else { panic!("{listener:?}") };
+        assert!(address.ip().is_loopback() && address.port() == 1884, "{address}");
+        assert_eq!(listener.transport, Transport::Tcp);
+    }
+
+    #[test]
+    fn what_cannot_be_is_named_before_anything_is_opened() {
+        let tls = "[listeners.tls]\ncertificate = \"nowhere.pem\"\nkey = \"nowhere.key\"\n";
+        for (text, wanted) in [
+            (at("localhost"), "localhost: not an address to listen on; use ADDRESS:PORT"),
+            (at(":1883"), ":1883: not an address to listen on; use ADDRESS:PORT"),
+            (at("::1:1883"), "::1:1883: not an address to listen on; use ADDRESS:PORT"),
+            (at("localhost:70000"), "localhost:70000: not an address to listen on"),
+            (at("no such name:1"), "no such name:1: "),
+            (at("ftp://x"), "ftp://x: unknown type ftp; it is one of tcp, tls, ws"),
+            (at("tls://127.0.0.1:1"), "tls://127.0.0.1:1: TLS needs a section `tls`"),
+            (at("127.0.0.1:1") + tls, "127.0.0.1:1: has a section `tls`, but its type speaks none"),
+            (at("tls://127.0.0.1:1") + tls, "cannot read nowhere.pem: "),
+            (at("ws://127.0.0.1:1") + "type = \"wss\"\n", "its type says something else"),
+            (at("ws://127.0.0.1:1/a") + "path = \"/b\"\n", "the path is given twice"),
+            (at("ws://127.0.0.1:1") + "path = \"b\"\n", "the path of a WebSocket begins with /"),
+            (at("127.0.0.1:1") + "path = \"/b\"\n", "`path` and `origins` are for WebSockets"),
+            (at("127.0.0.1:1") + "mode = 0o600\n", "`mode` is for Unix sockets"),
+            (at("127.0.0.1:1") + "proxies = [\"localhost\"]\n", "proxies: localhost"),
+            #[cfg(unix)]
+            (at("unix://"), "unix://: a Unix socket needs the path of its file"),
+            #[cfg(unix)]
+            (at("unix:///tmp"), "unix:///tmp: is a directory"),
+            #[cfg(unix)]
+            (at("unix:///no/such/m.sock"), "unix:///no/such/m.sock: there is no such directory"),
+            #[cfg(unix)]
+            (at("unix://m.sock") + "mode = 0o7777\n", "`mode` is at most 0o777"),
+            #[cfg(unix)]
+            (at("unix://m.sock") + "proxies = [\"::1\"]\n", "a Unix socket has none"),
+            (at("127.0.0.1:1") + &at("127.0.0.1:1"), "127.0.0.1:1 is given twice"),
+            (at("127.0.0.1:1") + &at("ws://127.0.0.1:1"), "127.0.0.1:1 is given twice"),
+            (at("http://0.0.0.0:1") + &at("127.0.0.1:1"), "0.0.0.0:1 and 127.0.0.1:1 are the same port"),
+            (
+                at("127.0.0.1:1") + "name = \"a\"\n" + &at("127.0.0.1:2") + "name = \"a\"\n",
+                "two listeners are called a",
+            ),
+        ] {
+            let error = places(&text).unwrap_err();
+            assert!(error.contains(wanted) && error.lines().count() == 1, "{text}{error}");
+        }
+        assert_eq!(places(&(at("127.0.0.1:0") + &at("127.0.0.1:0"))).unwrap().len(), 2);
+        assert_eq!(places(&(at("127.0.0.1:1") + &at("[::1]:1"))).unwrap().len(), 2);
+        let error = BrokerConfig::from_toml(&(at("127.0.0.1:1") + "type = \"wsss\"\n")).unwrap_err();
+        assert_eq!(error.to_string(), "line 3: type: unknown variant `wsss`; did you mean `wss`?");
+    }
+}

@@ -1,0 +1,122 @@
+//! What HTTP listeners answer: health, and figures for people and machines that watch.
+
+use crate::sys_topics::Facts;
+use crate::transport::{Page, Response};
+use broker_engine::{DropReason, MemoryPressure};
+use std::fmt::Write as _;
+
+/// Computes one figure.
+type Figure = fn(&Facts<'_>) -> u64;
+
+/// Mochi's statistics, under its names and in its order.
+const STATISTICS: [(&str, Figure); 20] = [
+    ("started", |f| f.time.saturating_sub(f.uptime)),
+    ("time", |f| f.time),
+    ("uptime", |f| f.uptime),
+    ("bytes_received", |f| f.counters.bytes_received),
+    ("bytes_sent", |f| f.counters.bytes_sent),
+    ("clients_connected", |f| f.view.connections() as u64),
+    ("clients_disconnected", |f| f.view.sessions().saturating_sub(f.view.connections()) as u64),
+    ("clients_maximum", |f| f.most_clients as u64),
+    ("clients_total", |f| f.view.sessions() as u64),
+    ("messages_received", |f| f.counters.publish_received.iter().sum()),
+    ("messages_sent", |f| f.counters.publish_sent.iter().sum()),
+    ("messages_dropped", |f| f.dropped()),
+    ("retained", |f| f.retained()),
+    ("inflight", |f| f.unfinished()),
+    ("inflight_dropped", |f| f.dropped_above_qos_0()),
+    ("subscriptions", |f| f.view.subscriptions() as u64),
+    ("packets_received", |f| f.counters.packets_received),
+    ("packets_sent", |f| f.counters.packets_sent),
+    ("memory_alloc", |f| f.view.memory_used()),
+    // The one on which the engine and all sockets are.
+    ("threads", |_| 1),
+];
+
+/// Metrics that are one number: name behind `metronome_`, what it says, the number. Those that only grow end in
+/// `_total`.
+const METRICS: [(&str, &str, Figure); 29] = [
+    ("uptime_seconds", "Time since the start.", |f| f.uptime),
+    ("clients", "Connected clients.", |f| f.view.connections() as u64),
+    ("clients_maximum", "Most clients that were connected at once.", |f| f.most_clients as u64),
+    ("sessions", "Sessions, connected or not.", |f| f.view.sessions() as u64),
+    ("subscriptions", "Subscriptions of all sessions.", |f| f.view.subscriptions() as u64),
+    ("retained_messages", "Topics with a retained message.", |f| f.retained()),
+    ("messages", "Messages that are kept, each once.", |f| f.view.messages() as u64),
+    ("message_bytes", "Bytes of those.", |f| f.view.message_bytes()),
+    ("deliveries_unfinished", "Deliveries that wait or are in flight.", |f| f.unfinished()),
+    ("memory_bytes", "Memory by the broker's own account.", |f| f.view.memory_used()),
+    ("bytes_received_total", "Bytes of MQTT taken in.", |f| f.counters.bytes_received),
+    ("bytes_sent_total", "Bytes of MQTT sent.", |f| f.counters.bytes_sent),
+    ("packets_received_total", "Packets taken in.", |f| f.counters.packets_received),
+    ("packets_sent_total", "Packets sent.", |f| f.counters.packets_sent),
+    ("publish_refused_total", "PUBLISH packets that were not routed.", |f| f.counters.publish_refused),
+    ("deliveries_total", "Messages handed to sessions.", |f| f.counters.routed),
+    ("deliveries_completed_total", "Deliveries finished.", |f| f.counters.completed),
+    ("connects_total", "Clients accepted.", |f| f.counters.connects),
+    ("connects_refused_total", "CONNECTs refused.", |f| f.counters.connects_refused),
+    ("connect_timeouts_total", "Connections without a CONNECT in time.", |f| f.counters.connect_timeouts),
+    ("keep_alive_timeouts_total", "Clients that fell silent.", |f| f.counters.keep_alive_timeouts),
+    ("stall_timeouts_total", "Clients that took nothing.", |f| f.counters.stall_timeouts),
+    ("disconnects_total", "Connections that ended.", |f| f.counters.disconnects),
+    ("protocol_errors_total", "Connections closed for a breach of the protocol.", |f| {
+        f.counters.protocol_errors
+    }),
+    ("sessions_created_total", "Sessions begun.", |f| f.counters.sessions_created),
+    ("sessions_ended_total", "Sessions that ended.", |f| f.counters.sessions_ended),
+    ("takeovers_total", "Sessions taken over by a new connection.", |f| f.counters.takeovers),
+    ("wills_total", "Wills published.", |f| f.counters.wills_sent),
+    ("hook_timeouts_total", "Questions that no hook answered in time.", |f| f.counters.hook_timeouts),
+];
+
+/// The answer to who asks for `page`.
+pub(crate) fn respond(page: Page, facts: &Facts<'_>) -> Response {
+    match page {
+        Page::Health => Response::text(200, "ok\n"),
+        Page::Healthcheck => Response::text(200, ""),
+        Page::Ready if facts.view.memory_pressure() == MemoryPressure::Max => {
+            Response::text(503, "out of memory: new clients are refused\n")
+        }
+        Page::Ready => Response::text(200, "ready\n"),
+        Page::Statistics => statistics(facts),
+        Page::Metrics => metrics(facts),
+    }
+}
+
+fn statistics(facts: &Facts<'_>) -> Response {
+    let mut body = format!("{{\n\t\"version\": \"{}\"", env!("CARGO_PKG_VERSION"));
+    for (name, figure) in STATISTICS {
+        // Writing into a string cannot fail, here and below.
+        let _ = write!(body, ",\n\t\"{name}\": {}", figure(facts));
+    }
+    body.push_str("\n}\n");
+    Response { content_type: "application/json", ..Response::text(200, &body) }
+}
+
+fn metrics(facts: &Facts<'_>) -> Response {
+    let mut body = String::new();
+    for (name, help, figure) in METRICS {
+        declare(&mut body, name, help);
+        let _ = writeln!(body, "metronome_{name} {}", figure(facts));
+    }
+    for (name, help, by_qos) in [
+        ("publish_received_total", "PUBLISH packets taken in.", &facts.counters.publish_received),
+        ("publish_sent_total", "PUBLISH packets sent, repeats included.", &facts.counters.publish_sent),
+    ] {
+        declare(&mut body, name, help);
+        for (qos, total) in by_qos.iter().enumerate() {
+            let _ = writeln!(body, "metronome_{name}{{qos=\"{qos}\"}} {total}");
+        }
+    }
+    declare(&mut body, "deliveries_dropped_total", "Deliveries given up.");
+    for reason in DropReason::ALL {
+        let (name, total) = (reason.name(), facts.counters.dropped_for(reason));
+        let _ = writeln!(body, "metronome_deliveries_dropped_total{{reason=\"{name}\"}} {total}");
+    }
+    Response { content_type: "text/plain; version=0.0.4; charset=utf-8", ..Response::text(200, &body) }
+}
+
+fn declare(body: &mut String, name: &str, help: &str) {
+    let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
+    let _ = write!(body, "# HELP metronome_{name} {help}\n# TYPE metronome_{name} {kind}\n");
+}
