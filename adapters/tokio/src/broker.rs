@@ -176,7 +176,10 @@ impl Builder {
         let asked = config.checked_listeners(!self.hooks.is_empty()).map_err(StartError::Config)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(StartError::System)?;
-        let (doors, listening): (Vec<_>, Vec<_>) = open(&runtime, asked)?.into_iter().unzip();
+        let doors = open(&runtime, asked)?;
+        let listening =
+            doors.iter().map(|(acceptor, door)| Listening::new(&door.listener, acceptor.local_addr()));
+        let listening = listening.collect();
         let (open_files, most) = files::raise_limit();
         let (seed, hash_key) = random().map_err(StartError::System)?;
         let mut limits = config.limits.clone();
@@ -230,13 +233,12 @@ impl Builder {
 fn open(
     runtime: &tokio::runtime::Runtime,
     asked: Vec<Listener>,
-) -> Result<Vec<((Acceptor, Door), Listening)>, StartError> {
+) -> Result<Vec<(Acceptor, Door)>, StartError> {
     let _inside = runtime.enter();
     let opened = (0..).zip(asked).map(|(number, listener)| {
         let acceptor = Acceptor::open(&listener.place)
             .map_err(|error| StartError::Listen { place: listener.place.clone(), error })?;
-        let listening = Listening::new(&listener, acceptor.local_addr());
-        Ok(((acceptor, Door { listener, id: ListenerId(number) }), listening))
+        Ok((acceptor, Door { listener, id: ListenerId(number) }))
     });
     opened.collect()
 }

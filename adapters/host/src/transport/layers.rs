@@ -37,13 +37,7 @@ impl Layers {
             return Ok(());
         }
         let (mut said, websocket) = (Vec::new(), &mut self.websocket);
-        let mut unframe = |bytes: &mut [u8]| match websocket {
-            Some(websocket) => unframe(websocket, bytes, &mut said, &mut deliver),
-            None => {
-                deliver(bytes);
-                Ok(())
-            }
-        };
+        let mut unframe = |bytes: &mut [u8]| unframe(websocket, bytes, &mut said, &mut deliver);
         let end = match &mut self.tls {
             Some(tls) => tls.receive(bytes, unframe),
             None => unframe(bytes),
@@ -58,13 +52,7 @@ impl Layers {
         mut deliver: impl FnMut(&[u8]),
     ) -> Result<(), CloseCause> {
         let mut said = Vec::new();
-        let end = match &mut self.websocket {
-            Some(websocket) => unframe(websocket, bytes, &mut said, &mut deliver),
-            None => {
-                deliver(bytes);
-                Ok(())
-            }
-        };
+        let end = unframe(&mut self.websocket, bytes, &mut said, &mut deliver);
         self.answer(said, end)
     }
 
@@ -158,12 +146,17 @@ impl Layers {
     }
 }
 
+/// Hands on what stands in frames, where there are frames.
 fn unframe(
-    websocket: &mut WebSocket,
+    websocket: &mut Option<WebSocket>,
     bytes: &mut [u8],
     said: &mut Vec<u8>,
     deliver: &mut impl FnMut(&[u8]),
 ) -> Result<(), CloseCause> {
+    let Some(websocket) = websocket else {
+        deliver(bytes);
+        return Ok(());
+    };
     websocket.receive(bytes, said, deliver).map_err(|end| match end {
         End::Closed => CloseCause::PeerClosed,
         End::Broken(status) => {

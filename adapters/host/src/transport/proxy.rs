@@ -72,8 +72,6 @@ fn binary(bytes: &[u8]) -> Result<Option<Header>, Refused> {
     let len = FIXED + announced;
     let Some(addresses) = bytes.get(FIXED..len) else { return Ok(None) };
     let client = match (version_and_command & 0x0f, family) {
-        // The proxy's own question whether we are well.
-        (0, _) => None,
         (1, 0x11) => {
             let [a, b, c, d, _, _, _, _, high, low, _, _, ..] = *addresses else { return Err(wrong()) };
             Some((Ipv4Addr::new(a, b, c, d).into(), u16::from_be_bytes([high, low])))
@@ -83,8 +81,8 @@ fn binary(bytes: &[u8]) -> Result<Option<Header>, Refused> {
             let [high, low, ..] = *addresses.get(32..36).ok_or_else(wrong)? else { return Err(wrong()) };
             Some((Ipv6Addr::from(*ip).into(), u16::from_be_bytes([high, low])))
         }
-        // Unix sockets, and what is not known.
-        (1, _) => None,
+        // The proxy itself, which asks whether we are well; Unix sockets; what is not known.
+        (0 | 1, _) => None,
         _ => return Err(wrong()),
     };
     Ok(Some(Header { len, client: client.map(|(ip, port)| SocketAddr::new(ip, port)) }))

@@ -70,9 +70,11 @@ impl Tls {
 
     /// Encrypts.
     pub(super) fn send(&mut self, plain: &[u8], outgoing: &mut Vec<u8>) {
-        // It has no limit, so it takes everything.
-        let taken = self.connection.writer().write(plain);
-        debug_assert_eq!(taken.ok(), Some(plain.len()));
+        if !plain.is_empty() {
+            // It has no limit, so it takes everything.
+            let taken = self.connection.writer().write(plain);
+            debug_assert_eq!(taken.ok(), Some(plain.len()));
+        }
         self.collect(outgoing);
     }
 
