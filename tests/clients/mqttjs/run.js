@@ -1,8 +1,8 @@
-// MQTT.js against a broker on loopback: run.js PORT
+// MQTT.js against a broker on loopback: run.js URL
 "use strict";
 const assert = require("node:assert");
 const mqtt = require("mqtt");
-const url = `mqtt://127.0.0.1:${process.argv[2]}`;
+const url = process.argv[2];
 
 const connect = (options) => mqtt.connectAsync(url, { reconnectPeriod: 0, ...options });
 // The next `count` messages of a client.

@@ -166,7 +166,7 @@ pub(super) fn parse(head: &[u8]) -> Result<Request<'_>, Response> {
 
 /// Why somebody was refused who was told so in HTTP.
 pub(super) fn refused(response: &Response) -> Refused {
-    Refused::new(format!("HTTP {}", response.status))
+    Refused::new(format!("HTTP {}: {}", response.status, response.body.trim_end()))
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use sha1::{Digest, Sha1};
 /// What the answer to a key is computed with (1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// The sub-protocol of every version of MQTT [MQTT-6.0.0-3].
-const PROTOCOL: &str = "mqtt";
+/// The sub-protocol of MQTT 3.1.1 and 5.0 [MQTT-6.0.0-3], and what clients that speak 3.1 call theirs.
+const PROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
 
 /// Where and for whom a listener speaks WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,13 +43,17 @@ impl WebSocketPolicy {
             let mut bytes = [0; 18];
             Base64::decode(key, &mut bytes).is_ok_and(|bytes| bytes.len() == 16)
         });
-        let offers_mqtt = request.list("sec-websocket-protocol").any(|name| name == PROTOCOL);
+        let is_offered =
+            |protocol: &&str| request.list("sec-websocket-protocol").any(|name| name == *protocol);
+        let Some(protocol) = PROTOCOLS.into_iter().find(is_offered) else {
+            return Response::text(400, "the sub-protocol mqtt is not offered\n");
+        };
         match key {
-            Some(key) if request.is_1_1 && offers_mqtt => Response::text(101, "")
+            Some(key) if request.is_1_1 => Response::text(101, "")
                 .with("Upgrade", "websocket")
                 .with("Connection", "Upgrade")
                 .with("Sec-WebSocket-Accept", accept(key))
-                .with("Sec-WebSocket-Protocol", PROTOCOL),
+                .with("Sec-WebSocket-Protocol", protocol),
             _ => Response::refusal(400),
         }
     }
@@ -115,12 +119,14 @@ mod tests {
 
     #[test]
     fn a_good_request_gets_mqtt_and_no_extension() {
-        let answer = String::from_utf8(answer(GOOD, &[])).unwrap();
+        let text = |head: &str| String::from_utf8(answer(head, &[])).unwrap();
         assert_eq!(
-            answer,
+            text(GOOD),
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n"
         );
+        let only_3_1 = GOOD.replace("mqttv3.1, mqtt", "mqttv3.1");
+        assert!(text(&only_3_1).ends_with("\r\nSec-WebSocket-Protocol: mqttv3.1\r\n\r\n"));
     }
 
     #[test]
@@ -133,7 +139,8 @@ mod tests {
             ("Version: 13", "Version: 8", 426),
             ("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZQ==", 400),
             ("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZQ", 400),
-            ("mqttv3.1, mqtt", "mqttv3.1", 400),
+            ("mqttv3.1, mqtt", "mqttv3.1", 101),
+            ("mqttv3.1, mqtt", "MQTT, xmpp", 400),
             ("Sec-WebSocket-Protocol: mqttv3.1, mqtt\r\n", "", 400),
             ("Host: broker.example:8080\r\n", "", 400),
             ("GET", "POST", 405),
