@@ -257,6 +257,7 @@ fn receive(client: &mut dyn Stream, server: &mut Server, wanted: usize) -> Vec<u
     got
 }
 
+/// [MQTT-6.0.0-2], [3.1.1: MQTT-6.0.0-2]
 #[test]
 fn mqtt_is_the_same_over_every_transport_in_any_split() {
     let authority = Authority::new(env!("CARGO_TARGET_TMPDIR"));
@@ -390,6 +391,7 @@ fn a_client_that_closes_a_layer_has_closed_the_connection() {
     assert!(matches!(client.socket.read(), Ok(tungstenite::Message::Close(None))));
 }
 
+/// [MQTT-6.0.0-1], [3.1.1: MQTT-6.0.0-1]
 #[test]
 fn a_breach_of_framing_ends_the_connection_with_its_status() {
     let stages = Stages { service: Service::WebSocket(policy()), ..Stages::default() };

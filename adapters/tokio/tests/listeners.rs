@@ -1,10 +1,15 @@
 //! Every kind of listener of one broker, over real sockets.
 
+#[allow(dead_code)] // Also for the tests of the host.
+#[path = "../../host/tests/common/authority.rs"]
+mod authority;
+#[path = "../../host/tests/common/client.rs"]
+mod client;
 mod common;
-#[path = "../../host/tests/common/mod.rs"]
-mod transports;
 
+use authority::Authority;
 use broker_engine::{Answer, Config, Question};
+use client::{Messages, Stream, Tls, shake_hands, websocket};
 use common::{connect, packet, publish};
 use metronome_tokio::host::config::Linger;
 use metronome_tokio::host::config::listeners::{ClientCertificates, ListenerConfig, TlsConfig, Transport};
@@ -13,8 +18,6 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use transports::authority::Authority;
-use transports::client::{Messages, Stream, Tls, shake_hands, websocket};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -117,6 +117,7 @@ mod tests {
         assert_eq!(accept("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 
+    /// [MQTT-6.0.0-4], [3.1.1: MQTT-6.0.0-4]
     #[test]
     fn a_good_request_gets_mqtt_and_no_extension() {
         let text = |head: &str| String::from_utf8(answer(head, &[])).unwrap();
@@ -129,6 +130,7 @@ mod tests {
         assert!(text(&only_3_1).ends_with("\r\nSec-WebSocket-Protocol: mqttv3.1\r\n\r\n"));
     }
 
+    /// [MQTT-6.0.0-3], [3.1.1: MQTT-6.0.0-3]
     #[test]
     fn every_part_of_the_handshake_is_needed() {
         for (part, instead, wanted) in [

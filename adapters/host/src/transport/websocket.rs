@@ -299,6 +299,7 @@ mod tests {
         (got, said, Ok(()))
     }
 
+    /// [MQTT-6.0.0-2], [3.1.1: MQTT-6.0.0-2]
     #[test]
     fn frames_are_a_stream_of_bytes_in_any_split() {
         let long: Vec<u8> = (0..70_000u32).map(|number| number as u8).collect();
@@ -343,6 +344,7 @@ mod tests {
         }
     }
 
+    /// [MQTT-6.0.0-1], [3.1.1: MQTT-6.0.0-1]
     #[test]
     fn hostile_framing_ends_the_conversation() {
         let unmasked = vec![0x82, 1, b'x'];
