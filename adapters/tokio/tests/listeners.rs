@@ -221,8 +221,11 @@ fn who_does_not_get_to_mqtt_in_time_is_closed() {
     assert_eq!(broker.stats().unwrap().connections, 0);
 }
 
-/// Keeps who asked to come in: user name and address.
-struct Asked(Arc<Mutex<Vec<(Option<String>, Option<SocketAddr>)>>>);
+/// User name and address.
+type Arrival = (Option<String>, Option<SocketAddr>);
+
+/// Keeps who asked to come in.
+struct Asked(Arc<Mutex<Vec<Arrival>>>);
 
 impl Authenticator for Asked {
     fn answer(&mut self, question: &Question) -> Answer {
