@@ -4,22 +4,15 @@ use crate::accounts::Digest;
 use crate::in_force::RulesInForce;
 use crate::rules::Rules;
 use crate::source::{LoadError, Source};
+use metronome_host::WatchedFiles;
 use metronome_host::config::{AccessControlConfig, AccountsHash};
-use std::fs;
-use std::time::SystemTime;
-
-/// What tells one state of a file from another without reading it; `None` where there is no file.
-type Stamp = Option<(Option<SystemTime>, u64)>;
 
 /// Files of rules, and the rules that were read from them.
 #[derive(Debug)]
 pub struct RuleFiles {
     sources: Vec<Source>,
     rules: RulesInForce,
-    /// The files when they were read.
-    read: Vec<Stamp>,
-    /// And when they were looked at last.
-    seen: Vec<Stamp>,
+    files: WatchedFiles,
 }
 
 impl RuleFiles {
@@ -28,10 +21,9 @@ impl RuleFiles {
     /// # Errors
     /// One of them cannot be read or used.
     pub fn load(sources: Vec<Source>) -> Result<Self, LoadError> {
-        // Looked at first: what changes while it is read is read again.
-        let stamps = stamps(&sources);
+        let files = WatchedFiles::new(sources.iter().map(|source| source.path().to_owned()).collect());
         let rules = RulesInForce::new(Rules::load(&sources)?);
-        Ok(Self { sources, rules, read: stamps.clone(), seen: stamps })
+        Ok(Self { sources, rules, files })
     }
 
     /// The rules, which follow [`RuleFiles::reload`].
@@ -39,13 +31,9 @@ impl RuleFiles {
         self.rules.clone()
     }
 
-    /// Looks whether the files are others than those that were read, and as they were at the last look: half of a file
-    /// that somebody is writing can be a good file with fewer rules.
+    /// [`WatchedFiles::have_changed`].
     pub fn have_changed(&mut self) -> bool {
-        let now = stamps(&self.sources);
-        let settled = now == self.seen && now != self.read;
-        self.seen = now;
-        settled
+        self.files.have_changed()
     }
 
     /// Reads the files again; says whether the rules are others now.
@@ -53,20 +41,12 @@ impl RuleFiles {
     /// # Errors
     /// One of them cannot be read or used. The rules stay what they were.
     pub fn reload(&mut self) -> Result<bool, LoadError> {
-        self.read = stamps(&self.sources);
+        self.files.begin();
         let rules = Rules::load(&self.sources)?;
         let differ = rules.generation() != self.rules.get().generation();
         self.rules.replace(rules);
         Ok(differ)
     }
-}
-
-fn stamps(sources: &[Source]) -> Vec<Stamp> {
-    let stamp = |source: &Source| {
-        let file = fs::metadata(source.path()).ok()?;
-        Some((file.modified().ok(), file.len()))
-    };
-    sources.iter().map(stamp).collect()
 }
 
 /// The files that a configuration names, in the order in which they are asked.

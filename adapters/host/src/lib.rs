@@ -28,6 +28,7 @@ pub mod recording;
 pub mod storage;
 pub mod sys_topics;
 pub mod transport;
+mod watched_files;
 pub mod write_buffer;
 
 pub use broker_engine as engine;
@@ -36,3 +37,4 @@ pub use driver::{Driver, Flushed};
 pub use hooks::{AllowAll, Client, Commands, Decision, Hook, HookChain, HookPanic, Responder};
 pub use inline::{InjectError, PacketHandler};
 pub use metronome_storage as stores;
+pub use watched_files::WatchedFiles;

@@ -3,14 +3,17 @@
 
 mod common;
 
-use broker_engine::{CloseCause, Config, ConnId, Engine, HashKey, Interest, ListenerId, Seed, Time};
+use broker_engine::mqtt_proto::ReasonCode;
+use broker_engine::{
+    Authenticate, CloseCause, Config, ConnId, Engine, HashKey, Interest, ListenerId, Seed, Time,
+};
 use common::authority::Authority;
 use common::client::{Messages, Stream, Tls, shake_hands, websocket};
 use metronome_host::config::listeners::{ClientCertificates, TlsConfig, TlsVersion};
 use metronome_host::transport::{
     Certificates, Entered, Entrance, Layers, Page, Service, Stages, Step, WebSocketPolicy, flush,
 };
-use metronome_host::{AllowAll, Authenticator, Driver, Flushed};
+use metronome_host::{AllowAll, Client, Decision, Driver, Flushed, Hook};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -87,12 +90,12 @@ impl Server {
         Self::with(stages, step, AllowAll)
     }
 
-    fn with(stages: Stages, step: usize, authenticator: impl Authenticator + 'static) -> Self {
+    fn with(stages: Stages, step: usize, hook: impl Hook + 'static) -> Self {
         let config = Config { interest: Interest::CLIENTS, ..Config::default() };
         let engine = Engine::new(config, Seed(1), HashKey([1, 2]));
         let peer = Some("127.0.0.1:4711".parse().unwrap());
         Self {
-            driver: Driver::new(engine, Box::new(authenticator)),
+            driver: Driver::new(engine, hook),
             entrance: Some(Entrance::new(&Arc::new(stages), peer)),
             client: None,
             pipe: Pipe::default(),
@@ -282,11 +285,10 @@ fn mqtt_is_the_same_over_every_transport_in_any_split() {
 #[test]
 fn the_peer_is_who_the_proxy_says() {
     struct Peers(Arc<Mutex<Vec<String>>>);
-    impl Authenticator for Peers {
-        fn answer(&mut self, question: &broker_engine::Question) -> broker_engine::Answer {
-            let broker_engine::Question::Authenticate(client) = question else { panic!("{question:?}") };
+    impl Hook for Peers {
+        fn authenticate(&mut self, client: &Client, _: &Authenticate) -> Decision {
             self.0.lock().unwrap().push(client.peer.unwrap().to_string());
-            broker_engine::Answer::Allow
+            Decision::allow()
         }
     }
     let peers = Arc::default();
@@ -452,15 +454,12 @@ fn handshake(authority: &Authority, config: TlsConfig, client: &Tls) -> (Server,
 /// Lets in who is known by a certificate, and everybody who asks for nothing else.
 struct Users(Arc<Mutex<Vec<String>>>);
 
-impl Authenticator for Users {
-    fn answer(&mut self, question: &broker_engine::Question) -> broker_engine::Answer {
-        let broker_engine::Question::Authenticate(client) = question else { panic!("{question:?}") };
+impl Hook for Users {
+    fn authenticate(&mut self, client: &Client, _: &Authenticate) -> Decision {
         self.0.lock().unwrap().extend(client.username.clone());
         match client.username.as_deref() {
-            Some("mallory") => {
-                broker_engine::Answer::Deny(broker_engine::mqtt_proto::ReasonCode::NotAuthorized)
-            }
-            _ => broker_engine::Answer::Allow,
+            Some("mallory") => Decision::deny(ReasonCode::NotAuthorized),
+            _ => Decision::allow(),
         }
     }
 }

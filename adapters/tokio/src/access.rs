@@ -1,6 +1,7 @@
-//! Access control of the binary: the files that the configuration names, and reading them again.
+//! Files that the configuration names, and reading them again: users and rules, certificates.
 
 use metronome_hooks::{LoadError, RuleFiles, sources};
+use metronome_tokio::BrokerHandle;
 use metronome_tokio::host::config::AccessControlConfig;
 use std::convert::Infallible;
 use std::future::pending;
@@ -38,17 +39,16 @@ impl Hangup {
     }
 }
 
-/// Reads the files again when they have changed, and on SIGHUP.
-pub(crate) async fn keep_current(files: Option<RuleFiles>, mut hangup: Hangup) -> Infallible {
-    let Some(mut files) = files else {
-        loop {
-            hangup.next().await;
-            tracing::info!(
-                "SIGHUP: there are no files of users and rules; the rest of the configuration needs a restart"
-            );
-        }
-    };
-    warn(&files);
+/// Reads files again when they have changed, and on SIGHUP: users and rules, and certificates.
+pub(crate) async fn keep_current(
+    broker: &BrokerHandle,
+    mut rules: Option<RuleFiles>,
+    mut hangup: Hangup,
+) -> Infallible {
+    let mut certificates = broker.certificate_files();
+    if let Some(rules) = &rules {
+        warn(rules);
+    }
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -56,20 +56,36 @@ pub(crate) async fn keep_current(files: Option<RuleFiles>, mut hangup: Hangup) -
             () = hangup.next() => true,
             _ = looks.tick() => false,
         };
-        if !asked && !files.have_changed() {
-            continue;
-        }
-        match files.reload() {
-            Ok(true) => {
-                tracing::info!("users and rules were read again, and others hold from now on");
-                warn(&files);
-            }
-            Ok(false) => tracing::info!("users and rules were read again, and are the same"),
-            Err(error) => tracing::error!(%error, "users and rules stay as they were: a file cannot be used"),
-        }
         if asked {
-            tracing::info!("SIGHUP: the rest of the configuration needs a restart");
+            tracing::info!("SIGHUP: users, rules and certificates are read again; the rest needs a restart");
         }
+        if let Some(rules) = &mut rules
+            && (asked || rules.have_changed())
+        {
+            read_rules(rules);
+        }
+        if asked || certificates.have_changed() {
+            certificates.begin();
+            read_certificates(broker);
+        }
+    }
+}
+
+fn read_rules(files: &mut RuleFiles) {
+    match files.reload() {
+        Ok(true) => {
+            tracing::info!("users and rules were read again, and others hold from now on");
+            warn(files);
+        }
+        Ok(false) => tracing::info!("users and rules were read again, and are the same"),
+        Err(error) => tracing::error!(%error, "users and rules stay as they were: a file cannot be used"),
+    }
+}
+
+fn read_certificates(broker: &BrokerHandle) {
+    match broker.reload_certificates() {
+        Ok(()) => tracing::info!("certificates were read again, and hold for connections to come"),
+        Err(error) => tracing::error!(%error, "certificates stay as they were: a file cannot be used"),
     }
 }
 

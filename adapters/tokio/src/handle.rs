@@ -7,7 +7,7 @@ use metronome_host::config::listeners::Transport;
 use metronome_host::listeners::Listener;
 use metronome_host::storage::Found;
 use metronome_host::transport::{Certificates, Stages};
-use metronome_host::{ConfigError, Driver, InjectError};
+use metronome_host::{ConfigError, Driver, InjectError, WatchedFiles};
 use std::fmt;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -174,6 +174,12 @@ impl BrokerHandle {
     /// Where and how it listens, in the order of configuration.
     pub fn listeners(&self) -> &[Listening] {
         &self.listening
+    }
+
+    /// The files of TLS, to be looked at for changes.
+    pub fn certificate_files(&self) -> WatchedFiles {
+        let certificates = self.listening.iter().filter_map(|listener| listener.stages.tls.as_deref());
+        WatchedFiles::new(certificates.flat_map(Certificates::files).cloned().collect())
     }
 
     /// Reads the files of TLS again: certificates, keys, authorities and lists of revoked certificates. Connections to

@@ -329,7 +329,7 @@ fn serve(
             () = signals.next() => true,
             () = broker.stopped() => false,
             () = give_back::run(broker) => false,
-            never = access::keep_current(files, hangup) => match never {},
+            never = access::keep_current(broker, files, hangup) => match never {},
         }
     });
     if !asked_to_stop {

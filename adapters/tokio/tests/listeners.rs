@@ -8,12 +8,12 @@ mod client;
 mod common;
 
 use authority::Authority;
-use broker_engine::{Answer, Config, Question};
+use broker_engine::{Authenticate, Config, Interest};
 use client::{Messages, Stream, Tls, shake_hands, websocket};
 use common::{connect, packet, publish};
 use metronome_tokio::host::config::Linger;
 use metronome_tokio::host::config::listeners::{ClientCertificates, ListenerConfig, TlsConfig, Transport};
-use metronome_tokio::{AllowAll, Authenticator, Broker, BrokerConfig, BrokerHandle, Builder};
+use metronome_tokio::{AllowAll, Broker, BrokerConfig, BrokerHandle, Builder, Client, Decision, Hook};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -137,7 +137,7 @@ fn is_closed(stream: &mut dyn Read) -> bool {
 #[test]
 fn messages_go_from_every_transport_to_every_other() {
     let authority = authority();
-    let broker = everything(&authority).authenticator(AllowAll).start().unwrap();
+    let broker = everything(&authority).hook(AllowAll).start().unwrap();
     let mut subscribers: Vec<_> = KINDS
         .iter()
         .map(|kind| {
@@ -163,7 +163,7 @@ fn messages_go_from_every_transport_to_every_other() {
 #[test]
 fn the_last_words_arrive_over_every_transport() {
     let authority = authority();
-    let broker = everything(&authority).authenticator(AllowAll).start().unwrap();
+    let broker = everything(&authority).hook(AllowAll).start().unwrap();
     let mut clients: Vec<_> =
         KINDS.iter().map(|kind| client(&broker, &authority, kind, &format!("at-{kind}"))).collect();
     std::thread::scope(|scope| {
@@ -193,7 +193,7 @@ fn who_does_not_get_to_mqtt_in_time_is_closed() {
         ..ListenerConfig::at("127.0.0.1:0")
     };
     // After the configuration, which brings no listeners.
-    let mut builder = Broker::builder().config(config).authenticator(AllowAll).listener(proxied);
+    let mut builder = Broker::builder().config(config).hook(AllowAll).listener(proxied);
     for transport in [Transport::Tls, Transport::Ws, Transport::Wss, Transport::Any, Transport::Http] {
         builder = builder.listener(listener(transport, &authority));
     }
@@ -227,12 +227,14 @@ type Arrival = (Option<String>, Option<SocketAddr>);
 /// Keeps who asked to come in.
 struct Asked(Arc<Mutex<Vec<Arrival>>>);
 
-impl Authenticator for Asked {
-    fn answer(&mut self, question: &Question) -> Answer {
-        if let Question::Authenticate(client) = question {
-            self.0.lock().unwrap().push((client.username.clone(), client.peer));
-        }
-        Answer::Allow
+impl Hook for Asked {
+    fn interest(&self) -> Interest {
+        Interest::NONE
+    }
+
+    fn authenticate(&mut self, client: &Client, _: &Authenticate) -> Decision {
+        self.0.lock().unwrap().push((client.username.clone(), client.peer));
+        Decision::allow()
     }
 }
 
@@ -244,7 +246,7 @@ fn only_proxies_come_in_where_proxies_are_named() {
     let broker = Broker::builder()
         .listener(named("127.0.0.1"))
         .listener(named("192.0.2.0/24"))
-        .authenticator(Asked(Arc::clone(&asked)))
+        .hook(Asked(Arc::clone(&asked)))
         .start()
         .unwrap();
     let [trusted, strange] = *broker.local_addrs() else { panic!() };
@@ -278,7 +280,7 @@ fn a_certificate_makes_the_user_and_a_reload_is_for_those_to_come() {
         }),
         ..ListenerConfig::at("tls://127.0.0.1:0")
     };
-    let broker = Broker::builder().listener(secure).authenticator(Asked(Arc::clone(&asked))).start().unwrap();
+    let broker = Broker::builder().listener(secure).hook(Asked(Arc::clone(&asked))).start().unwrap();
     let come = |name: &str, client: &Tls, authority: &Authority| {
         let mut stream = client.over(authority, tcp(&broker, Transport::Tls));
         shake_hands(&mut stream, || panic!("the socket blocks"))?;
@@ -311,7 +313,7 @@ fn a_certificate_makes_the_user_and_a_reload_is_for_those_to_come() {
 #[test]
 fn pages_tell_of_the_broker() {
     let authority = authority();
-    let broker = everything(&authority).authenticator(AllowAll).start().unwrap();
+    let broker = everything(&authority).hook(AllowAll).start().unwrap();
     let _client = client(&broker, &authority, "wss", "c");
     let get = |path: &str| {
         let mut stream = tcp(&broker, Transport::Http);
@@ -336,7 +338,7 @@ fn pages_tell_of_the_broker() {
 #[test]
 fn who_does_not_read_over_any_transport_disturbs_nobody() {
     let authority = authority();
-    let broker = everything(&authority).authenticator(AllowAll).start().unwrap();
+    let broker = everything(&authority).hook(AllowAll).start().unwrap();
     let stalled: Vec<_> = KINDS
         .iter()
         .map(|kind| {
@@ -369,7 +371,7 @@ fn a_socket_file_goes_with_the_broker() {
     let path = authority.file("m.sock");
     let start = || {
         let listener = listener(Transport::Unix, &authority);
-        Broker::builder().listener(listener).authenticator(AllowAll).start()
+        Broker::builder().listener(listener).hook(AllowAll).start()
     };
     let broker = start().unwrap();
     let error = start().unwrap_err().to_string();

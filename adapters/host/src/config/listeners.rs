@@ -143,6 +143,14 @@ pub struct TlsConfig {
     pub minimum_version: TlsVersion,
 }
 
+impl TlsConfig {
+    /// All files that it names.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let names = self.names.iter().flat_map(|name| [&name.certificate, &name.key]);
+        [&self.certificate, &self.key].into_iter().chain(names).chain(&self.ca).chain(&self.crl)
+    }
+}
+
 /// A certificate for one name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

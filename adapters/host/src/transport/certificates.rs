@@ -14,6 +14,7 @@ use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 use x509_cert::Certificate;
@@ -54,6 +55,11 @@ impl Certificates {
             *own.current.write().unwrap_or_else(PoisonError::into_inner) = config;
         }
         Ok(())
+    }
+
+    /// The files that they were read from.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.files.files()
     }
 
     pub(super) fn current(&self) -> Arc<ServerConfig> {
