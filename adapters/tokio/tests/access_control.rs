@@ -151,8 +151,8 @@ fn files_are_read_again_and_a_bad_one_changes_nothing() {
     #[cfg(unix)]
     {
         broker.signal("HUP");
-        logged(&log, "are the same");
         logged(&log, "needs a restart");
+        logged(&log, "are the same");
         assert_eq!(connack(broker.address, Some(("ann", "secret"))).1, 0);
     }
 }
