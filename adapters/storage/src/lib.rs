@@ -4,6 +4,7 @@
 //! * [`record`] — operations of the engine as records, and back
 //! * [`keeper`] — a store on a thread of its own: group commit, pages of queues, retries
 //! * [`load`] — from the records of a store to an engine that goes on
+//! * [`export`] — what is in a store, for people and other programs
 //! * [`clock`] — a wall clock that never goes back
 //! * `redb` — the embedded B-tree
 //!
@@ -12,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod export;
 pub mod keeper;
 pub mod load;
 pub mod record;

@@ -142,11 +142,14 @@ pub fn store_value(now: u64) -> Vec<u8> {
     value(&store_key(), &now)
 }
 
-/// The latest time that a store knows.
+/// The latest time that a store knows. Its first byte is the format's version in every format there will ever be.
 ///
 /// # Errors
 /// The record cannot be read.
 pub fn store_time(value: &[u8]) -> Result<u64, Unreadable> {
+    if let Some(version) = value.first().filter(|version| **version > FORMAT) {
+        return Err(Unreadable::Newer(*version));
+    }
     from_body(body(&store_key(), value)?)
 }
 
@@ -310,8 +313,9 @@ fn value(key: &[u8], body: &impl Serialize) -> Vec<u8> {
 /// The body of a value that is whole and under its own key.
 fn body<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], Unreadable> {
     match value {
-        [version, ..] if *version > FORMAT => Err(Unreadable::Newer(*version)),
-        [version, a, b, c, d, body @ ..] if checksum(key, *version, body) == [*a, *b, *c, *d] => Ok(body),
+        [version, a, b, c, d, body @ ..] if checksum(key, *version, body) == [*a, *b, *c, *d] => {
+            if *version > FORMAT { Err(Unreadable::Newer(*version)) } else { Ok(body) }
+        }
         _ => Err(Unreadable::Damaged),
     }
 }
@@ -377,7 +381,8 @@ fn to_bits(options: SubscribeOptions) -> u8 {
     qos as u8 | u8::from(no_local) << 2 | u8::from(retain_as_published) << 3 | (retain_handling as u8) << 4
 }
 
-fn from_bits(bits: u8) -> Option<SubscribeOptions> {
+/// Options from the byte of SUBSCRIBE.
+pub(crate) fn from_bits(bits: u8) -> Option<SubscribeOptions> {
     let retain_handling = match bits >> 4 {
         0 => RetainHandling::SendAlways,
         1 => RetainHandling::SendIfNew,

@@ -46,6 +46,11 @@ impl RedbStore {
         Ok(store)
     }
 
+    /// The file of a store in this directory, if there is one.
+    pub fn file(directory: &Path) -> Option<PathBuf> {
+        Some(directory.join(FILE)).filter(|file| file.exists())
+    }
+
     fn database(&self) -> Result<&Database, StoreError> {
         self.database.as_ref().ok_or_else(|| StoreError::Failed("it is not open".to_owned()))
     }
@@ -125,6 +130,16 @@ impl Store for RedbStore {
             error => failed(error),
         })?);
         Ok(())
+    }
+
+    fn check(&mut self) -> Result<bool, StoreError> {
+        self.database()?;
+        self.database.as_mut().map_or(Ok(true), Database::check_integrity).map_err(failed)
+    }
+
+    fn compact(&mut self) -> Result<(), StoreError> {
+        self.database()?;
+        self.database.as_mut().map_or(Ok(false), Database::compact).map(drop).map_err(failed)
     }
 }
 

@@ -27,6 +27,22 @@ pub trait Store: Send {
     /// # Errors
     /// It cannot be used yet.
     fn reopen(&mut self) -> Result<(), StoreError>;
+
+    /// Looks at what is below the records; says whether it is sound.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn check(&mut self) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
+    /// Gives disk space back that is not needed.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn compact(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// Why a store cannot be used.
@@ -92,7 +108,7 @@ impl Batch {
     }
 
     /// Records to be set, or with `None` to be removed, each key once and in order.
-    pub fn changes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    pub fn changes(&self) -> impl ExactSizeIterator<Item = (&[u8], Option<&[u8]>)> {
         self.changes.iter().map(|(key, value)| (&**key, value.as_deref()))
     }
 

@@ -4,6 +4,8 @@ mod access;
 mod give_back;
 mod log;
 mod passwd;
+#[cfg(feature = "redb")]
+mod store_command;
 
 use access::Hangup;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -102,9 +104,7 @@ impl Flags {
             storage.path.clone_from(&self.data);
         }
         if storage.path.is_none() && storage.durability != Durability::Memory {
-            storage.path = Some(data_directory().ok_or(
-                "there is no home directory to keep data in: name one with --data, or keep nothing with --durability memory",
-            )?);
+            storage.path = Some(data_directory().ok_or(NO_DIRECTORY)?);
         }
         Ok(())
     }
@@ -120,6 +120,10 @@ impl Flags {
         self.listen.iter().map(listener).collect()
     }
 }
+
+/// Why there is no [`data_directory`], and what to do.
+const NO_DIRECTORY: &str = "there is no home directory to keep data in: name a directory with --data, or keep nothing with \
+                            --durability memory";
 
 /// Where programs of this user keep their data.
 fn data_directory() -> Option<PathBuf> {
@@ -145,6 +149,9 @@ enum Errand {
     /// Makes and checks entries of password files; the password is read from standard input
     #[command(subcommand)]
     Passwd(Passwd),
+    /// Looks into a store, or takes it elsewhere, while no broker uses it
+    #[cfg(feature = "redb")]
+    Store(store_command::StoreCommand),
 }
 
 impl Errand {
@@ -161,7 +168,15 @@ impl Errand {
                 Err(Problem::Usage(error)) => return fail(USAGE, &error),
                 Err(Problem::System(error)) => return fail(1, &error),
             },
+            #[cfg(feature = "redb")]
+            Self::Store(command) => match command.run() {
+                Ok(said) => said,
+                Err(error) => return fail(1, &error),
+            },
         };
+        if said.is_empty() {
+            return ExitCode::SUCCESS;
+        }
         match writeln!(std::io::stdout(), "{said}") {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(1, &format!("cannot write: {error}")),

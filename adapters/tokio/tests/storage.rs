@@ -45,7 +45,9 @@ fn leave_something(broker: &Running) {
     let (mut reader, present) = lasting(broker, "reader");
     assert!(!present);
     reader.subscribe("t", 1);
-    drop(reader);
+    // It is gone once the broker has closed its side, too.
+    reader.send(&packet(0xe0, &[]));
+    reader.expect_closed();
     let mut writer = Client::connect(broker.address, 4, "writer");
     writer.publish("t", 1, b"waiting");
     assert_eq!(writer.packet(), [0x40, 2, 0, 7]);
@@ -146,6 +148,43 @@ fn a_store_that_cannot_be_used_is_one_clear_line() {
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "something else");
     refused(&file, "");
     refused(Path::new("/dev/null/x"), "");
+}
+
+/// Exit code, standard output and standard error of `metronome store`.
+fn store(path: &Path, words: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = metronome();
+    command.arg("store").args(words).arg("--data").arg(path);
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn operators_look_into_a_store_and_take_it_elsewhere() {
+    let (path, other) = (directory(), directory());
+    let (code, _, errors) = store(&path, &["inspect"]);
+    assert_eq!(code, Some(1));
+    assert!(errors.ends_with("there is none\n") && !path.exists(), "{errors}");
+    let broker = start_on(&path, "durable");
+    leave_something(&broker);
+    let (code, _, errors) = store(&path, &["inspect"]);
+    assert!(code == Some(1) && errors.ends_with("another broker is using it\n"), "{errors}");
+    drop(broker);
+    let (code, said, _) = store(&path, &["inspect"]);
+    assert_eq!(code, Some(0));
+    let has = |what: &str, count: &str| {
+        said.lines().any(|line| line.starts_with(what) && line.ends_with(&format!(" {count}")))
+    };
+    assert!(has("sessions", "1") && has("deliveries", "1") && has("retained messages", "1"), "{said}");
+    assert_eq!(store(&path, &["verify"]), (Some(0), "everything is sound\n".into(), String::new()));
+    assert_eq!(store(&path, &["compact"]).0, Some(0));
+    let file = other.with_extension("json");
+    let exported = (Some(0), "4 records are exported\n".to_owned(), String::new());
+    assert_eq!(store(&path, &["export", file.to_str().unwrap()]), exported);
+    let lines = store(&path, &["export"]).1;
+    assert_eq!(lines.lines().count(), 5, "{lines}");
+    assert_eq!(store(&other, &["import", file.to_str().unwrap()]).1, "4 records are imported\n");
+    find_it_again(&start_on(&other, "durable"));
 }
 
 #[test]

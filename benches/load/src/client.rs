@@ -36,17 +36,20 @@ impl Client {
         Ok(Self { stream, version, output: Vec::new(), sent: 0, input: Vec::new(), last_id: 0 })
     }
 
-    /// Says CONNECT, with a session that ends with the connection.
-    pub(crate) fn connect(&mut self, client_id: &str, keep_alive: u16) -> Result<(), Failure> {
+    /// Says CONNECT, with a session that ends with the connection or lasts.
+    pub(crate) fn connect(&mut self, client_id: &str, keep_alive: u16, lasts: bool) -> Result<(), Failure> {
         self.send(&Packet::Connect(Connect {
             version: self.version,
             client_id,
-            clean_start: true,
+            clean_start: !lasts,
             keep_alive,
             username: None,
             password: None,
             will: None,
-            properties: ConnectProperties::default(),
+            properties: ConnectProperties {
+                session_expiry_interval: lasts.then_some(3600),
+                ..ConnectProperties::default()
+            },
         }))
     }
 

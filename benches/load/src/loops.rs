@@ -44,6 +44,8 @@ pub(crate) struct Load {
     /// Between two messages of one publisher, where they are paced.
     pub(crate) pace: Option<Duration>,
     pub(crate) deliveries: u64,
+    /// Clients keep their sessions.
+    pub(crate) sessions_last: bool,
     /// Microseconds from sending to arrival, while they are wanted.
     pub(crate) latencies: Option<Vec<u32>>,
     answers: usize,
@@ -63,6 +65,7 @@ impl Load {
             window,
             pace: None,
             deliveries: 0,
+            sessions_last: false,
             latencies: None,
             answers: 0,
             began: Instant::now(),
@@ -82,7 +85,7 @@ impl Load {
             for _ in 0..batch {
                 let token = self.clients.len();
                 let mut client = Client::open(address, version, token, self.poll.registry())?;
-                client.connect(&format!("load-{}-{token}", std::process::id()), 0)?;
+                client.connect(&format!("load-{}-{token}", std::process::id()), 0, self.sessions_last)?;
                 self.clients.push(client);
             }
             self.await_answers(batch)?;

@@ -87,6 +87,9 @@ struct Traffic {
     /// MQTT 5.0 instead of 3.1.1.
     #[arg(long)]
     v5: bool,
+    /// Sessions last, so that a broker with a store keeps them.
+    #[arg(long)]
+    lasting: bool,
     /// Idle clients subscribe, each to a topic filter of its own.
     #[arg(long)]
     subscribe: bool,
@@ -102,7 +105,9 @@ impl Traffic {
     }
 
     fn load(self) -> Result<Load, Failure> {
-        Load::new(self.qos(), self.payload, self.window)
+        let mut load = Load::new(self.qos(), self.payload, self.window)?;
+        load.sessions_last = self.lasting;
+        Ok(load)
     }
 }
 
