@@ -1,5 +1,4 @@
 //! The store in one file: who may have it, and what else may be in its place.
-#![cfg(feature = "redb")]
 
 mod common;
 
