@@ -219,7 +219,7 @@ fn a_later_answer_wakes_the_broker_and_others_go_on_meanwhile() {
     assert_eq!(connack(&mut driver, one), Some(0x8a));
 
     // The same again for a SUBSCRIBE.
-    assert_eq!(suback(&mut driver, two, b"a"), []);
+    assert_eq!(suback(&mut driver, two, b"a"), Vec::<u8>::new());
     later.responder().answer(Answer::Filters(vec![ReasonCode::GrantedQoS1]));
     take_up(&mut driver);
     assert_eq!(take(&mut driver, two).last(), Some(&1));
