@@ -61,7 +61,9 @@ impl RulesInForce {
         let mut state = self.lock();
         let rules = Arc::clone(&state.rules);
         let (generation, standing) = (rules.generation(), rules.standing(&facts(client)));
-        let known = Known { client: client.clone(), connected: false, generation, standing };
+        // One that authenticates again is.
+        let connected = state.clients.get(&client.conn).is_some_and(|known| known.connected);
+        let known = Known { client: client.clone(), connected, generation, standing };
         state.clients.insert(client.conn, known);
         rules
     }

@@ -11,6 +11,7 @@
 //! * [`accounts`] — user names and hashes in the layout of gmqtt's accounts
 //! * [`passwords`] — how passwords are stored and checked
 //! * [`AccessControl`] — rules as a hook of the broker
+//! * [`Scram`] — enhanced authentication with SCRAM-SHA-256, as a hook
 //! * [`RuleFiles`] — files that are read again when they change, and [`RulesInForce`], which follow
 //! * `checkers` — threads on which passwords are checked
 //!
@@ -55,6 +56,7 @@ pub mod mosquitto;
 pub mod passwords;
 mod permissions;
 mod rules;
+mod scram;
 mod source;
 mod topics;
 
@@ -65,6 +67,7 @@ pub use files::{RuleFiles, sources};
 pub use in_force::RulesInForce;
 pub use permissions::Access;
 pub use rules::{Rules, Verdict};
+pub use scram::Scram;
 pub use source::{LoadError, Source};
 pub use topics::Pattern;
 

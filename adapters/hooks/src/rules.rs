@@ -1,7 +1,7 @@
 //! The one surface over all sources of rules.
 
 use crate::criteria::{ClientFacts, Criteria};
-use crate::passwords::StoredPassword;
+use crate::passwords::{ScramKeys, StoredPassword};
 use crate::permissions::{Access, Says};
 use crate::source::{LoadError, Source};
 use crate::topics::Pattern;
@@ -148,6 +148,12 @@ impl Rules {
             Some(_) => Verdict::Deny,
             None => Verdict::NotMine,
         }
+    }
+
+    /// What SCRAM needs to know of a user who is let in by that.
+    pub(crate) fn scram_keys(&self, username: &str) -> Option<&ScramKeys> {
+        let user = self.parts.users.get(username).filter(|user| !user.disallow)?;
+        user.password.as_ref()?.scram_keys()
     }
 
     /// A number for everything that this client could be let in by. While it is the same, so is the answer to the same

@@ -1,7 +1,7 @@
 //! Stored passwords: what other programs wrote is understood, and what is damaged is no password.
 
 use metronome_hooks::accounts::{self, Digest};
-use metronome_hooks::passwords::{StoredPassword, argon2id, pbkdf2};
+use metronome_hooks::passwords::{StoredPassword, argon2id, pbkdf2, scram_sha_256};
 use metronome_hooks::{ClientFacts, Rules, Verdict};
 use std::num::NonZeroU32;
 
@@ -34,7 +34,11 @@ fn what_other_programs_wrote_is_understood() {
 #[test]
 fn what_is_written_is_read() {
     let iterations = NonZeroU32::new(1000).unwrap();
-    for entry in [argon2id(PASSWORD, &[7; 16]).unwrap(), pbkdf2(PASSWORD, &[7; 12], iterations)] {
+    for entry in [
+        argon2id(PASSWORD, &[7; 16]).unwrap(),
+        pbkdf2(PASSWORD, &[7; 12], iterations),
+        scram_sha_256(PASSWORD, &[7; 16], iterations),
+    ] {
         assert!(verify(&entry, PASSWORD) && !verify(&entry, b"x"), "{entry}");
     }
     assert_ne!(pbkdf2(PASSWORD, &[7; 12], iterations), pbkdf2(PASSWORD, &[8; 12], iterations));
@@ -53,6 +57,8 @@ fn what_is_damaged_or_unknown_is_no_password() {
         ("$6$$", "damaged hash of mosquitto"),
         ("$2b$04$05HdjQZYS", "damaged bcrypt"),
         ("$2b$03$05HdjQZYS.9CNGMniIAggensIerm7bFXgCv8Ncr9OTWPKj2PZkjQm", "damaged bcrypt"),
+        ("SCRAM-SHA-256$4096:AAAA$AAAA:AAAA", "damaged entry for SCRAM"),
+        ("SCRAM-SHA-256$", "damaged entry for SCRAM"),
         ("$1$abc$def", "not known"),
         ("$y$j9T$abc", "not known"),
         ("$2b$31$05HdjQZYS.9CNGMniIAggensIerm7bFXgCv8Ncr9OTWPKj2PZkjQm", "too long"),

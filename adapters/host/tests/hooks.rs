@@ -316,6 +316,18 @@ fn a_hook_hears_what_it_wants_and_knows_the_client() {
 }
 
 #[test]
+fn who_finds_out_the_name_of_a_client_tells_the_others() {
+    let heard = Listening(Arc::default(), true);
+    let finds = Says::new(|| Decision::named("bob", Answer::Allow));
+    let mut driver = driver(HookChain::from(finds).and(heard.clone()));
+    let conn = connect(&mut driver, "c", None);
+    assert_eq!(connack(&mut driver, conn), Some(0));
+    suback(&mut driver, conn, b"a");
+    let heard = heard.0.lock().unwrap();
+    assert!(heard.iter().any(|line| line.starts_with("\"c\" Some(\"bob\") ")), "{heard:?}");
+}
+
+#[test]
 fn panics_are_told_with_the_hook_and_its_words() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let tell = Arc::clone(&told);

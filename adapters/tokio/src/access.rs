@@ -1,10 +1,11 @@
 //! Files that the configuration names, and reading them again: users and rules, certificates.
 
-use metronome_hooks::{LoadError, RuleFiles, sources};
+use metronome_hooks::{AccessControl, LoadError, RuleFiles, Scram, sources};
 use metronome_tokio::BrokerHandle;
 use metronome_tokio::host::config::AccessControlConfig;
 use std::convert::Infallible;
 use std::future::pending;
+use std::io;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
@@ -16,6 +17,11 @@ pub(crate) fn files(config: &AccessControlConfig) -> Result<Option<RuleFiles>, L
     config.is_configured().then(|| RuleFiles::load(sources(config))).transpose()
 }
 
+/// Who asks them: about clients with a password or without, and about those that name an authentication method.
+pub(crate) fn hooks(files: &RuleFiles, allow_anonymous: bool) -> io::Result<(AccessControl, Scram)> {
+    Ok((AccessControl::new(files.rules(), allow_anonymous)?, Scram::new(files.rules())?))
+}
+
 /// What asks for files to be read again, heard from the moment this exists.
 pub(crate) struct Hangup {
     #[cfg(unix)]
@@ -23,7 +29,7 @@ pub(crate) struct Hangup {
 }
 
 impl Hangup {
-    pub(crate) fn new() -> std::io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
             #[cfg(unix)]
             signal: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?,

@@ -9,7 +9,7 @@ mod store_command;
 
 use access::Hangup;
 use clap::{CommandFactory, Parser, Subcommand};
-use metronome_hooks::{AccessControl, RuleFiles};
+use metronome_hooks::RuleFiles;
 use metronome_tokio::host::config::ListenerConfig;
 use metronome_tokio::host::config::listeners::{TlsConfig, Transport};
 use metronome_tokio::host::engine::Durability;
@@ -238,8 +238,8 @@ fn main() -> ExitCode {
     }
     let allow_anonymous = config.allow_anonymous;
     let mut builder = Broker::builder().config(config);
-    builder = match files.as_ref().map(|files| AccessControl::new(files.rules(), allow_anonymous)) {
-        Some(Ok(control)) => builder.hook(control),
+    builder = match files.as_ref().map(|files| access::hooks(files, allow_anonymous)) {
+        Some(Ok((control, scram))) => builder.hook(control).hook(scram),
         Some(Err(error)) => return fail(1, &format!("cannot start: {error}")),
         // Everybody may come in: from this machine, or because the operator said so, which was checked above.
         None => builder.hook(AllowAll),

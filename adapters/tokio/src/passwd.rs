@@ -1,7 +1,7 @@
 //! `metronome passwd`: makes lines of password files, and checks passwords against files.
 
 use clap::Subcommand;
-use metronome_hooks::passwords::{argon2id, pbkdf2};
+use metronome_hooks::passwords::{argon2id, pbkdf2, scram_sha_256};
 use metronome_hooks::{ClientFacts, Source, Verdict};
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroU32;
@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 
 /// What is recommended today; `mosquitto_passwd` does 101.
 const ITERATIONS: NonZeroU32 = NonZeroU32::new(210_000).unwrap();
+
+/// What RFC 7677 recommends; clients have to do them too.
+const SCRAM_ITERATIONS: NonZeroU32 = NonZeroU32::new(15_000).unwrap();
 
 /// What to do with a password, which is the first line of standard input.
 #[derive(Debug, Subcommand)]
@@ -20,6 +23,9 @@ pub(crate) enum Passwd {
         /// Make a hash that mosquitto reads too, in place of Argon2id
         #[arg(long)]
         pbkdf2: bool,
+        /// Make an entry with which clients can also authenticate by SCRAM-SHA-256
+        #[arg(long, conflicts_with = "pbkdf2")]
+        scram: bool,
     },
     /// Says whether a file lets a user in with the password: exit code 0 if it does, 1 if not
     Check {
@@ -41,13 +47,13 @@ impl Passwd {
     /// What to print.
     pub(crate) fn run(&self) -> Result<String, Problem> {
         match self {
-            Self::Create { user, pbkdf2 } => create(user, *pbkdf2),
+            Self::Create { user, pbkdf2, scram } => create(user, *pbkdf2, *scram),
             Self::Check { file, user } => check(file, user),
         }
     }
 }
 
-fn create(user: &str, for_mosquitto: bool) -> Result<String, Problem> {
+fn create(user: &str, for_mosquitto: bool, for_scram: bool) -> Result<String, Problem> {
     if user.is_empty() || user.contains(':') || user.starts_with('#') || user.contains(char::is_control) {
         return Err(Problem::Usage(format!("{user:?} cannot be a name in a password file")));
     }
@@ -57,6 +63,8 @@ fn create(user: &str, for_mosquitto: bool) -> Result<String, Problem> {
         .map_err(|error| Problem::System(format!("no random salt to be had: {error}")))?;
     let hash = if for_mosquitto {
         salt.first_chunk().map(|salt| pbkdf2(&password, salt, ITERATIONS))
+    } else if for_scram {
+        Some(scram_sha_256(&password, &salt, SCRAM_ITERATIONS))
     } else {
         argon2id(&password, &salt)
     };

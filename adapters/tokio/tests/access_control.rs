@@ -70,10 +70,14 @@ fn connack(address: SocketAddr, user: Option<(&str, &str)>) -> (Client, u8) {
 fn entries_are_made_and_checked() {
     let users = folder("entries").join("users");
     let mut lines = String::new();
-    for (user, flags) in [("bob", &[][..]), ("ann", &["--pbkdf2"])] {
+    for (user, flags, kind) in [
+        ("bob", &[][..], "$argon2id$"),
+        ("ann", &["--pbkdf2"], "$7$"),
+        ("joe", &["--scram"], "SCRAM-SHA-256$"),
+    ] {
         let (code, line, error) = passwd(&[&["create", user], flags].concat(), "secret\n");
         assert_eq!((code, &*error), (Some(0), ""));
-        assert!(line.starts_with(&format!("{user}:{}", if flags.is_empty() { "$argon2id$" } else { "$7$" })));
+        assert!(line.starts_with(&format!("{user}:{kind}")), "{line}");
         lines += &line;
     }
     fs::write(&users, lines).unwrap();
@@ -81,6 +85,8 @@ fn entries_are_made_and_checked() {
     for (user, password, fits) in [
         ("bob", "secret", true),
         ("ann", "secret\r\n", true),
+        ("joe", "secret", true),
+        ("joe", "guess", false),
         ("bob", "guess", false),
         ("bob", "secret ", false),
         ("eve", "secret", false),

@@ -1,13 +1,15 @@
 //! How passwords are stored and checked.
 //!
 //! * [`StoredPassword`] — one entry of a file: read, checked against, and how good it is
-//! * [`argon2id`], [`pbkdf2()`] — new entries
+//! * [`argon2id`], [`pbkdf2()`], [`scram_sha_256`] — new entries
 //! * `mosquitto` — the two formats of `mosquitto_passwd`
+//! * `scram` — keys for SCRAM-SHA-256
 //!
 //! | entry | what it is |
 //! |---|---|
 //! | `$argon2id$v=19$m=…,t=…,p=…$SALT$HASH` | Argon2id, the best of these |
 //! | `$7$ITERATIONS$SALT$HASH` | PBKDF2 with HMAC-SHA-512, as `mosquitto_passwd` writes it |
+//! | `SCRAM-SHA-256$ITERATIONS:SALT$STORED:SERVER` | PBKDF2 with HMAC-SHA-256, as PostgreSQL writes it; also for [`Scram`](crate::Scram) |
 //! | `$2a$`, `$2b$`, `$2y$` | bcrypt; a password of more than 72 bytes never fits |
 //! | `$6$SALT$HASH` | SHA-512 of password and salt, as an older `mosquitto_passwd` writes it; weak |
 //! | 64 or 32 hexadecimal digits | SHA-256 or MD5, only in [`accounts`](crate::accounts); weak |
@@ -17,8 +19,11 @@
 //! would take longer than about ten seconds or more than a gibibyte to be checked.
 
 mod mosquitto;
+mod scram;
 
 pub use mosquitto::pbkdf2;
+pub use scram::scram_sha_256;
+pub(crate) use scram::{Keys as ScramKeys, hmac};
 
 use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version};
 use bcrypt::HashParts;
@@ -36,6 +41,9 @@ const MAX_MEMORY: u32 = 1 << 20;
 
 /// Iterations of PBKDF2 below which an operator should know.
 const MIN_ITERATIONS: u32 = 10_000;
+
+/// The same for SCRAM, whose clients have to do them too: what RFC 7677 asks for.
+const MIN_SCRAM_ITERATIONS: u32 = 4096;
 
 /// Below that, bcrypt is not defined.
 const MIN_BCRYPT_COST: u32 = 4;
@@ -55,6 +63,7 @@ enum Scheme {
     Argon2id { memory: u32, passes: u32 },
     Bcrypt { cost: u32 },
     Mosquitto(mosquitto::Hash),
+    Scram(ScramKeys),
     Sha256([u8; 32]),
     Md5([u8; 16]),
     Plain,
@@ -68,6 +77,10 @@ impl StoredPassword {
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let scheme = match text.strip_prefix('$').and_then(|rest| rest.split_once('$')) {
             _ if text.is_empty() => return Err("is empty"),
+            _ if text.starts_with(scram::PREFIX) => {
+                let keys = text.strip_prefix(scram::PREFIX).and_then(ScramKeys::parse);
+                Scheme::Scram(keys.ok_or("is a damaged entry for SCRAM-SHA-256")?)
+            }
             Some(("argon2id", _)) => parse_argon2id(text).ok_or("is a damaged Argon2id hash")?,
             Some(("2a" | "2b" | "2y", _)) => {
                 let cost = HashParts::from_str(text).map_or(0, |parts| parts.get_cost());
@@ -120,11 +133,17 @@ impl StoredPassword {
                 same && password.len() <= BCRYPT_LENGTH
             }
             Scheme::Mosquitto(hash) => hash.verify(password),
+            Scheme::Scram(keys) => keys.verify(password),
             Scheme::Sha256(hash) => Sha256::digest(password).ct_eq(hash).into(),
             Scheme::Md5(hash) => Md5::digest(password).ct_eq(hash).into(),
             // Sums have the same length whatever they are of.
             Scheme::Plain => Sha256::digest(password).ct_eq(&Sha256::digest(&self.text)).into(),
         }
+    }
+
+    /// What SCRAM needs, if it is an entry for that.
+    pub(crate) fn scram_keys(&self) -> Option<&ScramKeys> {
+        if let Scheme::Scram(keys) = &self.scheme { Some(keys) } else { None }
     }
 
     /// The entry as it is in the file.
@@ -142,6 +161,7 @@ impl StoredPassword {
             Scheme::Argon2id { memory, passes } => u64::from(*memory) * u64::from(*passes),
             Scheme::Bcrypt { cost } => 50 << cost.min(&40),
             Scheme::Mosquitto(hash) => hash.iterations().into(),
+            Scheme::Scram(keys) => keys.iterations.into(),
             Scheme::Sha256(_) | Scheme::Md5(_) | Scheme::Plain => 1,
         }
     }
@@ -150,6 +170,8 @@ impl StoredPassword {
     pub(crate) fn weakness(&self) -> Option<&'static str> {
         match &self.scheme {
             Scheme::Argon2id { .. } | Scheme::Bcrypt { .. } => None,
+            Scheme::Scram(keys) if keys.iterations >= MIN_SCRAM_ITERATIONS => None,
+            Scheme::Scram(_) => Some("entries for SCRAM with few iterations are guessed quickly"),
             Scheme::Mosquitto(hash) if hash.iterations() >= MIN_ITERATIONS => None,
             Scheme::Mosquitto(_) => {
                 Some("hashes of mosquitto_passwd with few iterations are guessed quickly")

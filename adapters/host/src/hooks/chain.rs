@@ -153,12 +153,12 @@ impl HookChain {
             return Some(Answer::Deny(ReasonCode::NotAuthorized));
         };
         loop {
-            match decision {
-                Decision::NotMine => {}
-                Decision::Now(answer) => {
-                    if let Some(answer) = open.put(answer) {
-                        return Some(answer);
-                    }
+            let answer = match decision {
+                Decision::NotMine => None,
+                Decision::Now(answer) => Some(answer),
+                Decision::Named(name, answer) => {
+                    known.client.username = Some(name);
+                    Some(answer)
                 }
                 Decision::Later(begin) => {
                     let responder = Responder::new(open.call.conn, open.call.id, Arc::clone(&self.mailbox));
@@ -169,6 +169,9 @@ impl HookChain {
                     contained(name.unwrap_or_default(), &mut self.on_panic, || begin(responder));
                     return None;
                 }
+            };
+            if let Some(answer) = answer.and_then(|answer| open.put(answer)) {
+                return Some(answer);
             }
             let Some(link) = self.links.get_mut(open.next) else { return Some(open.end()) };
             open.next += 1;

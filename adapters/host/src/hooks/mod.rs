@@ -108,7 +108,7 @@ pub struct Client {
     pub conn: ConnId,
     /// Client identifier; empty as long as the broker has not assigned one.
     pub client_id: String,
-    /// User name, where sent.
+    /// User name, where sent, or where a hook has found it out.
     pub username: Option<String>,
     /// Protocol version.
     pub version: Version,
@@ -137,6 +137,8 @@ pub enum Decision {
     NotMine,
     /// This.
     Now(Answer),
+    /// This, and the client is the user of this name from now on: see [`Decision::named`].
+    Named(String, Answer),
     /// Something else will answer: see [`Decision::later`].
     Later(Box<dyn FnOnce(Responder) + Send>),
 }
@@ -150,6 +152,12 @@ impl Decision {
     /// No, with the reason for the client.
     pub const fn deny(reason: ReasonCode) -> Self {
         Self::Now(Answer::Deny(reason))
+    }
+
+    /// An answer of who has found out the client's user name in another way than by believing it, such as from a token:
+    /// hooks that are asked about it later see [`Client::username`].
+    pub fn named(username: impl Into<String>, answer: Answer) -> Self {
+        Self::Named(username.into(), answer)
     }
 
     /// `begin` is called at once, and hands its [`Responder`] to a thread, a task or a queue. Only the client that the
@@ -170,6 +178,7 @@ impl fmt::Debug for Decision {
         match self {
             Self::NotMine => f.write_str("NotMine"),
             Self::Now(answer) => f.debug_tuple("Now").field(answer).finish(),
+            Self::Named(name, answer) => f.debug_tuple("Named").field(name).field(answer).finish(),
             Self::Later(_) => f.write_str("Later"),
         }
     }
