@@ -186,6 +186,16 @@ impl Engine {
                 }
             }
             Command::Shutdown => self.shut_down(out),
+            Command::Subscribe { client_id, filter, options, subscription_id } => {
+                if let Some(key) = self.session_of(&client_id) {
+                    self.subscribe_for(key, &filter, options, subscription_id.unwrap_or(0), out);
+                }
+            }
+            Command::Unsubscribe { client_id, filter } => {
+                if let Some(key) = self.session_of(&client_id) {
+                    self.unsubscribe(key, &filter);
+                }
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use crate::permissions::Permissions;
 use crate::storage::{StoreSeq, StoredDelivery};
 use alloc::{string::String, vec::Vec};
 use core::net::SocketAddr;
-use mqtt_proto::ReasonCode;
+use mqtt_proto::{QoS, ReasonCode, SubscribeOptions};
 use serde::{Deserialize, Serialize};
 
 /// One event for [`crate::Engine::handle`].
@@ -114,4 +114,23 @@ pub enum Command {
     /// Tell every client 0x8B, close, and accept nobody from now on. A second one changes nothing. It is not in a
     /// snapshot: an engine that is restored from one accepts clients.
     Shutdown,
+    /// Subscribe for a session by its client identifier, within the limits of all; nobody is asked, and the client, where
+    /// it is connected, is not told. Without the session, nothing happens.
+    Subscribe {
+        /// Client identifier.
+        client_id: String,
+        /// Topic filter.
+        filter: String,
+        /// As the client would ask for it.
+        options: SubscribeOptions,
+        /// Subscription Identifier, if any.
+        subscription_id: Option<u32>,
+    },
+    /// End a session's subscription; the client is not told. What was routed before is still sent.
+    Unsubscribe {
+        /// Client identifier.
+        client_id: String,
+        /// Topic filter.
+        filter: String,
+    },
 }

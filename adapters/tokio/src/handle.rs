@@ -271,7 +271,13 @@ impl BrokerHandle {
     /// unfinished.
     pub fn disconnect(&self, client_id: &str, reason: ReasonCode, end_session: bool) {
         let client_id = client_id.to_owned();
-        self.orders.give(Order::Command(Command::Disconnect { client_id, reason, end_session }));
+        self.command(Command::Disconnect { client_id, reason, end_session });
+    }
+
+    /// Gives a command, such as to subscribe for somebody's session. Blocks the thread while a thousand orders are
+    /// unfinished.
+    pub fn command(&self, command: Command) {
+        self.orders.give(Order::Command(command));
     }
 
     /// A client inside the program, whose messages go to `on_message`, on the broker's thread: while that runs, nobody is

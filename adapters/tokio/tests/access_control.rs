@@ -164,6 +164,23 @@ fn files_are_read_again_and_a_bad_one_changes_nothing() {
 }
 
 #[test]
+fn new_rules_end_the_subscriptions_that_they_do_not_grant() {
+    let folder = folder("revoked");
+    let ledger = folder.join("ledger.yaml");
+    fs::write(&ledger, "users: {bob: {password: secret, acl: {a: read, b: read, '#': deny}}}\n").unwrap();
+    let (broker, log) = broker(&folder, &format!("[access_control]\nledgers = [{ledger:?}]\n"));
+    let (mut bob, _) = connack(broker.address, Some(("bob", "secret")));
+    bob.subscribe("a", 0);
+    bob.subscribe("b", 0);
+    fs::write(&ledger, "users: {bob: {password: secret, acl: {b: readwrite, a: write, '#': deny}}}\n")
+        .unwrap();
+    assert!(logged(&log, "no longer allowed were ended").contains("count=1"));
+    bob.publish("a", 0, b"revoked");
+    bob.publish("b", 0, b"kept");
+    assert_eq!(bob.message(), b"kept");
+}
+
+#[test]
 fn a_file_that_cannot_be_used_is_a_reason_not_to_start() {
     let folder = folder("unusable");
     let (acl, config) = (folder.join("acl"), folder.join("metronome.toml"));

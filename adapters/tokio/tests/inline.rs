@@ -4,10 +4,10 @@ mod common;
 
 use common::Client;
 use metronome_tokio::host::InjectError;
-use metronome_tokio::host::engine::Config;
 use metronome_tokio::host::engine::mqtt_proto::{
     Packet, Publish, PublishProperties, QoS, ReasonCode, SubscribeOptions, TopicName,
 };
+use metronome_tokio::host::engine::{Command, Config};
 use metronome_tokio::{AllowAll, Broker, BrokerConfig, BrokerHandle, InlineError};
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, channel};
@@ -99,6 +99,10 @@ fn sessions_are_looked_at_and_ended() {
     });
     assert_eq!(filters, Some(Some(vec!["a/#".to_owned()])));
     assert_eq!(broker.look(|_| -> u32 { panic!("this is the test's panic") }), None);
+
+    let (client_id, filter) = ("c".to_owned(), "a/#".to_owned());
+    broker.command(Command::Unsubscribe { client_id, filter });
+    assert_eq!(broker.look(|view| view.subscriptions()), Some(0));
 
     broker.disconnect("nobody", ReasonCode::AdministrativeAction, true);
     broker.disconnect("c", ReasonCode::AdministrativeAction, true);

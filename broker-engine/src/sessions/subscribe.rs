@@ -162,6 +162,34 @@ impl Engine {
         self.scan_on(id, out);
     }
 
+    /// Subscribes for a session of which the client does not know.
+    pub(crate) fn subscribe_for(
+        &mut self,
+        key: SlotKey,
+        filter: &str,
+        options: SubscribeOptions,
+        id: u32,
+        out: &mut Outbox,
+    ) {
+        let is_shared = TopicFilter::parse(filter).is_ok_and(|filter| filter.share().is_some());
+        let fits = self.judge_filter(filter).is_ok()
+            && !(options.no_local && is_shared)
+            && (id == 0 || (self.config.subscription_ids && id <= MAX_SUBSCRIPTION_ID));
+        let options = SubscribeOptions { qos: options.qos.min(self.config.maximum_qos), ..options };
+        let Some(Ok(existed)) = fits.then(|| self.put_subscription(key, filter, options, id)) else {
+            self.counters.filters_refused += 1;
+            return;
+        };
+        let conn = self.sessions.get(key).and_then(|session| session.conn);
+        if let Some(conn) = conn.filter(|_| wants_retained(filter, options, existed)) {
+            if let Some(conn) = self.conn_mut(conn) {
+                conn.scans.begin(filter, 1);
+            }
+            self.count_connection(conn);
+            self.scan_on(conn, out);
+        }
+    }
+
     /// A session's subscription with this filter.
     pub(crate) fn subscriber(&mut self, key: SlotKey, full: &str) -> Option<Subscriber> {
         let session = self.sessions.get(key)?;
@@ -248,7 +276,7 @@ impl Engine {
         self.send_gated(id, &packet, out);
     }
 
-    fn unsubscribe(&mut self, key: SlotKey, full: &str) -> ReasonCode {
+    pub(crate) fn unsubscribe(&mut self, key: SlotKey, full: &str) -> ReasonCode {
         if TopicFilter::parse(full).is_err() {
             return ReasonCode::TopicFilterInvalid;
         }
@@ -291,6 +319,9 @@ impl Engine {
         }
     }
 }
+
+/// Largest Subscription Identifier.
+const MAX_SUBSCRIPTION_ID: u32 = 268_435_455;
 
 /// Levels of a topic filter, its `$share` part included.
 fn levels(full: &str) -> u32 {
