@@ -7,7 +7,7 @@ use crate::permissions::Permissions;
 use crate::storage::{StoreSeq, StoredDelivery};
 use alloc::{string::String, vec::Vec};
 use core::net::SocketAddr;
-use mqtt_proto::{QoS, ReasonCode, SubscribeOptions};
+use mqtt_proto::{ReasonCode, SubscribeOptions};
 use serde::{Deserialize, Serialize};
 
 /// One event for [`crate::Engine::handle`].

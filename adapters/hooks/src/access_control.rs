@@ -8,6 +8,10 @@ use metronome_host::{Client, Commands, Decision, Hook};
 use mqtt_proto::ReasonCode;
 use std::io;
 use std::net::SocketAddr;
+use std::thread;
+
+/// Most threads that check passwords; a broker has other work for its processors.
+const MOST_THREADS: usize = 4;
 
 /// Asks [`Rules`] who may connect, and says what it may from then on. Passwords are checked on threads of their own. Who
 /// names an authentication method is somebody else's business.
@@ -24,7 +28,10 @@ impl AccessControl {
     /// # Errors
     /// There are no threads to be had.
     pub fn new(rules: RulesInForce, allow_anonymous: bool) -> io::Result<Self> {
-        Ok(Self { rules, allow_anonymous, checkers: Checkers::start()? })
+        // One processor is left for the broker's thread.
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        let threads = processors.saturating_sub(1).clamp(1, MOST_THREADS);
+        Ok(Self { rules, allow_anonymous, checkers: Checkers::start(threads)? })
     }
 }
 

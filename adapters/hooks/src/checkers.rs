@@ -1,4 +1,5 @@
-//! Threads on which passwords are checked, so that the broker's own does not wait for what is slow on purpose.
+//! Threads that find out answers, so that the broker's own does not wait for what is slow: checking passwords is so on
+//! purpose.
 
 use metronome_host::{Decision, Responder};
 use mqtt_proto::ReasonCode;
@@ -12,9 +13,6 @@ use std::thread;
 /// Checks that may wait. Of tens of milliseconds each, they are about as many as can be done before the time limit of hooks.
 const WAITING: usize = 256;
 
-/// Most threads; a broker has other work for its processors.
-const MOST_THREADS: usize = 4;
-
 type Check = (Responder, Box<dyn FnOnce() -> Decision + Send>);
 
 /// Hands checks to the threads, which end when the last of these is gone.
@@ -22,12 +20,10 @@ type Check = (Responder, Box<dyn FnOnce() -> Decision + Send>);
 pub(crate) struct Checkers(SyncSender<Check>);
 
 impl Checkers {
-    pub(crate) fn start() -> io::Result<Self> {
+    pub(crate) fn start(threads: usize) -> io::Result<Self> {
         let (checks, waiting) = sync_channel(WAITING);
         let waiting = Arc::new(Mutex::new(waiting));
-        // One processor is left for the broker's thread.
-        let processors = thread::available_parallelism().map_or(1, usize::from);
-        for _ in 0..processors.saturating_sub(1).clamp(1, MOST_THREADS) {
+        for _ in 0..threads {
             let waiting = Arc::clone(&waiting);
             thread::Builder::new().name("metronome-check".into()).spawn(move || work(&waiting))?;
         }

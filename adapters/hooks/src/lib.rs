@@ -12,8 +12,9 @@
 //! * [`passwords`] — how passwords are stored and checked
 //! * [`AccessControl`] — rules as a hook of the broker
 //! * [`Scram`] — enhanced authentication with SCRAM-SHA-256, as a hook
+//! * [`webhook`] — asking a web service
 //! * [`RuleFiles`] — files that are read again when they change, and [`RulesInForce`], which follow
-//! * `checkers` — threads on which passwords are checked
+//! * `checkers` — threads on which passwords are checked and services asked
 //!
 //! [`Rules`] keep no state, wait for nothing and have no clock: equal rules and facts give equal decisions. Checking a
 //! password is slow on purpose, so the hook does it away from the broker's thread.
@@ -59,6 +60,7 @@ mod rules;
 mod scram;
 mod source;
 mod topics;
+pub mod webhook;
 
 pub use access_control::AccessControl;
 pub use broker_engine::{Permission, Permissions};
@@ -70,6 +72,7 @@ pub use rules::{Rules, Verdict};
 pub use scram::Scram;
 pub use source::{LoadError, Source};
 pub use topics::Pattern;
+pub use webhook::Webhook;
 
 /// The example of the front page is a test.
 #[cfg(doctest)]

@@ -334,6 +334,7 @@ mod tests {
         assert!(files.ledgers.len() == 1 && files.accounts_hash == AccountsHash::default());
         assert!(files.password_file.is_some() && files.acl_file.is_some() && files.accounts.is_some());
         assert!(config.storage.path.take().is_some());
+        assert!(files.webhook.is_some());
         assert_eq!(config, BrokerConfig::default());
         let all = toml::Table::try_from(BrokerConfig::default()).unwrap();
         let keys = all.iter().flat_map(|(key, value)| match value {

@@ -1,6 +1,6 @@
 //! Files that the configuration names, and reading them again: users and rules, certificates.
 
-use metronome_hooks::{AccessControl, LoadError, RuleFiles, Scram, sources};
+use metronome_hooks::{AccessControl, LoadError, RuleFiles, Scram, Webhook, sources};
 use metronome_tokio::BrokerHandle;
 use metronome_tokio::host::config::AccessControlConfig;
 use std::convert::Infallible;
@@ -14,12 +14,21 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Reads the files that are named; `None` where there are none.
 pub(crate) fn files(config: &AccessControlConfig) -> Result<Option<RuleFiles>, LoadError> {
-    config.is_configured().then(|| RuleFiles::load(sources(config))).transpose()
+    config.has_files().then(|| RuleFiles::load(sources(config))).transpose()
 }
 
 /// Who asks them: about clients with a password or without, and about those that name an authentication method.
 pub(crate) fn hooks(files: &RuleFiles, allow_anonymous: bool) -> io::Result<(AccessControl, Scram)> {
     Ok((AccessControl::new(files.rules(), allow_anonymous)?, Scram::new(files.rules())?))
+}
+
+/// The web service that is named, if one is.
+pub(crate) fn webhook(config: &AccessControlConfig) -> io::Result<Option<Webhook>> {
+    let milliseconds = |count: u32| Duration::from_millis(count.into());
+    let (timeout, lifetime) =
+        (milliseconds(config.webhook_timeout_ms), milliseconds(config.webhook_lifetime_ms));
+    let warn = |problem: &str| tracing::warn!(problem, "no answer about access: the answer is no");
+    config.webhook.as_deref().map(|url| Webhook::new(url, timeout, lifetime, warn)).transpose()
 }
 
 /// What asks for files to be read again, heard from the moment this exists.

@@ -233,17 +233,29 @@ fn main() -> ExitCode {
         Ok(files) => files,
         Err(error) => return fail(USAGE, &error.to_string()),
     };
-    if let Err(error) = config.checked_listeners(files.is_some()) {
+    let webhook = match access::webhook(&config.access_control) {
+        Ok(webhook) => webhook,
+        Err(error) => return fail(USAGE, &format!("access_control.webhook: {error}")),
+    };
+    if let Err(error) = config.checked_listeners(files.is_some() || webhook.is_some()) {
         return fail(USAGE, &error.to_string());
     }
     let allow_anonymous = config.allow_anonymous;
     let mut builder = Broker::builder().config(config);
-    builder = match files.as_ref().map(|files| access::hooks(files, allow_anonymous)) {
-        Some(Ok((control, scram))) => builder.hook(control).hook(scram),
-        Some(Err(error)) => return fail(1, &format!("cannot start: {error}")),
+    if files.is_none() && webhook.is_none() {
         // Everybody may come in: from this machine, or because the operator said so, which was checked above.
-        None => builder.hook(AllowAll),
-    };
+        builder = builder.hook(AllowAll);
+    }
+    if let Some(files) = &files {
+        let (control, scram) = match access::hooks(files, allow_anonymous) {
+            Ok(hooks) => hooks,
+            Err(error) => return fail(1, &format!("cannot start: {error}")),
+        };
+        builder = builder.hook(control).hook(scram);
+    }
+    if let Some(webhook) = webhook {
+        builder = builder.hook(webhook);
+    }
     if let Some(file) = &flags.record {
         let segments = 4;
         builder = builder.record(RecordOptions {

@@ -5,8 +5,8 @@ mod common;
 use common::process::{Running, metronome, run, start};
 use common::{Client, connect, packet};
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::mpsc::{Receiver, channel};
@@ -178,6 +178,30 @@ fn new_rules_end_the_subscriptions_that_they_do_not_grant() {
     bob.publish("a", 0, b"revoked");
     bob.publish("b", 0, b"kept");
     assert_eq!(bob.message(), b"kept");
+}
+
+#[test]
+fn a_web_service_is_asked_about_those_whom_no_file_knows() {
+    let folder = folder("webhook");
+    let users = folder.join("users");
+    fs::write(&users, passwd(&["create", "bob"], "secret").1).unwrap();
+    let service = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/mqtt", service.local_addr().unwrap());
+    let config = format!("[access_control]\npassword_file = {users:?}\nwebhook = \"{url}\"\n");
+    let (broker, log) = broker(&folder, &config);
+    assert_eq!(connack(broker.address, Some(("bob", "guess"))).1, 5, "the file knows bob");
+    let asked = std::thread::spawn(move || {
+        let (mut stream, _) = service.accept().unwrap();
+        let mut request = [0; 4096];
+        let count = stream.read(&mut request).unwrap();
+        stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n{\"result\": \"allow\"}").unwrap();
+        String::from_utf8_lossy(&request[..count]).into_owned()
+    });
+    assert_eq!(connack(broker.address, Some(("ann", "secret"))).1, 0);
+    assert!(asked.join().unwrap().contains(r#""username":"ann","password":"secret""#));
+    // The service is gone; what it said holds for a while.
+    assert_eq!(connack(broker.address, Some(("ann", "other"))).1, 3);
+    assert!(logged(&log, "no answer about access").contains(&url));
 }
 
 #[test]

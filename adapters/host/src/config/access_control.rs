@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// Files of users and rules. Those named first come first, in the order of these fields.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Files of users and rules, and a web service that is asked behind them. Those named first come first, in the order of
+/// these fields.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccessControlConfig {
     /// Auth ledgers: YAML, JSON or TOML.
@@ -17,13 +18,34 @@ pub struct AccessControlConfig {
     pub accounts: Option<PathBuf>,
     /// How these store passwords. Default MD5, as there.
     pub accounts_hash: AccountsHash,
+    /// A web service.
+    pub webhook: Option<String>,
+    /// How long it may take to answer, milliseconds. Default 2,000.
+    pub webhook_timeout_ms: u32,
+    /// How long its answers hold, milliseconds. Default 10,000.
+    pub webhook_lifetime_ms: u32,
 }
 
 impl AccessControlConfig {
-    /// Is any file named? If not, there is no access control.
-    pub fn is_configured(&self) -> bool {
-        let Self { ledgers, password_file, acl_file, accounts, accounts_hash: _ } = self;
+    /// Is any file named?
+    pub fn has_files(&self) -> bool {
+        let Self { ledgers, password_file, acl_file, accounts, .. } = self;
         !ledgers.is_empty() || [password_file, acl_file, accounts].iter().any(|file| file.is_some())
+    }
+}
+
+impl Default for AccessControlConfig {
+    fn default() -> Self {
+        Self {
+            ledgers: Vec::new(),
+            password_file: None,
+            acl_file: None,
+            accounts: None,
+            accounts_hash: AccountsHash::default(),
+            webhook: None,
+            webhook_timeout_ms: 2000,
+            webhook_lifetime_ms: 10_000,
+        }
     }
 }
 
