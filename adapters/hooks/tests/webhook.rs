@@ -75,7 +75,7 @@ impl World {
                 return bytes;
             }
             assert!(began.elapsed() < Duration::from_secs(20), "no answer");
-            if self.driver.poll_answers(NOW, &Context::from_waker(Waker::noop())).is_pending() {
+            if self.driver.poll_hooks(NOW, &Context::from_waker(Waker::noop())).is_pending() {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }

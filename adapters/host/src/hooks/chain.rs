@@ -114,14 +114,7 @@ impl HookChain {
             }
             _ => {}
         }
-        // Nobody is asked about it again: most brokers need not remember their clients.
-        let is_last = matches!(&call.question, Question::Authenticate(connect) if connect.method.is_none())
-            && ![Interest::SUBSCRIBE, Interest::PUBLISH].iter().any(|point| self.interest().contains(*point));
-        let answer = self.go_on(Open::new(call), Decision::NotMine);
-        if is_last && answer.is_some() {
-            self.forget(conn);
-        }
-        answer
+        self.go_on(Open::new(call), Decision::NotMine)
     }
 
     /// Answers and commands that came since the last time; to answers also what hooks further on say. When there are none,
@@ -148,7 +141,19 @@ impl HookChain {
     }
 
     /// Takes a question further along the chain, beginning with what the last hook said.
-    fn go_on(&mut self, mut open: Open, mut decision: Decision) -> Option<Answer> {
+    fn go_on(&mut self, open: Open, said: Decision) -> Option<Answer> {
+        let conn = open.call.conn;
+        // Where nobody is asked about it again, the client need not be remembered.
+        let is_last = matches!(&open.call.question, Question::Authenticate(connect) if connect.method.is_none())
+            && !self.interest().contains(Interest::SUBSCRIBE);
+        let answer = self.walk(open, said);
+        if is_last && answer.is_some() {
+            self.forget(conn);
+        }
+        answer
+    }
+
+    fn walk(&mut self, mut open: Open, mut decision: Decision) -> Option<Answer> {
         let Some(known) = self.known.get_mut(&open.call.conn) else {
             return Some(Answer::Deny(ReasonCode::NotAuthorized));
         };
