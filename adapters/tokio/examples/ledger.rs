@@ -12,19 +12,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = arguments.next().unwrap_or("127.0.0.1:1883".into());
     let mut files = RuleFiles::load(vec![Source::Ledger(file.into())])?;
     let control = AccessControl::new(files.rules(), false)?;
-    let subscribers = control.subscribers();
     let broker = Broker::builder().listen(&address).hook(control).start()?;
     println!("listening on mqtt://{}", broker.local_addrs()[0]);
 
     // Each line of the input has the file read again; a program would look at `have_changed` now and then.
     for _line in std::io::stdin().lines() {
         match files.reload() {
-            Ok(_) => {
-                let (rules, subscribers) = (files.rules().get(), subscribers.clone());
-                let revoked = broker.look(move |view| subscribers.revocations(&rules, view));
-                revoked.into_iter().flatten().for_each(|command| broker.command(command));
-                println!("these rules hold from now on");
-            }
+            Ok(_) => println!("these rules hold from now on"),
             Err(error) => println!("the old rules stay: {error}"),
         }
     }
