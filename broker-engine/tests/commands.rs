@@ -2,7 +2,7 @@
 
 mod common;
 
-use broker_engine::{Command, CommandPublish, Config, Input};
+use broker_engine::{ApplicationMessage, Command, Config, Input};
 use common::{World, clean, lasting};
 use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 use mqtt_proto::{QoS, RetainHandling, SubscribeOptions, Version};
@@ -22,12 +22,12 @@ fn unsubscribe(world: &mut World, filter: &str) {
 }
 
 fn publish(world: &mut World, topic: &str, retain: bool) {
-    let message = CommandPublish {
+    let message = ApplicationMessage {
         topic: topic.to_owned(),
         payload: "x".into(),
         qos: ExactlyOnce,
         retain,
-        user_properties: Vec::new(),
+        ..ApplicationMessage::default()
     };
     world.handle(Input::Command(Command::Publish(message)));
 }
