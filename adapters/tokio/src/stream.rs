@@ -1,58 +1,81 @@
-//! Sockets of both kinds, TCP and Unix: listening, and connected.
+//! Tokio's sockets, timer and tasks.
 
-use crate::socket_file;
-use metronome_host::listeners::Place;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use std::io::{self, IoSlice};
+use metronome_tasks::Runtime;
+use metronome_tasks::listener::Bound;
+#[cfg(unix)]
+use metronome_tasks::socket_file;
+use socket2::SockRef;
+use std::future::Future;
+use std::io::{self, ErrorKind, IoSlice, Read};
 use std::net::{Shutdown, SocketAddr};
 use std::task::{Context, Poll};
-use tokio::io::{Interest, Ready};
+use std::time::Duration;
+use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
+use tokio::task::LocalSet;
 
-/// Connections that the kernel holds until they are accepted.
-pub(crate) const BACKLOG: i32 = 4096;
+/// Where readiness is told at edges, a read that does not fill the buffer has emptied the socket, and asking
+/// once more would be a wasted system call.
+const EDGES: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// Tokio with a thread of its own; its tasks live in a `LocalSet`.
+#[derive(Debug)]
+pub struct Tokio;
+
+impl Runtime for Tokio {
+    type Stream = Stream;
+    type Acceptor = Acceptor;
+
+    fn block_on(broker: impl Future<Output = ()>) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        LocalSet::new().block_on(&runtime, broker);
+        Ok(())
+    }
+
+    fn accept_with(bound: Bound) -> io::Result<Acceptor> {
+        Ok(match bound {
+            Bound::Tcp(listener) => Acceptor::Tcp(TcpListener::from_std(listener)?),
+            #[cfg(unix)]
+            Bound::Unix(listener, claim) => {
+                Acceptor::Unix { listener: UnixListener::from_std(listener)?, _claim: claim }
+            }
+        })
+    }
+
+    fn spawn(task: impl Future<Output = ()> + 'static) {
+        tokio::task::spawn_local(task);
+    }
+
+    fn sleep(time: Duration) -> impl Future<Output = ()> {
+        tokio::time::sleep(time)
+    }
+
+    fn yield_now() -> impl Future<Output = ()> {
+        tokio::task::yield_now()
+    }
+}
 
 /// A listening socket.
 #[derive(Debug)]
-pub(crate) enum Acceptor {
+pub enum Acceptor {
+    /// At a port.
     Tcp(TcpListener),
+    /// At a path, with the claim to its file.
     #[cfg(unix)]
     Unix {
+        /// The socket.
         listener: UnixListener,
+        #[doc(hidden)]
         _claim: socket_file::Claim,
     },
 }
 
-impl Acceptor {
-    /// Opens it; needs a runtime around.
-    pub(crate) fn open(place: &Place) -> io::Result<Self> {
-        match place {
-            Place::Port(address) => Ok(Self::Tcp(TcpListener::from_std(listen(*address)?)?)),
-            #[cfg(unix)]
-            Place::File { path, mode } => {
-                let (listener, claim) = socket_file::listen(path, *mode)?;
-                Ok(Self::Unix { listener: UnixListener::from_std(listener)?, _claim: claim })
-            }
-            #[cfg(not(unix))]
-            Place::File { .. } => Err(io::ErrorKind::Unsupported.into()),
-        }
-    }
+impl metronome_tasks::Acceptor for Acceptor {
+    type Stream = Stream;
 
-    /// Its address, with the port that was picked.
-    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(listener) => listener.local_addr().ok(),
-            #[cfg(unix)]
-            Self::Unix { .. } => None,
-        }
-    }
-
-    pub(crate) fn poll_accept(
-        &self,
-        context: &mut Context<'_>,
-    ) -> Poll<io::Result<(Stream, Option<SocketAddr>)>> {
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<(Stream, Option<SocketAddr>)>> {
         match self {
             Self::Tcp(listener) => {
                 let accepted = listener.poll_accept(context);
@@ -66,24 +89,12 @@ impl Acceptor {
     }
 }
 
-fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A broker that is started again takes its port back at once.
-    #[cfg(unix)]
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
-}
-
 /// A connected socket.
 #[derive(Debug)]
-pub(crate) enum Stream {
+pub enum Stream {
+    /// With an address.
     Tcp(TcpStream),
+    /// With none.
     #[cfg(unix)]
     Unix(UnixStream),
 }
@@ -99,53 +110,49 @@ macro_rules! either {
     };
 }
 
-impl Stream {
-    /// Small packets leave at once: what belongs together is one write already.
-    pub(crate) fn prepare(&self) {
+impl metronome_tasks::Stream for Stream {
+    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => stream.poll_read_ready(context))
+    }
+
+    fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => stream.poll_write_ready(context))
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> Option<io::Result<usize>> {
+        let mut partial = 0;
+        let read = either!(self, stream => stream.try_io(Interest::READABLE, || {
+            let count = (&*SockRef::from(stream)).read(buffer)?;
+            if EDGES && count > 0 && count < buffer.len() {
+                // Said to the runtime as "nothing more to read"; the end of the stream stays known to it.
+                partial = count;
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            Ok(count)
+        }));
+        match read {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => (partial > 0).then_some(Ok(partial)),
+            Err(error) if error.kind() == ErrorKind::Interrupted => None,
+            read => Some(read),
+        }
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        either!(self, stream => stream.try_write(bytes))
+    }
+
+    fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        either!(self, stream => stream.try_write_vectored(slices))
+    }
+
+    fn prepare(&self) {
         if let Self::Tcp(stream) = self {
             // A failure means that the client has gone already; its task will find out.
             let _gone = stream.set_nodelay(true);
         }
     }
 
-    pub(crate) fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, stream => stream.poll_read_ready(context))
-    }
-
-    pub(crate) fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, stream => stream.poll_write_ready(context))
-    }
-
-    pub(crate) async fn ready(&self, interest: Interest) -> io::Result<Ready> {
-        either!(self, stream => stream.ready(interest).await)
-    }
-
-    pub(crate) async fn readable(&self) -> io::Result<()> {
-        either!(self, stream => stream.readable().await)
-    }
-
-    pub(crate) async fn writable(&self) -> io::Result<()> {
-        either!(self, stream => stream.writable().await)
-    }
-
-    pub(crate) fn try_io<T>(
-        &self,
-        interest: Interest,
-        work: impl FnOnce(&SockRef<'_>) -> io::Result<T>,
-    ) -> io::Result<T> {
-        either!(self, stream => stream.try_io(interest, || work(&SockRef::from(stream))))
-    }
-
-    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        either!(self, stream => stream.try_write(bytes))
-    }
-
-    pub(crate) fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        either!(self, stream => stream.try_write_vectored(slices))
-    }
-
-    /// Says that nothing more comes.
-    pub(crate) fn end(&self) -> io::Result<()> {
+    fn end(&self) -> io::Result<()> {
         either!(self, stream => SockRef::from(stream).shutdown(Shutdown::Write))
     }
 }
@@ -153,12 +160,15 @@ impl Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use metronome_host::listeners::Place;
+    use metronome_tasks::{Acceptor as _, Stream as _};
     use std::future::poll_fn;
 
     #[tokio::test]
     async fn accepted_sockets_do_not_wait_for_more() {
-        let listener = Acceptor::open(&Place::Port("127.0.0.1:0".parse().unwrap())).unwrap();
-        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let bound = Bound::at(&Place::Port("127.0.0.1:0".parse().unwrap())).unwrap();
+        let _client = TcpStream::connect(bound.local_addr().unwrap()).await.unwrap();
+        let listener = Tokio::accept_with(bound).unwrap();
         let (stream, _) = poll_fn(|context| listener.poll_accept(context)).await.unwrap();
         let nodelay =
             |stream: &Stream| either!(stream, stream => SockRef::from(stream).tcp_nodelay().unwrap());

@@ -58,16 +58,21 @@ fn version(text: &str) -> Option<(u32, u32)> {
 
 /// What a user builds: everything but what only our tests and benches need.
 fn built_by_users(metadata: &Value) -> BTreeSet<&str> {
-    let nodes: BTreeMap<&str, &Value> =
-        list(&metadata["resolve"], "nodes").iter().map(|node| (text(node, "id"), node)).collect();
     let public = |package: &&Value| {
         let member = list(metadata, "workspace_members").contains(&package["id"]);
         member && !list(package, "publish").is_empty() | package["publish"].is_null()
     };
-    let mut seen: BTreeSet<&str> = BTreeSet::new();
-    let mut next: Vec<&str> =
+    let public: Vec<&str> =
         list(metadata, "packages").iter().filter(public).map(|package| text(package, "id")).collect();
-    assert!(next.len() >= 4, "the public crates: {next:?}");
+    assert!(public.len() >= 4, "the public crates: {public:?}");
+    tree(metadata, public)
+}
+
+/// Packages, and all that they need to be built.
+fn tree<'a>(metadata: &'a Value, mut next: Vec<&'a str>) -> BTreeSet<&'a str> {
+    let nodes: BTreeMap<&str, &Value> =
+        list(&metadata["resolve"], "nodes").iter().map(|node| (text(node, "id"), node)).collect();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     while let Some(id) = next.pop() {
         if seen.insert(id) {
             let dependencies = list(nodes[id], "deps").iter();
@@ -90,5 +95,25 @@ fn nothing_needs_a_newer_rust_than_we_say() {
     for package in packages.iter().filter(|package| built.contains(text(package, "id"))) {
         let needed = version(text(package, "rust_version")).unwrap_or_default();
         assert!(needed <= ours, "{} needs Rust {needed:?}, we promise {ours:?}", text(package, "name"));
+    }
+}
+
+/// Who embeds a broker on one runtime builds no other.
+#[test]
+fn each_adapter_has_one_runtime() {
+    let metadata = metadata();
+    let packages = list(&metadata, "packages");
+    let id =
+        |name: &str| packages.iter().find(|package| text(package, "name") == name).map(|own| text(own, "id"));
+    for (adapter, own, others) in [
+        ("metronome-tokio", "tokio", ["smol", "async-std"]),
+        ("metronome-smol", "smol", ["tokio", "async-std"]),
+        ("metronome-async-std", "async-std", ["tokio", "smol"]),
+    ] {
+        let built = tree(&metadata, vec![id(adapter).unwrap()]);
+        assert!(built.contains(id(own).unwrap()), "{adapter} is not on {own}");
+        for other in others {
+            assert!(!built.contains(id(other).unwrap()), "{adapter} needs {other}");
+        }
     }
 }

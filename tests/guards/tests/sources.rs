@@ -139,7 +139,13 @@ fn dependencies_point_one_way() {
         ),
         ("adapters/hooks", &["metronome-tokio", "tokio", "smol", "async-std", "simulation"]),
         ("adapters/host", &["metronome-tokio", "tokio", "smol", "async-std", "simulation"]),
-        ("adapters/tokio", &["simulation"]),
+        (
+            "adapters/tasks",
+            &["metronome-tokio", "metronome-smol", "metronome-async-std", "tokio", "smol", "simulation"],
+        ),
+        ("adapters/tokio", &["simulation", "metronome-smol", "metronome-async-std", "smol", "async-std"]),
+        ("adapters/smol", &["simulation", "metronome-tokio", "metronome-async-std", "tokio", "async-std"]),
+        ("adapters/async-std", &["simulation", "metronome-tokio", "metronome-smol", "tokio", "smol"]),
     ];
     for (folder, names) in forbidden {
         let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();

@@ -100,7 +100,11 @@ mod tests {
                 "broker-engine/tests/delivery.rs",
             ),
             ("broker-engine::topics::cache::the_oldest_entry_gives_way", "broker-engine/src/topics/cache.rs"),
-            ("metronome-host::config::bad_addresses_are_named", "adapters/host/src/config.rs"),
+            ("metronome-host::config::what_is_written_can_be_read", "adapters/host/src/config.rs"),
+            (
+                "metronome-smol::listeners::pages_tell_of_the_broker",
+                "adapters/tasks/tests/suite/listeners.rs",
+            ),
         ] {
             let place = tests.place(name).unwrap_or_else(|| panic!("{name}"));
             assert_eq!(place.file, file);

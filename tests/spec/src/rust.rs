@@ -50,8 +50,9 @@ fn of_package(folder: &str) -> Vec<RustTest> {
     roots.extend(files.filter(|file| file.extension().is_some_and(|ending| ending == "rs")));
     roots.retain(|file| file.is_file() && is_run(file, &manifest));
     roots.sort();
-    let mut found = Found { package, folder, tests: Vec::new() };
+    let mut found = Found { package, folder, target: String::new(), tests: Vec::new() };
     for file in roots {
+        found.target = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let beside = file.parent().expect("a folder").to_owned();
         found.file(&file, &beside);
     }
@@ -76,6 +77,8 @@ fn is_run(file: &Path, manifest: &toml::Table) -> bool {
 struct Found<'a> {
     package: &'a str,
     folder: &'a str,
+    /// Name of the file that is compiled with all its modules.
+    target: String,
     tests: Vec<RustTest>,
 }
 
@@ -159,17 +162,36 @@ impl Found<'_> {
     }
 
     fn push(&mut self, name: &proc_macro2::Ident, first: usize, last: usize, file: &Path, text: &str) {
-        let package_folder = root().join(self.folder);
-        let Ok(place) = file.strip_prefix(&package_folder) else { return };
-        let stem = place.with_extension("");
-        let module = stem.iter().skip(1).map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("::");
+        let Ok(place) = file.strip_prefix(root()) else { return };
+        let place = without_detours(place);
+        let module = match place.strip_prefix(self.folder) {
+            Ok(own) => {
+                let stem = own.with_extension("");
+                stem.iter().skip(1).map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("::")
+            }
+            // A file that several packages have is run by each, and goes by who runs it.
+            Err(_) => self.target.clone(),
+        };
         self.tests.push(RustTest {
             name: format!("{}::{module}::{name}", self.package),
-            file: format!("{}/{}", self.folder, place.display()),
+            file: place.display().to_string(),
             line: name.span().start().line,
             text: text.lines().take(last).skip(first - 1).collect::<Vec<_>>().join("\n"),
         });
     }
+}
+
+/// The same path without `..`.
+fn without_detours(path: &Path) -> PathBuf {
+    let mut direct = PathBuf::new();
+    for part in path {
+        if part == ".." {
+            direct.pop();
+        } else {
+            direct.push(part);
+        }
+    }
+    direct
 }
 
 fn is_test(attributes: &[Attribute]) -> bool {
@@ -207,7 +229,7 @@ mod tests {
     use super::*;
 
     fn found(source: &str) -> Vec<String> {
-        let mut found = Found { package: "p", folder: "f", tests: Vec::new() };
+        let mut found = Found { package: "p", folder: "f", target: "x".to_owned(), tests: Vec::new() };
         let parsed = syn::parse_file(source).unwrap();
         if !is_left_out(&parsed.attrs) {
             let file = root().join("f/tests/x.rs");

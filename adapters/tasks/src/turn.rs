@@ -4,26 +4,22 @@
 //! were ready in the same turn, and writes each connection once.
 
 use crate::drops::Drops;
-use crate::stream::Stream;
+use crate::runtime::first;
+use crate::signal::Signal;
+use crate::{Runtime, Stream};
 use broker_engine::{CloseCause, ConnId, Deadline, DeadlineReason, Time};
 use metronome_host::config::Linger;
 use metronome_host::transport::{self, Entrance, Layers, Page, Refused, Response, Step};
 use metronome_host::{Driver, Flushed};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::io::Interest;
-use tokio::sync::Notify;
 
 /// Bytes of the one read buffer that all connections share.
 const READ_BUFFER: usize = 64 << 10;
-
-/// Where readiness is told at edges, a read that does not fill the buffer has emptied the socket, and asking
-/// once more would be a wasted system call.
-const EDGES: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// Slices of large work (of `work_per_call` deliveries each) that are done before what they lead to is written: a
 /// client in several large fan-outs gets them in one write, and others wait a millisecond or so at most.
@@ -33,9 +29,9 @@ const SLICES_PER_TURN: usize = 16;
 const FLUSHES_PER_TURN: usize = 256;
 
 /// A socket and what its task should know.
-pub(crate) struct Socket {
+pub struct Socket<R: Runtime> {
     pub(crate) id: ConnId,
-    pub(crate) stream: Stream,
+    pub(crate) stream: R::Stream,
     /// What is between socket and MQTT; plain MQTT has nothing there.
     layers: Option<Box<RefCell<Layers>>>,
     /// Wakes the task, which waits for one of the cells to change.
@@ -47,7 +43,7 @@ pub(crate) struct Socket {
     pub(crate) end: Cell<End>,
 }
 
-impl Socket {
+impl<R: Runtime> Socket<R> {
     /// Has the task woken at the next change.
     pub(crate) fn wait(&self, context: &Context<'_>) {
         let known = self.waker.take().filter(|waker| waker.will_wake(context.waker()));
@@ -79,74 +75,85 @@ pub(crate) enum End {
 }
 
 /// What all tasks of the thread share.
-pub(crate) struct Shared {
-    pub(crate) driver: RefCell<Driver>,
-    sockets: RefCell<Vec<Option<Rc<Socket>>>>,
+pub struct Shared<R: Runtime> {
+    /// The engine with its connections.
+    pub driver: RefCell<Driver>,
+    sockets: RefCell<Vec<Option<Rc<Socket<R>>>>>,
     read_buffer: RefCell<Box<[u8]>>,
     started: Instant,
-    flush: Notify,
-    rearm: Notify,
+    flush: Signal,
+    rearm: Signal,
     /// When the timer task will tick.
     armed: Cell<Time>,
-    /// Open connections, and who waits for there to be none.
+    /// Open connections.
     open: Cell<usize>,
-    pub(crate) all_closed: Notify,
+    /// There is none.
+    pub all_closed: Signal,
     /// Connections before MQTT.
     entering: Cell<usize>,
     /// Time for what comes before MQTT.
     pub(crate) connect_timeout: Duration,
     pub(crate) linger: Linger,
     /// A task panicked.
-    pub(crate) failed: Notify,
-    pub(crate) drops: RefCell<Drops>,
+    pub failed: Rc<Signal>,
+    /// What was lost, for the log.
+    pub drops: RefCell<Drops>,
 }
 
 /// Reports a panic of the task that holds it: the engine may be left half-way, so the broker must stop.
-pub(crate) struct Alarm(pub(crate) Rc<Shared>);
+pub(crate) struct Alarm(Rc<Signal>);
 
 impl Drop for Alarm {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.failed.notify_one();
+            self.0.notify();
         }
     }
 }
 
 /// A connection that is counted as entering.
-pub(crate) struct Entering(Rc<Shared>);
+pub(crate) struct Entering<R: Runtime>(Rc<Shared<R>>);
 
-impl Drop for Entering {
+impl<R: Runtime> Drop for Entering<R> {
     fn drop(&mut self) {
         self.0.entering.set(self.0.entering.get() - 1);
     }
 }
 
-impl Shared {
-    pub(crate) fn new(driver: Driver, linger: Linger) -> Rc<Self> {
+impl<R: Runtime> Shared<R> {
+    /// To be held by each task.
+    pub(crate) fn alarm(&self) -> Alarm {
+        Alarm(Rc::clone(&self.failed))
+    }
+
+    /// Nobody is connected yet.
+    pub fn new(driver: Driver, linger: Linger) -> Rc<Self> {
         let connect_timeout = driver.view().config().connect_timeout;
         Rc::new(Self {
             driver: RefCell::new(driver),
             sockets: RefCell::default(),
             read_buffer: RefCell::new(vec![0; READ_BUFFER].into()),
             started: Instant::now(),
-            flush: Notify::new(),
-            rearm: Notify::new(),
+            flush: Signal::default(),
+            rearm: Signal::default(),
             armed: Cell::new(Time::MAX),
             open: Cell::new(0),
-            all_closed: Notify::new(),
+            all_closed: Signal::default(),
             entering: Cell::new(0),
             connect_timeout,
             linger,
-            failed: Notify::new(),
+            failed: Rc::default(),
             drops: RefCell::default(),
         })
     }
 
-    pub(crate) fn now(&self) -> Time {
+    /// Since the start.
+    pub fn now(&self) -> Time {
         Time::from_micros(u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX))
     }
 
-    pub(crate) fn open_connections(&self) -> usize {
+    /// Connections that the engine knows, or whose last words are on their way.
+    pub fn open_connections(&self) -> usize {
         self.open.get()
     }
 
@@ -161,12 +168,12 @@ impl Shared {
     }
 
     /// Counts a connection as entering while the answer is kept.
-    pub(crate) fn entering(self: &Rc<Self>) -> Entering {
+    pub(crate) fn entering(self: &Rc<Self>) -> Entering<R> {
         self.entering.set(self.entering.get() + 1);
         Entering(Rc::clone(self))
     }
 
-    pub(crate) fn insert(&self, id: ConnId, stream: Stream, layers: Option<Layers>) -> Rc<Socket> {
+    pub(crate) fn insert(&self, id: ConnId, stream: R::Stream, layers: Option<Layers>) -> Rc<Socket<R>> {
         let socket = Rc::new(Socket {
             id,
             stream,
@@ -191,18 +198,18 @@ impl Shared {
         self.driver.borrow_mut().release(id);
         self.open.set(self.open.get() - 1);
         if self.open.get() == 0 {
-            self.all_closed.notify_waiters();
+            self.all_closed.notify();
         }
     }
 
-    fn socket(&self, id: ConnId) -> Option<Rc<Socket>> {
+    fn socket(&self, id: ConnId) -> Option<Rc<Socket<R>>> {
         self.sockets.borrow().get(id.slot())?.clone().filter(|socket| socket.id == id)
     }
 
     /// Reads once and feeds the engine. `None` when there is nothing to read now, 0 at the end of the stream.
-    pub(crate) fn read(&self, socket: &Socket) -> Option<io::Result<usize>> {
+    pub(crate) fn read(&self, socket: &Socket<R>) -> Option<io::Result<usize>> {
         let mut buffer = self.read_buffer.borrow_mut();
-        let read = read_into(&socket.stream, &mut buffer);
+        let read = socket.stream.read(&mut buffer);
         let Some(Ok(count @ 1..)) = read else { return read };
         let (now, bytes) = (self.now(), &mut buffer[..count]);
         let mut driver = self.driver.borrow_mut();
@@ -227,11 +234,11 @@ impl Shared {
     /// Reads once before MQTT. `None` when there is nothing to read now.
     pub(crate) fn read_entrance(
         &self,
-        stream: &Stream,
+        stream: &R::Stream,
         entrance: &mut Entrance,
     ) -> io::Result<Option<Result<Step, Refused>>> {
         let mut buffer = self.read_buffer.borrow_mut();
-        match read_into(stream, &mut buffer).transpose()? {
+        match stream.read(&mut buffer).transpose()? {
             None => Ok(None),
             Some(0) => Err(ErrorKind::UnexpectedEof.into()),
             Some(count) => Ok(Some(entrance.receive(&buffer[..count]))),
@@ -239,8 +246,8 @@ impl Shared {
     }
 
     /// Reads once and throws it away.
-    pub(crate) fn discard(&self, stream: &Stream) -> Option<io::Result<usize>> {
-        read_into(stream, &mut self.read_buffer.borrow_mut())
+    pub(crate) fn discard(&self, stream: &R::Stream) -> Option<io::Result<usize>> {
+        stream.read(&mut self.read_buffer.borrow_mut())
     }
 
     /// What an HTTP listener answers.
@@ -249,7 +256,7 @@ impl Shared {
     }
 
     /// To be called whenever the driver was fed: sees to flushing and to the timer.
-    pub(crate) fn fed(&self) {
+    pub fn fed(&self) {
         loop {
             let urgent = self.driver.borrow_mut().next_urgent();
             let Some(id) = urgent else { break };
@@ -259,10 +266,10 @@ impl Shared {
         let deadline = driver.next_deadline();
         // While work goes on, the timer task does it first and then sees to flushing.
         if driver.has_dirty() && !is_work(deadline) {
-            self.flush.notify_one();
+            self.flush.notify();
         }
         if deadline.is_some_and(|deadline| deadline.at < self.armed.get()) {
-            self.rearm.notify_one();
+            self.rearm.notify();
         }
         drop(driver);
         self.tell_changed();
@@ -288,9 +295,9 @@ impl Shared {
         let now = self.now();
         let mut driver = self.driver.borrow_mut();
         let outcome = match &socket.layers {
-            None => driver.flush(now, id, |slices| socket.stream.try_write_vectored(slices)),
+            None => driver.flush(now, id, |slices| socket.stream.write_vectored(slices)),
             Some(layers) => {
-                let write = |bytes: &[u8]| socket.stream.try_write(bytes);
+                let write = |bytes: &[u8]| socket.stream.write(bytes);
                 transport::flush(&mut driver, now, id, &mut layers.borrow_mut(), write)
             }
         };
@@ -310,8 +317,8 @@ impl Shared {
     }
 
     /// The flushing task.
-    pub(crate) async fn run_flusher(self: Rc<Self>) {
-        let _alarm = Alarm(Rc::clone(&self));
+    pub async fn run_flusher(self: Rc<Self>) {
+        let _alarm = self.alarm();
         loop {
             self.flush.notified().await;
             // A flush can lead to new output (a queue that drains), so it goes on until there is none.
@@ -321,7 +328,7 @@ impl Shared {
                 self.flush_one(id);
                 if count % FLUSHES_PER_TURN == 0 {
                     self.fed();
-                    tokio::task::yield_now().await;
+                    R::yield_now().await;
                 }
             }
             self.fed();
@@ -330,17 +337,17 @@ impl Shared {
 
     /// The task that takes up what hooks answer later.
     pub(crate) async fn take_up_answers(self: Rc<Self>) {
-        let _alarm = Alarm(Rc::clone(&self));
+        let _alarm = self.alarm();
         loop {
             poll_fn(|context| self.driver.borrow_mut().poll_hooks(self.now(), context)).await;
             self.fed();
-            tokio::task::yield_now().await;
+            R::yield_now().await;
         }
     }
 
     /// The timer task.
-    pub(crate) async fn run_timer(self: Rc<Self>) {
-        let _alarm = Alarm(Rc::clone(&self));
+    pub async fn run_timer(self: Rc<Self>) {
+        let _alarm = self.alarm();
         loop {
             let deadline = self.driver.borrow().next_deadline();
             self.armed.set(deadline.map_or(Time::MAX, |deadline| deadline.at));
@@ -355,16 +362,13 @@ impl Shared {
                             break;
                         }
                     }
-                    self.flush.notify_one();
+                    self.flush.notify();
                     // Sockets get their turn between slices of large work.
-                    tokio::task::yield_now().await;
+                    R::yield_now().await;
                 }
                 Some(deadline) => {
                     let wait = deadline.at.since(now).max(Duration::from_millis(1));
-                    tokio::select! {
-                        () = tokio::time::sleep(wait) => {}
-                        () = self.rearm.notified() => {}
-                    }
+                    first(self.rearm.notified(), R::sleep(wait)).await;
                 }
             }
         }
@@ -372,7 +376,7 @@ impl Shared {
 }
 
 /// Seconds.
-pub(crate) fn unix_time() -> u64 {
+pub fn unix_time() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
@@ -380,49 +384,26 @@ fn is_work(deadline: Option<Deadline>) -> bool {
     deadline.is_some_and(|deadline| deadline.reason == DeadlineReason::Work)
 }
 
-fn read_into(stream: &Stream, buffer: &mut [u8]) -> Option<io::Result<usize>> {
-    let mut partial = 0;
-    let read = stream.try_io(Interest::READABLE, |socket| {
-        let count = (&**socket).read(buffer)?;
-        if EDGES && count > 0 && count < buffer.len() {
-            // Said to the runtime as "nothing more to read"; the end of the stream stays known to it.
-            partial = count;
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        Ok(count)
-    });
-    match read {
-        Err(error) if error.kind() == ErrorKind::WouldBlock => (partial > 0).then_some(Ok(partial)),
-        Err(error) if error.kind() == ErrorKind::Interrupted => None,
-        read => Some(read),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Alarm, Shared};
-    use broker_engine::{Config, Engine, HashKey, Seed};
-    use metronome_host::{AllowAll, Driver, config::Linger};
+    use super::Alarm;
+    use crate::signal::Signal;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::rc::Rc;
-    use std::time::Duration;
-    use tokio::task::{LocalSet, spawn_local};
+    use std::task::{Context, Waker};
 
     /// The engine may be left half-way, so the broker must not go on half alive.
     #[test]
     fn a_panic_of_a_task_is_heard() {
-        let engine = Engine::new(Config::default(), Seed(1), HashKey([1, 2]));
-        let shared = Shared::new(Driver::new(engine, AllowAll), Linger::default());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         for panics in [false, true] {
-            let alarm = Alarm(Rc::clone(&shared));
-            let heard = LocalSet::new().block_on(&runtime, async {
-                spawn_local(async move {
-                    let _alarm = alarm;
-                    assert!(!panics, "this is the test's panic");
-                });
-                tokio::time::timeout(Duration::from_millis(200), shared.failed.notified()).await
-            });
-            assert_eq!(heard.is_ok(), panics);
+            let failed = Rc::new(Signal::default());
+            let alarm = Alarm(Rc::clone(&failed));
+            let _caught = catch_unwind(AssertUnwindSafe(move || {
+                let _alarm = alarm;
+                assert!(!panics, "this is the test's panic");
+            }));
+            let heard = failed.poll(&Context::from_waker(Waker::noop()));
+            assert_eq!(heard.is_ready(), panics);
         }
     }
 }

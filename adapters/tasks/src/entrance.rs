@@ -2,14 +2,15 @@
 
 use crate::connection;
 use crate::listener::Door;
-use crate::stream::Stream;
-use crate::turn::{Alarm, Shared};
+use crate::runtime::timeout;
+use crate::turn::Shared;
+use crate::{Runtime, Stream};
 use metronome_host::transport::{Entrance, Refused, Step};
 use std::fmt::Display;
+use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use tokio::time::timeout;
 
 /// How an entrance ends.
 enum Outcome {
@@ -21,22 +22,27 @@ enum Outcome {
 }
 
 /// Sees a connection to MQTT, or to its page, or out.
-pub(crate) async fn run(shared: Rc<Shared>, stream: Stream, peer: Option<SocketAddr>, door: Rc<Door>) {
-    let _alarm = Alarm(Rc::clone(&shared));
+pub(crate) async fn run<R: Runtime>(
+    shared: Rc<Shared<R>>,
+    stream: R::Stream,
+    peer: Option<SocketAddr>,
+    door: Rc<Door>,
+) {
+    let _alarm = shared.alarm();
     let entering = shared.entering();
     let mut entrance = Entrance::new(&door.listener.stages, peer);
-    match timeout(shared.connect_timeout, pass(&shared, &stream, &mut entrance)).await {
-        Ok(Ok(Outcome::In)) => {
+    match timeout::<R, _>(shared.connect_timeout, pass(&shared, &stream, &mut entrance)).await {
+        Some(Ok(Outcome::In)) => {
             drop(entering);
             connection::begin(&shared, stream, door.id, entrance.enter());
         }
-        Ok(Ok(Outcome::Answered)) => connection::part(&shared, &stream).await,
-        Ok(Ok(Outcome::Refused(why))) => {
+        Some(Ok(Outcome::Answered)) => connection::part(&shared, &stream).await,
+        Some(Ok(Outcome::Refused(why))) => {
             log(entrance.peer(), &why);
             connection::part(&shared, &stream).await;
         }
-        Ok(Err(error)) => log(entrance.peer(), &error),
-        Err(_) => log(entrance.peer(), &"MQTT did not begin in time"),
+        Some(Err(error)) => log(entrance.peer(), &error),
+        None => log(entrance.peer(), &"MQTT did not begin in time"),
     }
 }
 
@@ -45,18 +51,22 @@ pub(crate) fn log(peer: Option<SocketAddr>, detail: &dyn Display) {
     tracing::info!(peer, %detail, "connection refused");
 }
 
-async fn pass(shared: &Shared, stream: &Stream, entrance: &mut Entrance) -> io::Result<Outcome> {
+async fn pass<R: Runtime>(
+    shared: &Shared<R>,
+    stream: &R::Stream,
+    entrance: &mut Entrance,
+) -> io::Result<Outcome> {
     loop {
-        stream.readable().await?;
+        poll_fn(|context| stream.poll_read_ready(context)).await?;
         let Some(step) = shared.read_entrance(stream, entrance)? else { continue };
         if let Ok(Step::Page(page)) = step {
             entrance.answer(&shared.page(page));
         }
-        while let Err(error) = entrance.write_outgoing(|bytes| stream.try_write(bytes)) {
+        while let Err(error) = entrance.write_outgoing(|bytes| stream.write(bytes)) {
             if error.kind() != ErrorKind::WouldBlock {
                 return Err(error);
             }
-            stream.writable().await?;
+            poll_fn(|context| stream.poll_write_ready(context)).await?;
         }
         match step {
             Ok(Step::More) => {}

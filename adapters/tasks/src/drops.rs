@@ -1,6 +1,7 @@
 //! Dropped messages, told to the operator without being asked: at most a line every ten seconds, by reason.
 
-use crate::turn::{Alarm, Shared};
+use crate::Runtime;
+use crate::turn::Shared;
 use broker_engine::{Counters, DropReason};
 use std::rc::Rc;
 use std::time::Duration;
@@ -32,13 +33,13 @@ const fn is_expected(reason: DropReason) -> bool {
 
 /// What was reported so far.
 #[derive(Debug, Default)]
-pub(crate) struct Drops {
+pub struct Drops {
     reported: [u64; DropReason::ALL.len()],
 }
 
 impl Drops {
     /// Logs what was lost since the last report; says whether there was anything.
-    pub(crate) fn report(&mut self, counters: &Counters) -> bool {
+    pub fn report(&mut self, counters: &Counters) -> bool {
         let Some((messages, reasons)) = self.lost(counters) else { return false };
         tracing::warn!(messages, reasons, "messages dropped");
         true
@@ -60,11 +61,11 @@ impl Drops {
 }
 
 /// The reporting task.
-pub(crate) async fn report(shared: Rc<Shared>) {
-    let _alarm = Alarm(Rc::clone(&shared));
+pub async fn report<R: Runtime>(shared: Rc<Shared<R>>) {
+    let _alarm = shared.alarm();
     loop {
         let said = shared.drops.borrow_mut().report(shared.driver.borrow().view().counters());
-        tokio::time::sleep(if said { QUIET } else { LOOK }).await;
+        R::sleep(if said { QUIET } else { LOOK }).await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! The file of a Unix socket: who may connect, what an earlier broker left, and taking it away.
 #![cfg(unix)]
 
-use crate::stream::BACKLOG;
+use crate::listener::BACKLOG;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// A socket's file, which goes with the listener.
 #[derive(Debug)]
-pub(crate) struct Claim {
+pub struct Claim {
     path: PathBuf,
     /// Device and number, so that nobody else's file of that name is taken away.
     file: (u64, u64),
@@ -31,7 +31,10 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 /// Listens at a path. A socket at which nobody listens any more gives way, everything else that is there does not.
-pub(crate) fn listen(path: &Path, mode: u32) -> io::Result<(UnixListener, Claim)> {
+///
+/// # Errors
+/// Something else is there, somebody listens there already, or what the system says.
+pub fn listen(path: &Path, mode: u32) -> io::Result<(UnixListener, Claim)> {
     clear(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;

@@ -1,13 +1,13 @@
 //! The durable store behind the broker's thread: begun with, kept in, and heard.
 
-use crate::turn::{Alarm, Shared};
+use crate::Runtime;
+use crate::turn::Shared;
+use async_channel::Receiver;
 use broker_engine::{Config, Durability, Engine, HashKey, Seed};
 use metronome_host::storage::{self, Found};
 use metronome_host::stores::{Clock, Keeper, KeeperOptions, Store, StoreError};
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
-use tokio::sync::Notify;
 
 /// A store that the broker goes on with.
 pub(crate) struct Keeping {
@@ -34,13 +34,16 @@ impl Keeping {
         Ok((engine, Some(Self { store, clock, level, found })))
     }
 
-    /// The store on its thread, and what is notified when there is something to hear of it.
-    pub(crate) fn start(self) -> io::Result<(Keeper, Arc<Notify>)> {
-        let events = Arc::new(Notify::new());
-        let told = Arc::clone(&events);
+    /// The store on its thread, and what is told when there is something to hear of it.
+    pub(crate) fn start(self) -> io::Result<(Keeper, Receiver<()>)> {
+        // One word is enough, however often it is said.
+        let (tell, events) = async_channel::bounded(1);
         let options = KeeperOptions {
             pause: storage::pause(self.level),
-            wake: Box::new(move || told.notify_one()),
+            wake: Box::new(move || {
+                // If one word waits already, it is enough.
+                let _waits = tell.try_send(());
+            }),
             report: Box::new(report),
         };
         Ok((Keeper::start(self.store, self.clock, options)?, events))
@@ -56,10 +59,9 @@ fn report(error: Option<&StoreError>) {
 }
 
 /// Tells the engine what became of what it wanted kept.
-pub(crate) async fn listen(shared: Rc<Shared>, events: Arc<Notify>) {
-    let _alarm = Alarm(Rc::clone(&shared));
-    loop {
-        events.notified().await;
+pub(crate) async fn listen<R: Runtime>(shared: Rc<Shared<R>>, events: Receiver<()>) {
+    let _alarm = shared.alarm();
+    while let Ok(()) = events.recv().await {
         shared.driver.borrow_mut().stored(shared.now());
         shared.fed();
     }

@@ -1,29 +1,28 @@
 //! One task for each connection. It holds no buffer: the thread's read buffer and the driver's write buffers are
 //! there only while there are bytes.
 
-use crate::stream::Stream;
-use crate::turn::{Alarm, End, Shared, Socket};
+use crate::runtime::timeout;
+use crate::turn::{End, Shared, Socket};
+use crate::{Runtime, Stream};
 use broker_engine::{CloseCause, ListenerId};
 use metronome_host::transport::Entered;
 use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use tokio::io::Interest;
-use tokio::time::timeout;
 
 /// Reads of one connection before others get their turn.
 const READS_PER_TURN: usize = 4;
 
 /// Hands a client that has come in to the engine.
-pub(crate) fn begin(shared: &Rc<Shared>, stream: Stream, listener: ListenerId, client: Entered) {
+pub fn begin<R: Runtime>(shared: &Rc<Shared<R>>, stream: R::Stream, listener: ListenerId, client: Entered) {
     let Entered { layers, peer, user_name, early } = client;
     let conn = shared.driver.borrow_mut().open(shared.now(), listener, peer);
     if let Some(name) = user_name {
         shared.driver.borrow_mut().identify(conn, &name);
     }
     let socket = shared.insert(conn, stream, layers);
-    tokio::task::spawn_local(run(Rc::clone(shared), socket));
+    R::spawn(run(Rc::clone(shared), socket));
     if !early.is_empty() {
         shared.driver.borrow_mut().received(shared.now(), conn, &early);
     }
@@ -31,8 +30,8 @@ pub(crate) fn begin(shared: &Rc<Shared>, stream: Stream, listener: ListenerId, c
 }
 
 /// Runs a connection until it is closed.
-async fn run(shared: Rc<Shared>, socket: Rc<Socket>) {
-    let _alarm = Alarm(Rc::clone(&shared));
+async fn run<R: Runtime>(shared: Rc<Shared<R>>, socket: Rc<Socket<R>>) {
+    let _alarm = shared.alarm();
     match poll_fn(|context| poll_serve(&shared, &socket, context)).await {
         Some(cause) => {
             if cause == CloseCause::PeerClosed {
@@ -55,7 +54,11 @@ async fn run(shared: Rc<Shared>, socket: Rc<Socket>) {
 
 /// Reads and lets be written until the end; `Some` when the transport ended by itself. Polled by hand, because the
 /// state of this wait is what every idle connection costs.
-fn poll_serve(shared: &Shared, socket: &Socket, context: &mut Context<'_>) -> Poll<Option<CloseCause>> {
+fn poll_serve<R: Runtime>(
+    shared: &Shared<R>,
+    socket: &Socket<R>,
+    context: &mut Context<'_>,
+) -> Poll<Option<CloseCause>> {
     while socket.end.get() == End::Open {
         let mut went_on = false;
         if socket.blocked.get() {
@@ -94,7 +97,7 @@ fn poll_serve(shared: &Shared, socket: &Socket, context: &mut Context<'_>) -> Po
 /// Is there nothing more to read for now?
 struct Emptied(bool);
 
-fn read_some(shared: &Shared, socket: &Socket) -> ControlFlow<CloseCause, Emptied> {
+fn read_some<R: Runtime>(shared: &Shared<R>, socket: &Socket<R>) -> ControlFlow<CloseCause, Emptied> {
     for _ in 0..READS_PER_TURN {
         if socket.paused.get() || socket.end.get() != End::Open {
             return ControlFlow::Continue(Emptied(true));
@@ -111,39 +114,53 @@ fn read_some(shared: &Shared, socket: &Socket) -> ControlFlow<CloseCause, Emptie
 
 /// Closes a connection that the engine has done with: lets the client take what is unsent, says that nothing
 /// more comes, and reads on until the client has seen it. A client that does not play along is dropped in time.
-async fn let_go(shared: &Shared, socket: &Socket) {
+async fn let_go<R: Runtime>(shared: &Shared<R>, socket: &Socket<R>) {
     let mut allowance = shared.linger.bytes as usize;
-    let sent = timeout(shared.linger.time(), async {
-        while socket.end.get() == End::Closing {
-            let Ok(ready) = socket.stream.ready(Interest::READABLE | Interest::WRITABLE).await else {
-                return;
-            };
-            if ready.is_writable() {
-                shared.flush_one(socket.id);
-            }
-            // A client that is itself stuck in writing would never come to read.
-            if ready.is_readable() && discard(shared, &socket.stream, &mut allowance).is_break() {
-                return;
-            }
-        }
-    });
-    if sent.await.is_ok() && socket.end.get() == End::Written {
+    let sent = timeout::<R, _>(
+        shared.linger.time(),
+        poll_fn(|context| poll_send(shared, socket, &mut allowance, context)),
+    );
+    if sent.await.is_some() && socket.end.get() == End::Written {
         see_out(shared, &socket.stream, &mut allowance).await;
     }
 }
 
+/// Sends what is unsent, or gives up.
+fn poll_send<R: Runtime>(
+    shared: &Shared<R>,
+    socket: &Socket<R>,
+    allowance: &mut usize,
+    context: &mut Context<'_>,
+) -> Poll<()> {
+    while socket.end.get() == End::Closing {
+        let writable = socket.stream.poll_write_ready(context);
+        if let Poll::Ready(Ok(())) = writable {
+            shared.flush_one(socket.id);
+        }
+        // A client that is itself stuck in writing would never come to read.
+        let readable = socket.stream.poll_read_ready(context);
+        match (&readable, &writable) {
+            (Poll::Ready(Ok(())), _) if discard(shared, &socket.stream, allowance).is_break() => break,
+            (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => break,
+            (Poll::Pending, Poll::Pending) => return Poll::Pending,
+            _ => {}
+        }
+    }
+    Poll::Ready(())
+}
+
 /// Lets go of somebody who never became a client, and has been told all there is to say.
-pub(crate) async fn part(shared: &Shared, stream: &Stream) {
+pub(crate) async fn part<R: Runtime>(shared: &Shared<R>, stream: &R::Stream) {
     see_out(shared, stream, &mut (shared.linger.bytes as usize)).await;
 }
 
 /// Says that nothing more comes, and reads on until the client has seen it, in time or not.
-async fn see_out(shared: &Shared, stream: &Stream, allowance: &mut usize) {
+async fn see_out<R: Runtime>(shared: &Shared<R>, stream: &R::Stream, allowance: &mut usize) {
     if stream.end().is_err() {
         return;
     }
-    let seen = timeout(shared.linger.time(), async {
-        while stream.readable().await.is_ok() {
+    let seen = timeout::<R, _>(shared.linger.time(), async {
+        while poll_fn(|context| stream.poll_read_ready(context)).await.is_ok() {
             if discard(shared, stream, allowance).is_break() {
                 return;
             }
@@ -153,7 +170,7 @@ async fn see_out(shared: &Shared, stream: &Stream, allowance: &mut usize) {
 }
 
 /// Throws away what the client still sends; breaks at its end, or when it is too much.
-fn discard(shared: &Shared, stream: &Stream, allowance: &mut usize) -> ControlFlow<()> {
+fn discard<R: Runtime>(shared: &Shared<R>, stream: &R::Stream, allowance: &mut usize) -> ControlFlow<()> {
     match shared.discard(stream) {
         None => ControlFlow::Continue(()),
         Some(Ok(count @ 1..)) if count <= *allowance => {

@@ -7,7 +7,7 @@ use std::io;
 const RESERVED_FILES: u64 = 64;
 
 /// Raises the open-file limit as far as it goes; says what it is now, and how many clients that allows.
-pub(crate) fn raise_limit() -> (u64, usize) {
+pub fn raise_limit() -> (u64, usize) {
     let files = raise();
     (files, usize::try_from(files.saturating_sub(RESERVED_FILES)).unwrap_or(usize::MAX).max(1))
 }

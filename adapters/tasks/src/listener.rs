@@ -1,18 +1,23 @@
 //! Accepting connections, also when files run out.
 
 use crate::files::{Reserve, is_out_of_files};
-use crate::stream::{Acceptor, Stream};
-use crate::turn::{Alarm, Shared};
-use crate::{connection, entrance};
+#[cfg(unix)]
+use crate::socket_file;
+use crate::turn::Shared;
+use crate::{Acceptor, Runtime, Stream, connection, entrance};
 use broker_engine::ListenerId;
-use metronome_host::listeners::Listener;
+use metronome_host::listeners::{Listener, Place};
 use metronome_host::transport::Entered;
+use socket2::{Domain, Protocol, Socket, Type};
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
+
+/// Connections that the kernel holds until they are accepted.
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// How long accepting rests when the system has nothing left to accept with.
 const REST: Duration = Duration::from_millis(200);
@@ -22,9 +27,62 @@ const PATIENCE: Duration = Duration::from_millis(20);
 
 /// A listener as its connections see it.
 #[derive(Debug)]
-pub(crate) struct Door {
-    pub(crate) listener: Listener,
-    pub(crate) id: ListenerId,
+pub struct Door {
+    /// As configured.
+    pub listener: Listener,
+    /// As the engine knows it.
+    pub id: ListenerId,
+}
+
+/// A socket that listens, of no runtime yet.
+#[derive(Debug)]
+pub enum Bound {
+    /// At a port.
+    Tcp(std::net::TcpListener),
+    /// At a path, with the claim to its file.
+    #[cfg(unix)]
+    Unix(std::os::unix::net::UnixListener, socket_file::Claim),
+}
+
+impl Bound {
+    /// Listens.
+    ///
+    /// # Errors
+    /// The place cannot be had.
+    pub fn at(place: &Place) -> io::Result<Self> {
+        match place {
+            Place::Port(address) => listen(*address).map(Self::Tcp),
+            #[cfg(unix)]
+            Place::File { path, mode } => {
+                socket_file::listen(path, *mode).map(|(listener, claim)| Self::Unix(listener, claim))
+            }
+            #[cfg(not(unix))]
+            Place::File { .. } => Err(ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Its address, with the port that was picked.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            #[cfg(unix)]
+            Self::Unix(..) => None,
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A broker that is started again takes its port back at once.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
 }
 
 /// Accepts for ever. Errors of single connections and a lack of files pass; what is connected stays.
@@ -32,14 +90,14 @@ pub(crate) struct Door {
 /// At most `most` connections are open; further ones are closed at once: a client that is refused can try
 /// elsewhere, one that hangs cannot. At most half of `most` may be strangers, that is, not yet let in by the
 /// engine, whose connect deadline clears them; meanwhile further ones wait in the kernel and are not closed.
-pub(crate) async fn accept(shared: Rc<Shared>, acceptor: Acceptor, door: Rc<Door>, most: usize) {
-    let _alarm = Alarm(Rc::clone(&shared));
+pub async fn accept<R: Runtime>(shared: Rc<Shared<R>>, acceptor: R::Acceptor, door: Rc<Door>, most: usize) {
+    let _alarm = shared.alarm();
     let mut reserve = Reserve::new();
     // Said once for a burst of refusals, not for each.
     let mut complained = false;
     loop {
         while shared.strangers() > most / 2 {
-            tokio::time::sleep(PATIENCE).await;
+            R::sleep(PATIENCE).await;
         }
         match poll_fn(|context| acceptor.poll_accept(context)).await {
             Ok((stream, _)) if shared.occupied() >= most => {
@@ -60,8 +118,8 @@ pub(crate) async fn accept(shared: Rc<Shared>, acceptor: Acceptor, door: Rc<Door
                 if !std::mem::replace(&mut complained, true) {
                     tracing::warn!(%error, "cannot accept; connected clients are not affected");
                 }
-                if !(is_out_of_files(&error) && refuse(&acceptor, &mut reserve).await) {
-                    tokio::time::sleep(REST).await;
+                if !(is_out_of_files(&error) && refuse::<R>(&acceptor, &mut reserve).await) {
+                    R::sleep(REST).await;
                 }
             }
         }
@@ -81,7 +139,7 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 
 /// Closes the first waiting connection with the help of the reserved file. That none waits is fine: some systems
 /// look for a free file first, and only then for a connection.
-async fn refuse(acceptor: &Acceptor, reserve: &mut Reserve) -> bool {
+async fn refuse<R: Runtime>(acceptor: &R::Acceptor, reserve: &mut Reserve) -> bool {
     if !reserve.release() {
         return false;
     }
@@ -89,11 +147,11 @@ async fn refuse(acceptor: &Acceptor, reserve: &mut Reserve) -> bool {
     let refused = !matches!(first, Poll::Ready(Err(_)));
     drop(first);
     reserve.take_again();
-    tokio::task::yield_now().await;
+    R::yield_now().await;
     refused
 }
 
-fn start(shared: &Rc<Shared>, stream: Stream, peer: Option<SocketAddr>, door: &Rc<Door>) {
+fn start<R: Runtime>(shared: &Rc<Shared<R>>, stream: R::Stream, peer: Option<SocketAddr>, door: &Rc<Door>) {
     if !door.listener.admits(peer.map(|peer| peer.ip())) {
         entrance::log(peer, &"not one of the proxies that may connect here");
         return;
@@ -102,7 +160,6 @@ fn start(shared: &Rc<Shared>, stream: Stream, peer: Option<SocketAddr>, door: &R
     if door.listener.stages.is_plain() {
         connection::begin(shared, stream, door.id, Entered::plain(peer));
     } else {
-        let entering = entrance::run(Rc::clone(shared), stream, peer, Rc::clone(door));
-        tokio::task::spawn_local(entering);
+        R::spawn(entrance::run(Rc::clone(shared), stream, peer, Rc::clone(door)));
     }
 }

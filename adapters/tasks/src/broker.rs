@@ -1,13 +1,14 @@
 //! Starting a broker from any program; the caller needs no runtime.
 
-use crate::drops;
-use crate::files;
 use crate::handle::{BrokerHandle, Listening, Order};
-use crate::listener::{self, Door};
+use crate::listener::{self, Bound, Door};
 use crate::notes::Log;
+use crate::runtime::{first, timeout};
+use crate::signal::Signal;
 use crate::store::{self, Keeping};
-use crate::stream::Acceptor;
 use crate::turn::{Shared, unix_time};
+use crate::{Runtime, drops, files};
+use async_channel::Receiver;
 use broker_engine::{Command, HashKey, ListenerId, Seed};
 use metronome_host::config::ListenerConfig;
 use metronome_host::listeners::{Listener, Place};
@@ -16,38 +17,42 @@ use metronome_host::stores::{Store, StoreError};
 use metronome_host::sys_topics::SysTopicsConfig;
 use metronome_host::{BrokerConfig, ConfigError, Driver, Hook, HookChain, HookPanic};
 use std::fmt;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::marker::PhantomData;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::mpsc;
+use std::task::Poll;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::{LocalSet, spawn_local};
-use tokio::time::MissedTickBehavior;
 
 /// Orders that may wait for the broker's thread.
 const ORDERS: usize = 1024;
 
-/// Entry point for embedding.
-#[derive(Debug)]
-pub struct Broker;
-
-impl Broker {
-    /// A broker with default limits and nobody who lets clients in: name a [`Hook`].
-    pub fn builder() -> Builder {
-        Builder { config: BrokerConfig::default(), hooks: HookChain::default(), record: None, store: None }
-    }
-}
-
 /// What a broker is to be.
-pub struct Builder {
+pub struct Builder<R> {
     config: BrokerConfig,
     hooks: HookChain,
     record: Option<RecordOptions>,
     store: Option<Box<dyn Store>>,
+    runtime: PhantomData<fn() -> R>,
 }
 
-impl fmt::Debug for Builder {
+impl<R> Default for Builder<R> {
+    fn default() -> Self {
+        let runtime = PhantomData;
+        Self {
+            config: BrokerConfig::default(),
+            hooks: HookChain::default(),
+            record: None,
+            store: None,
+            runtime,
+        }
+    }
+}
+
+impl<R> fmt::Debug for Builder<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder").field("config", &self.config).finish_non_exhaustive()
     }
@@ -122,7 +127,7 @@ impl std::error::Error for StartError {
     }
 }
 
-impl Builder {
+impl<R: Runtime> Builder<R> {
     /// Takes listeners and limits from a configuration.
     #[must_use]
     pub fn config(mut self, config: BrokerConfig) -> Self {
@@ -174,11 +179,8 @@ impl Builder {
     pub fn start(self) -> Result<BrokerHandle, StartError> {
         let config = self.config.complete().map_err(StartError::Config)?;
         let asked = config.checked_listeners(!self.hooks.is_empty()).map_err(StartError::Config)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(StartError::System)?;
-        let doors = open(&runtime, asked)?;
-        let listening =
-            doors.iter().map(|(acceptor, door)| Listening::new(&door.listener, acceptor.local_addr()));
+        let doors = open(asked)?;
+        let listening = doors.iter().map(|(bound, door)| Listening::new(&door.listener, bound.local_addr()));
         let listening = listening.collect();
         let (open_files, most) = files::raise_limit();
         let (seed, hash_key) = random().map_err(StartError::System)?;
@@ -188,8 +190,10 @@ impl Builder {
         });
         limits.interest = limits.interest | hooks.interest();
         let (linger, sys_topics) = (config.linger, config.sys_topics);
-        let (orders, inbox) = mpsc::channel(ORDERS);
-        let (stop, stopping) = watch::channel(None);
+        let (orders, inbox) = async_channel::bounded(ORDERS);
+        let (stop, stopping) = async_channel::bounded(1);
+        let (ending, running) = async_channel::bounded(1);
+        let (started, start) = mpsc::channel();
         let store = match self.store {
             Some(store) => {
                 limits.durability = config.storage.durability;
@@ -220,25 +224,34 @@ impl Builder {
                 driver.keep(keeper);
                 events
             });
-            let shared = Shared::new(driver, linger);
-            let run = run(shared, doors, most, sys_topics, events, inbox, stopping);
-            LocalSet::new().block_on(&runtime, run);
+            let shared = Shared::<R>::new(driver, linger);
+            let broker = async {
+                let acceptors = doors.into_iter().map(|(bound, door)| Ok((R::accept_with(bound)?, door)));
+                let doors = acceptors.collect::<io::Result<Vec<_>>>();
+                // Who starts it waits for this.
+                let _gone = started.send(doors.as_ref().map(drop).map_err(|error| error.kind().into()));
+                if let Ok(doors) = doors {
+                    run(shared, doors, most, sys_topics, events, (inbox, stopping)).await;
+                }
+            };
+            if let Err(error) = R::block_on(broker) {
+                let _gone = started.send(Err(error));
+            }
+            drop(ending);
         });
         let thread = thread.map_err(StartError::System)?;
-        Ok(BrokerHandle::new(orders, stop, listening, open_files, (in_force, found), thread))
+        let lost = |_| io::Error::other("the broker's thread ended");
+        start.recv().map_err(lost).and_then(|started| started).map_err(StartError::System)?;
+        Ok(BrokerHandle::new(orders, stop, running, listening, open_files, (in_force, found), thread))
     }
 }
 
 /// Opens all listeners, or none.
-fn open(
-    runtime: &tokio::runtime::Runtime,
-    asked: Vec<Listener>,
-) -> Result<Vec<(Acceptor, Door)>, StartError> {
-    let _inside = runtime.enter();
+fn open(asked: Vec<Listener>) -> Result<Vec<(Bound, Door)>, StartError> {
     let opened = (0..).zip(asked).map(|(number, listener)| {
-        let acceptor = Acceptor::open(&listener.place)
+        let bound = Bound::at(&listener.place)
             .map_err(|error| StartError::Listen { place: listener.place.clone(), error })?;
-        Ok((acceptor, Door { listener, id: ListenerId(number) }))
+        Ok((bound, Door { listener, id: ListenerId(number) }))
     });
     opened.collect()
 }
@@ -252,38 +265,40 @@ fn random() -> io::Result<(Seed, HashKey)> {
 }
 
 /// The broker's thread.
-async fn run(
-    shared: Rc<Shared>,
-    doors: Vec<(Acceptor, Door)>,
+async fn run<R: Runtime>(
+    shared: Rc<Shared<R>>,
+    doors: Vec<(R::Acceptor, Door)>,
     most: usize,
     sys_topics: SysTopicsConfig,
-    store_events: Option<Arc<Notify>>,
-    mut inbox: mpsc::Receiver<Order>,
-    mut stopping: watch::Receiver<Option<Duration>>,
+    store_events: Option<Receiver<()>>,
+    (inbox, stopping): (Receiver<Order>, Receiver<Duration>),
 ) {
     if let Some(events) = store_events {
         // What the store is to be told of the beginning.
         shared.driver.borrow_mut().tick(shared.now());
-        spawn_local(store::listen(Rc::clone(&shared), events));
+        R::spawn(store::listen(Rc::clone(&shared), events));
     }
     let mut accepting = Vec::new();
     for (acceptor, door) in doors {
-        accepting.push(spawn_local(listener::accept(Rc::clone(&shared), acceptor, Rc::new(door), most)));
+        let enough = Rc::new(Signal::default());
+        accepting.push(Rc::clone(&enough));
+        let accept = listener::accept(Rc::clone(&shared), acceptor, Rc::new(door), most);
+        R::spawn(async move { first(enough.notified(), accept).await });
     }
-    spawn_local(Rc::clone(&shared).run_flusher());
-    spawn_local(Rc::clone(&shared).run_timer());
-    spawn_local(Rc::clone(&shared).take_up_answers());
-    spawn_local(drops::report(Rc::clone(&shared)));
-    spawn_local(write_recording(Rc::clone(&shared)));
+    R::spawn(Rc::clone(&shared).run_flusher());
+    R::spawn(Rc::clone(&shared).run_timer());
+    R::spawn(Rc::clone(&shared).take_up_answers());
+    R::spawn(drops::report(Rc::clone(&shared)));
+    R::spawn(write_recording(Rc::clone(&shared)));
     if let Some(interval) = sys_topics.interval() {
-        spawn_local(publish_sys_topics(Rc::clone(&shared), interval));
+        R::spawn(publish_sys_topics(Rc::clone(&shared), interval));
     }
-    let deadline = tokio::select! {
-        deadline = stop_asked(&mut stopping) => deadline,
-        () = shared.failed.notified() => return tracing::error!("a task panicked, which is a bug: stopping"),
-        () = carry_out(&shared, &mut inbox) => Duration::ZERO,
+    let Some(deadline) = ending(&shared, inbox, &stopping).await else {
+        return tracing::error!("a task panicked, which is a bug: stopping");
     };
-    accepting.iter().for_each(tokio::task::JoinHandle::abort);
+    for enough in accepting {
+        enough.notify();
+    }
     shared.driver.borrow_mut().command(shared.now(), Command::Shutdown);
     shared.fed();
     let closed = async {
@@ -291,41 +306,55 @@ async fn run(
             shared.all_closed.notified().await;
         }
     };
-    if tokio::time::timeout(deadline, closed).await.is_err() {
+    if timeout::<R, _>(deadline, closed).await.is_none() {
         tracing::warn!(connections = shared.open_connections(), "clients did not close in time");
     }
     // The rest, which the task would have reported later.
     shared.drops.borrow_mut().report(shared.driver.borrow().view().counters());
 }
 
-/// Waits for [`BrokerHandle::shutdown`], or for the handle to be dropped.
-async fn stop_asked(stopping: &mut watch::Receiver<Option<Duration>>) -> Duration {
-    let asked = stopping.wait_for(Option::is_some).await;
-    asked.ok().and_then(|deadline| *deadline).unwrap_or_default()
+/// Carries out orders until the broker is to end, and says how long that may take; `None` when a task has panicked.
+async fn ending<R: Runtime>(
+    shared: &Shared<R>,
+    inbox: Receiver<Order>,
+    stopping: &Receiver<Duration>,
+) -> Option<Duration> {
+    let mut stop = pin!(stopping.recv());
+    let mut failed = pin!(shared.failed.notified());
+    let mut orders = pin!(carry_out(shared, inbox));
+    poll_fn(|context| {
+        // [`BrokerHandle::shutdown`], or the handle was dropped.
+        if let Poll::Ready(asked) = stop.as_mut().poll(context) {
+            return Poll::Ready(Some(asked.unwrap_or_default()));
+        }
+        if failed.as_mut().poll(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        orders.as_mut().poll(context).map(|()| Some(Duration::ZERO))
+    })
+    .await
 }
 
 /// Has recorded inputs written, also when none follow.
-async fn write_recording(shared: Rc<Shared>) {
+async fn write_recording<R: Runtime>(shared: Rc<Shared<R>>) {
     while shared.driver.borrow().is_recording() {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        R::sleep(Duration::from_secs(1)).await;
         shared.driver.borrow_mut().write_recording(shared.now());
     }
 }
 
 /// Publishes below `$SYS`, at once and at every interval.
-async fn publish_sys_topics(shared: Rc<Shared>, interval: Duration) {
-    let mut ticks = tokio::time::interval(interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+async fn publish_sys_topics<R: Runtime>(shared: Rc<Shared<R>>, interval: Duration) {
     loop {
-        ticks.tick().await;
         shared.driver.borrow_mut().publish_sys_topics(shared.now(), unix_time());
         shared.fed();
+        R::sleep(interval).await;
     }
 }
 
 /// Carries out orders until nobody can give any.
-async fn carry_out(shared: &Shared, inbox: &mut mpsc::Receiver<Order>) {
-    while let Some(order) = inbox.recv().await {
+async fn carry_out<R: Runtime>(shared: &Shared<R>, inbox: Receiver<Order>) {
+    while let Ok(order) = inbox.recv().await {
         match order {
             Order::Command(command) => {
                 shared.driver.borrow_mut().command(shared.now(), command);

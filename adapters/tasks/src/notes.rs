@@ -6,7 +6,7 @@ use metronome_host::Hook;
 use std::net::SocketAddr;
 
 /// Logs what happens, and leaves decisions to others.
-pub(crate) struct Log;
+pub struct Log;
 
 impl Hook for Log {
     /// A line for each dropped message would be a flood, so it has to be asked for; `drops` counts them for everybody

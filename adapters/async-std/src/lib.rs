@@ -1,0 +1,38 @@
+//! Metronome on async-std: the same broker as on tokio, for embedding.
+//!
+//! **async-std is discontinued** (RUSTSEC-2025-0052): its authors ask everybody to move to smol. This crate is for
+//! programs that have not done so yet; new ones take `metronome-smol`, which has the same reactor below.
+//!
+//! * `runtime` — async-std's sockets, timer and tasks, which is all that `metronome-tasks` needs of a runtime
+//!
+//! The broker has a thread of its own, on which all its tasks are; the program around it may use another runtime, or
+//! none.
+#![forbid(unsafe_code)]
+
+mod runtime;
+
+pub use metronome_host as host;
+pub use metronome_host::{AllowAll, BrokerConfig, Client, ConfigError, Decision, Hook, Responder};
+pub use metronome_tasks::{
+    BrokerHandle, InlineClient, InlineError, Listening, PublishError, StartError, Stats,
+};
+pub use runtime::AsyncStd;
+
+/// What a broker on async-std is to be.
+pub type Builder = metronome_tasks::Builder<AsyncStd>;
+
+/// Entry point for embedding.
+#[derive(Debug)]
+pub struct Broker;
+
+impl Broker {
+    /// A broker with default limits and nobody who lets clients in: name a [`Hook`].
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+}
+
+/// The example of the front page is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

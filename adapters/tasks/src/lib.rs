@@ -1,0 +1,39 @@
+//! The tasks of a broker on one thread, for any runtime that has sockets, a timer and local tasks.
+//!
+//! * [`Runtime`] — what a runtime brings
+//! * `async_io` — what of it smol and async-std have in common (feature `async-io`)
+//! * [`Builder`] — starts a broker on a thread of its own; [`BrokerHandle`] — asks and stops it
+//! * [`InlineClient`] — clients inside the program
+//! * `store` — what outlives the process, on a thread of its own
+//! * [`turn`] — engine, sockets and tasks on one thread, and how a turn is flushed
+//! * [`listener`], [`files`] — accepting, also when files run out; [`socket_file`] — of Unix sockets
+//! * [`entrance`] — what comes before MQTT, in a task of its own
+//! * [`connection`] — one task for each connection: read, wait, close in peace
+//! * [`notes`] — what goes into the log about clients
+//! * [`drops`] — what goes into the log about messages that were lost
+//! * [`signal`] — waking a task of the same thread
+//!
+//! It is made for adapters: what programs embed is `metronome-tokio` or another of them.
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "async-io")]
+pub mod async_io;
+mod broker;
+pub mod connection;
+pub mod drops;
+pub mod entrance;
+pub mod files;
+mod handle;
+mod inline;
+pub mod listener;
+pub mod notes;
+mod runtime;
+pub mod signal;
+pub mod socket_file;
+mod store;
+pub mod turn;
+
+pub use broker::{Builder, StartError};
+pub use handle::{BrokerHandle, Listening, PublishError, Stats};
+pub use inline::{InlineClient, InlineError};
+pub use runtime::{Acceptor, Runtime, Stream};
