@@ -307,9 +307,21 @@ mod tests {
         let mut config = parse(&bare.join("\n")).unwrap();
         // One listener with everything that can be said of one.
         let listener = config.listeners.pop().unwrap();
-        let ListenerConfig { address, transport, name, path, origins, proxies, mode, tls } = listener;
+        let ListenerConfig {
+            address,
+            transport,
+            name,
+            path,
+            origins,
+            proxies,
+            max_strangers_per_address,
+            max_connections_per_second,
+            mode,
+            tls,
+        } = listener;
         assert_eq!((&*address, transport, mode), (super::DEFAULT_ADDRESS, Some(Transport::Tcp), Some(0o660)));
         assert!(!name.is_empty() && path.is_some());
+        assert!(max_strangers_per_address > 0 && max_connections_per_second > 0);
         assert!(!origins.is_empty() && !proxies.is_empty());
         let TlsConfig {
             certificate: _,

@@ -18,9 +18,9 @@ use broker_engine::{
     MemoryStore, Note, Outbox, Question, StoreOp, StoreSeq, Time, View, Wire, patch_packet_id,
 };
 use metronome_storage::{Event, Keeper};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::{self, ErrorKind, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -123,6 +123,8 @@ pub struct Driver {
     next_ping: Option<Time>,
     /// Connections whose client was not let in yet.
     strangers: usize,
+    /// Of those, the ones of each address.
+    strangers_at: HashMap<IpAddr, usize>,
     pool: Pool,
     hooks: HookChain,
     recorder: Option<Recorder>,
@@ -159,6 +161,7 @@ impl Driver {
             inline: BTreeMap::new(),
             next_ping: None,
             strangers: 0,
+            strangers_at: HashMap::new(),
             pool: Pool::default(),
             hooks: hooks.into(),
             recorder: None,
@@ -246,6 +249,9 @@ impl Driver {
         self.strangers += 1;
         if self.store_is_full {
             self.changed.push(id);
+        }
+        if let Some(peer) = peer {
+            *self.strangers_at.entry(peer.ip()).or_default() += 1;
         }
         self.handle(now, Input::Opened { conn: id, listener, peer });
     }
@@ -421,12 +427,20 @@ impl Driver {
         self.strangers
     }
 
+    /// Those of one address.
+    pub fn strangers_at(&self, address: IpAddr) -> usize {
+        self.strangers_at.get(&address).copied().unwrap_or_default()
+    }
+
     /// The socket is closed; its slot may be used again. The engine has been told, or wanted it.
     pub fn release(&mut self, conn: ConnId) {
         let Some(slot) = self.table.get_mut(conn.slot()) else { return };
         if let Some(mut entry) = slot.take_if(|entry| entry.id == conn) {
             entry.buffer.clear(&mut self.pool);
-            self.strangers -= usize::from(!entry.accepted);
+            if !entry.accepted {
+                self.strangers -= 1;
+                forget(&mut self.strangers_at, entry.peer);
+            }
             self.hooks.forget(conn);
             self.inline.remove(&conn);
             self.ids.release(conn);
@@ -613,11 +627,23 @@ impl Driver {
             let peer = entry_mut(&mut self.table, *conn).and_then(|entry| {
                 if matches!(note, Note::Connected { .. }) && !std::mem::replace(&mut entry.accepted, true) {
                     self.strangers -= 1;
+                    forget(&mut self.strangers_at, entry.peer);
                     self.sys_topics.connected(self.engine.view().connections());
                 }
                 entry.peer
             });
             self.hooks.note(note, peer);
+        }
+    }
+}
+
+/// There is one stranger less at an address.
+fn forget(strangers_at: &mut HashMap<IpAddr, usize>, peer: Option<SocketAddr>) {
+    let Some(address) = peer.map(|peer| peer.ip()) else { return };
+    if let Some(count) = strangers_at.get_mut(&address) {
+        *count -= 1;
+        if *count == 0 {
+            strangers_at.remove(&address);
         }
     }
 }

@@ -56,6 +56,10 @@ pub struct Listener {
     pub path: String,
     /// Who may connect, where not everybody: proxies.
     pub proxies: Vec<Network>,
+    /// As configured.
+    pub max_strangers_per_address: u32,
+    /// As configured.
+    pub max_connections_per_second: u32,
 }
 
 impl Listener {
@@ -184,6 +188,8 @@ impl BrokerConfig {
             stages: Arc::new(stages),
             path: if matches!(transport, Transport::Ws | Transport::Wss) { path } else { String::new() },
             proxies: networks,
+            max_strangers_per_address: config.max_strangers_per_address,
+            max_connections_per_second: config.max_connections_per_second,
         })
     }
 }

@@ -29,11 +29,15 @@ pub(crate) async fn run<R: Runtime>(
     door: Rc<Door>,
 ) {
     let _alarm = shared.alarm();
-    let entering = shared.entering();
+    let entering = shared.entering(peer.map(|peer| peer.ip()));
     let mut entrance = Entrance::new(&door.listener.stages, peer);
     match timeout::<R, _>(shared.connect_timeout, pass(&shared, &stream, &mut entrance)).await {
         Some(Ok(Outcome::In)) => {
             drop(entering);
+            // Only now it is known who a proxy connects for.
+            if door.listener.stages.is_proxied && is_one_too_many(&shared, &door, entrance.peer()) {
+                return;
+            }
             connection::begin(&shared, stream, door.id, entrance.enter());
         }
         Some(Ok(Outcome::Answered)) => connection::part(&shared, &stream).await,
@@ -44,6 +48,16 @@ pub(crate) async fn run<R: Runtime>(
         Some(Err(error)) => log(entrance.peer(), &error),
         None => log(entrance.peer(), &"MQTT did not begin in time"),
     }
+}
+
+/// Has its address as many connections that are not let in as it may have?
+pub(crate) fn is_one_too_many<R: Runtime>(shared: &Shared<R>, door: &Door, peer: Option<SocketAddr>) -> bool {
+    let most = door.listener.max_strangers_per_address as usize;
+    let too_many = most > 0 && peer.is_some_and(|peer| shared.strangers_at(peer.ip()) >= most);
+    if too_many {
+        log(peer, &"too many connections from there that are not let in");
+    }
+    too_many
 }
 
 pub(crate) fn log(peer: Option<SocketAddr>, detail: &dyn Display) {

@@ -14,7 +14,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Connections that the kernel holds until they are accepted.
 pub(crate) const BACKLOG: i32 = 4096;
@@ -85,6 +85,32 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
+/// So many in a second, also at once, and no more.
+struct Pace {
+    /// Time that each connection takes; `None` without a limit.
+    each: Option<Duration>,
+    /// When all that were accepted have taken their time.
+    done: Option<Instant>,
+}
+
+impl Pace {
+    fn new(per_second: u32) -> Self {
+        Self { each: Duration::from_secs(1).checked_div(per_second), done: None }
+    }
+
+    /// How long the next one has to wait.
+    fn wait(&self, now: Instant) -> Option<Duration> {
+        let ahead = self.done?.saturating_duration_since(now) + self.each?;
+        ahead.checked_sub(Duration::from_secs(1)).filter(|wait| !wait.is_zero())
+    }
+
+    fn accepted(&mut self, now: Instant) {
+        if let Some(each) = self.each {
+            self.done = Some(self.done.unwrap_or(now).max(now) + each);
+        }
+    }
+}
+
 /// Accepts for ever. Errors of single connections and a lack of files pass; what is connected stays.
 ///
 /// At most `most` connections are open; further ones are closed at once: a client that is refused can try
@@ -95,9 +121,13 @@ pub async fn accept<R: Runtime>(shared: Rc<Shared<R>>, acceptor: R::Acceptor, do
     let mut reserve = Reserve::new();
     // Said once for a burst of refusals, not for each.
     let mut complained = false;
+    let mut pace = Pace::new(door.listener.max_connections_per_second);
     loop {
         while shared.strangers() > most / 2 {
             R::sleep(PATIENCE).await;
+        }
+        if let Some(wait) = pace.wait(Instant::now()) {
+            R::sleep(wait).await;
         }
         match poll_fn(|context| acceptor.poll_accept(context)).await {
             Ok((stream, _)) if shared.occupied() >= most => {
@@ -111,6 +141,7 @@ pub async fn accept<R: Runtime>(shared: Rc<Shared<R>>, acceptor: R::Acceptor, do
             }
             Ok((stream, peer)) => {
                 complained = false;
+                pace.accepted(Instant::now());
                 start(&shared, stream, peer, &door);
             }
             Err(error) if concerns_one_connection(&error) => {}
@@ -156,10 +187,48 @@ fn start<R: Runtime>(shared: &Rc<Shared<R>>, stream: R::Stream, peer: Option<Soc
         entrance::log(peer, &"not one of the proxies that may connect here");
         return;
     }
+    if !door.listener.stages.is_proxied && entrance::is_one_too_many(shared, door, peer) {
+        return;
+    }
     stream.prepare();
     if door.listener.stages.is_plain() {
         connection::begin(shared, stream, door.id, Entered::plain(peer));
     } else {
         R::spawn(entrance::run(Rc::clone(shared), stream, peer, Rc::clone(door)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Pace;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_second_of_connections_may_come_at_once_and_then_one_after_the_other() {
+        let (start, mut pace) = (Instant::now(), Pace::new(10));
+        for _ in 0..10 {
+            assert_eq!(pace.wait(start), None);
+            pace.accepted(start);
+        }
+        assert_eq!(pace.wait(start), Some(Duration::from_millis(100)));
+        assert_eq!(pace.wait(start + Duration::from_millis(100)), None);
+        pace.accepted(start + Duration::from_millis(100));
+        assert_eq!(pace.wait(start + Duration::from_millis(150)), Some(Duration::from_millis(50)));
+        // Who rests saves no more than a second.
+        let later = start + Duration::from_secs(60);
+        for _ in 0..10 {
+            assert_eq!(pace.wait(later), None);
+            pace.accepted(later);
+        }
+        assert!(pace.wait(later).is_some());
+    }
+
+    #[test]
+    fn without_a_limit_nobody_waits() {
+        let (start, mut pace) = (Instant::now(), Pace::new(0));
+        for _ in 0..10_000 {
+            assert_eq!(pace.wait(start), None);
+            pace.accepted(start);
+        }
     }
 }

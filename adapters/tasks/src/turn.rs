@@ -12,8 +12,11 @@ use metronome_host::config::Linger;
 use metronome_host::transport::{self, Entrance, Layers, Page, Refused, Response, Step};
 use metronome_host::{Driver, Flushed};
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -89,8 +92,9 @@ pub struct Shared<R: Runtime> {
     open: Cell<usize>,
     /// There is none.
     pub all_closed: Signal,
-    /// Connections before MQTT.
+    /// Connections before MQTT, and those of each address.
     entering: Cell<usize>,
+    entering_at: RefCell<HashMap<IpAddr, usize>>,
     /// Time for what comes before MQTT.
     pub(crate) connect_timeout: Duration,
     pub(crate) linger: Linger,
@@ -112,11 +116,21 @@ impl Drop for Alarm {
 }
 
 /// A connection that is counted as entering.
-pub(crate) struct Entering<R: Runtime>(Rc<Shared<R>>);
+pub(crate) struct Entering<R: Runtime> {
+    shared: Rc<Shared<R>>,
+    address: Option<IpAddr>,
+}
 
 impl<R: Runtime> Drop for Entering<R> {
     fn drop(&mut self) {
-        self.0.entering.set(self.0.entering.get() - 1);
+        self.shared.entering.set(self.shared.entering.get() - 1);
+        let Some(address) = self.address else { return };
+        if let Entry::Occupied(mut count) = self.shared.entering_at.borrow_mut().entry(address) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 }
 
@@ -140,6 +154,7 @@ impl<R: Runtime> Shared<R> {
             open: Cell::new(0),
             all_closed: Signal::default(),
             entering: Cell::new(0),
+            entering_at: RefCell::default(),
             connect_timeout,
             linger,
             failed: Rc::default(),
@@ -167,10 +182,19 @@ impl<R: Runtime> Shared<R> {
         self.driver.borrow().strangers() + self.entering.get()
     }
 
+    /// Those of one address.
+    pub(crate) fn strangers_at(&self, address: IpAddr) -> usize {
+        let entering = self.entering_at.borrow().get(&address).copied().unwrap_or_default();
+        self.driver.borrow().strangers_at(address) + entering
+    }
+
     /// Counts a connection as entering while the answer is kept.
-    pub(crate) fn entering(self: &Rc<Self>) -> Entering<R> {
+    pub(crate) fn entering(self: &Rc<Self>, address: Option<IpAddr>) -> Entering<R> {
         self.entering.set(self.entering.get() + 1);
-        Entering(Rc::clone(self))
+        if let Some(address) = address {
+            *self.entering_at.borrow_mut().entry(address).or_default() += 1;
+        }
+        Entering { shared: Rc::clone(self), address }
     }
 
     pub(crate) fn insert(&self, id: ConnId, stream: R::Stream, layers: Option<Layers>) -> Rc<Socket<R>> {

@@ -28,12 +28,23 @@ pub struct ListenerConfig {
     /// given, nobody else may connect. Left out, there is no such header.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub proxies: Vec<String>,
+    /// Most connections of one address whose client is not let in yet; further ones are closed. Default 0, no limit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub max_strangers_per_address: u32,
+    /// Most connections that are accepted in a second; further ones wait. Default 0, no limit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub max_connections_per_second: u32,
     /// File mode of a Unix socket; left out, 0o660.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<u32>,
     /// Certificates, where TLS is spoken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsConfig>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // As serde hands it over.
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl ListenerConfig {

@@ -358,6 +358,44 @@ fn who_does_not_read_over_any_transport_disturbs_nobody() {
     drop(stalled);
 }
 
+#[test]
+fn an_address_has_so_many_strangers_and_no_more() {
+    let limited = |proxies: &[&str]| ListenerConfig {
+        max_strangers_per_address: 2,
+        proxies: proxies.iter().map(|proxy| (*proxy).to_owned()).collect(),
+        ..ListenerConfig::at("127.0.0.1:0")
+    };
+    let ws = ListenerConfig { transport: Some(Transport::Ws), ..limited(&[]) };
+    let builder = Broker::builder().listener(limited(&[])).listener(ws).listener(limited(&["127.0.0.1"]));
+    let broker = builder.authenticator(AllowAll).start().unwrap();
+    let [plain, ws, proxied] = *broker.local_addrs() else { panic!() };
+    let open = |address: SocketAddr, hello: &[u8]| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        stream.write_all(hello).unwrap();
+        stream
+    };
+    let is_out = |stream: &mut TcpStream| is_closed(stream);
+    // One before MQTT, one in it.
+    let mut entering = open(ws, b"GET ");
+    let mut silent = open(plain, b"");
+    assert!(!is_out(&mut entering) && !is_out(&mut silent));
+    assert!(is_out(&mut open(plain, b"")) && is_out(&mut open(ws, b"GET ")));
+    // Whoever is let in, or goes, makes room.
+    silent.write_all(&connect(4, "c")).unwrap();
+    expect(&mut silent, &[0x20, 2, 0, 0], "CONNACK");
+    let mut another = open(plain, b"");
+    assert!(!is_out(&mut another));
+    drop((another, entering));
+    std::thread::sleep(Duration::from_millis(200));
+    // Behind a proxy it is the client's address that counts.
+    let header = |host: u8| format!("PROXY TCP4 192.0.2.{host} 127.0.0.1 1 2\r\n").into_bytes();
+    let mut first: Vec<TcpStream> = (0..2).map(|_| open(proxied, &header(1))).collect();
+    assert!(first.iter_mut().all(|stream| !is_out(stream)));
+    assert!(is_out(&mut open(proxied, &header(1))));
+    assert!(!is_out(&mut open(proxied, &header(2))));
+}
+
 #[cfg(unix)]
 #[test]
 fn a_socket_file_goes_with_the_broker() {
