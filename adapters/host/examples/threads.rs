@@ -152,7 +152,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("listening on mqtt://{}", listener.local_addr()?);
     // A broker for others takes these from a source that nobody can guess.
     let engine = Engine::new(Config::default(), Seed(1), HashKey([2, 3]));
-    let driver = Driver::new(engine, Box::new(AllowAll));
+    let driver = Driver::new(engine, AllowAll);
     let state = Mutex::new(State { driver, layers: HashMap::new() });
     let broker = Arc::new(Broker { state, changed: Condvar::new(), started: Instant::now() });
     let ticking = Arc::clone(&broker);
