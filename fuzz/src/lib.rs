@@ -9,6 +9,7 @@
 //! * [`store`] — records of the store lane
 //! * [`recordings`] — what is kept out of recordings, and files that are none
 //! * [`driver`] — the host's driver over sockets that take little at a time
+//! * [`transport`] — PROXY headers, HTTP requests and WebSocket frames, split anywhere
 //! * [`config`] — the configuration file
 //! * [`rules`] — files of users and access rules
 //! * [`scenario`] — the simulator's own scenarios, made of bytes and judged by all its checkers
@@ -36,6 +37,7 @@ pub mod snapshots;
 mod steps;
 pub mod store;
 pub mod topics;
+pub mod transport;
 
 /// A target by name.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +66,7 @@ targets! {
     store: store_records;
     recordings: mask recording;
     driver: driver;
+    transport: transport;
     config: config;
     rules: rules;
     scenario: scenario;
