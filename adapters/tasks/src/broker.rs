@@ -20,6 +20,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::marker::PhantomData;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
@@ -36,18 +37,20 @@ pub struct Builder<R> {
     hooks: HookChain,
     record: Option<RecordOptions>,
     store: Option<Box<dyn Store>>,
+    /// Sockets that listen already, by their addresses.
+    open: Vec<(SocketAddr, TcpListener)>,
     runtime: PhantomData<fn() -> R>,
 }
 
 impl<R> Default for Builder<R> {
     fn default() -> Self {
-        let runtime = PhantomData;
         Self {
             config: BrokerConfig::default(),
             hooks: HookChain::default(),
             record: None,
             store: None,
-            runtime,
+            open: Vec::new(),
+            runtime: PhantomData,
         }
     }
 }
@@ -149,6 +152,17 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
+    /// Adds a listener with a socket that listens already, as a supervisor or a test hands it over. Its address is the
+    /// socket's; everything else is as `listener` says.
+    ///
+    /// # Errors
+    /// The socket has no address.
+    pub fn listener_on(mut self, socket: TcpListener, listener: ListenerConfig) -> io::Result<Self> {
+        let address = socket.local_addr()?;
+        self.open.push((address, socket));
+        Ok(self.listener(ListenerConfig { address: address.to_string(), ..listener }))
+    }
+
     /// Who decides about clients, behind those named before: see [`HookChain`]. Without any, all clients are refused.
     #[must_use]
     pub fn hook(mut self, hook: impl Hook + 'static) -> Self {
@@ -179,7 +193,7 @@ impl<R: Runtime> Builder<R> {
     pub fn start(self) -> Result<BrokerHandle, StartError> {
         let config = self.config.complete().map_err(StartError::Config)?;
         let asked = config.checked_listeners(!self.hooks.is_empty()).map_err(StartError::Config)?;
-        let doors = open(asked)?;
+        let doors = open(asked, self.open)?;
         let listening = doors.iter().map(|(bound, door)| Listening::new(&door.listener, bound.local_addr()));
         let listening = listening.collect();
         let (open_files, most) = files::raise_limit();
@@ -246,11 +260,18 @@ impl<R: Runtime> Builder<R> {
     }
 }
 
-/// Opens all listeners, or none.
-fn open(asked: Vec<Listener>) -> Result<Vec<(Bound, Door)>, StartError> {
+/// Opens all listeners that are not `open`, or none.
+fn open(
+    asked: Vec<Listener>,
+    mut open: Vec<(SocketAddr, TcpListener)>,
+) -> Result<Vec<(Bound, Door)>, StartError> {
     let opened = (0..).zip(asked).map(|(number, listener)| {
-        let bound = Bound::at(&listener.place)
-            .map_err(|error| StartError::Listen { place: listener.place.clone(), error })?;
+        let ready = open.iter().position(|(address, _)| listener.place == Place::Port(*address));
+        let bound = match ready.map(|at| open.swap_remove(at)) {
+            Some((_, socket)) => socket.set_nonblocking(true).map(|()| Bound::Tcp(socket)),
+            None => Bound::at(&listener.place),
+        };
+        let bound = bound.map_err(|error| StartError::Listen { place: listener.place.clone(), error })?;
         Ok((bound, Door { listener, id: ListenerId(number) }))
     });
     opened.collect()

@@ -396,6 +396,19 @@ fn an_address_has_so_many_strangers_and_no_more() {
     assert!(!is_out(&mut open(proxied, &header(2))));
 }
 
+#[test]
+fn a_socket_that_listens_already_is_taken_as_it_is() {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let own = socket.local_addr().unwrap();
+    let ws = ListenerConfig { transport: Some(Transport::Ws), ..ListenerConfig::default() };
+    let builder = Broker::builder().listen("127.0.0.1:0").listener_on(socket, ws).unwrap();
+    let broker = builder.authenticator(AllowAll).start().unwrap();
+    assert_eq!(broker.local_addrs()[1], own);
+    let authority = authority();
+    drop(client(&broker, &authority, "ws", "c"));
+    drop(client(&broker, &authority, "tcp", "c"));
+}
+
 #[cfg(unix)]
 #[test]
 fn a_socket_file_goes_with_the_broker() {
