@@ -367,7 +367,7 @@ fn an_address_has_so_many_strangers_and_no_more() {
     };
     let ws = ListenerConfig { transport: Some(Transport::Ws), ..limited(&[]) };
     let builder = Broker::builder().listener(limited(&[])).listener(ws).listener(limited(&["127.0.0.1"]));
-    let broker = builder.authenticator(AllowAll).start().unwrap();
+    let broker = builder.hook(AllowAll).start().unwrap();
     let [plain, ws, proxied] = *broker.local_addrs() else { panic!() };
     let open = |address: SocketAddr, hello: &[u8]| {
         let mut stream = TcpStream::connect(address).unwrap();
@@ -402,7 +402,7 @@ fn a_socket_that_listens_already_is_taken_as_it_is() {
     let own = socket.local_addr().unwrap();
     let ws = ListenerConfig { transport: Some(Transport::Ws), ..ListenerConfig::default() };
     let builder = Broker::builder().listen("127.0.0.1:0").listener_on(socket, ws).unwrap();
-    let broker = builder.authenticator(AllowAll).start().unwrap();
+    let broker = builder.hook(AllowAll).start().unwrap();
     assert_eq!(broker.local_addrs()[1], own);
     let authority = authority();
     drop(client(&broker, &authority, "ws", "c"));
