@@ -8,6 +8,7 @@
 //! * [`Source`] — the files that rules are read from, and [`LoadError`], which says what is wrong with one
 //! * [`ledger`] — users and rules in the layout of Mochi's auth ledger, and how it differs from that
 //! * [`mosquitto`] — `password_file` and `acl_file`
+//! * [`layouts`] — configuration files of Mochi and gmqtt
 //! * [`accounts`] — user names and hashes in the layout of gmqtt's accounts
 //! * [`passwords`] — how passwords are stored and checked
 //! * [`AccessControl`] — rules as a hook of the broker
@@ -52,6 +53,7 @@ mod checkers;
 mod criteria;
 mod files;
 mod in_force;
+pub mod layouts;
 pub mod ledger;
 pub mod mosquitto;
 pub mod passwords;

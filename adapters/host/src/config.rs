@@ -107,6 +107,14 @@ impl BrokerConfig {
         Ok(config)
     }
 
+    /// The same, but for what this TOML text says.
+    ///
+    /// # Errors
+    /// The text says something that is not known or cannot be.
+    pub fn with_toml(&self, text: &str) -> Result<Self, ConfigError> {
+        environment::overlay(self, text).map_err(ConfigError)
+    }
+
     /// A file with every option, its unit, its default and what it does; as configuration it changes nothing.
     pub const fn default_toml() -> &'static str {
         include_str!("config/default.toml")

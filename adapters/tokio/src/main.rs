@@ -10,12 +10,13 @@ mod store_command;
 use access::Hangup;
 use clap::{CommandFactory, Parser, Subcommand};
 use metronome_hooks::RuleFiles;
+use metronome_hooks::layouts::{self, Foreign};
 use metronome_tokio::host::config::ListenerConfig;
 use metronome_tokio::host::config::listeners::{TlsConfig, Transport};
 use metronome_tokio::host::engine::Durability;
 use metronome_tokio::host::recording::RecordOptions;
 use metronome_tokio::host::storage::StorageConfig;
-use metronome_tokio::{AllowAll, Broker, BrokerConfig, BrokerHandle, ConfigError, StartError};
+use metronome_tokio::{AllowAll, Broker, BrokerConfig, BrokerHandle, StartError};
 use passwd::{Passwd, Problem};
 use std::ffi::OsString;
 use std::io::Write;
@@ -56,7 +57,7 @@ struct Flags {
     /// Its private key (PEM).
     #[arg(long, value_name = "FILE", requires = "tls_certificate")]
     tls_key: Option<PathBuf>,
-    /// Configuration file (TOML) with listeners and limits; flags come on top.
+    /// Configuration file; flags come on top. TOML, or YAML or JSON in the layout of Mochi or gmqtt.
     #[arg(long, value_name = "FILE", env = "METRONOME_CONFIG")]
     config: Option<PathBuf>,
     /// Directory of the store for sessions, queued and retained messages and wills. [default: metronome in the user's data
@@ -141,7 +142,7 @@ fn data_directory() -> Option<PathBuf> {
 enum Errand {
     /// Says whether a configuration file can be used, together with the environment
     CheckConfig {
-        /// The file (TOML)
+        /// The file
         file: PathBuf,
     },
     /// Prints a configuration file with every option, its unit, its default and what it does
@@ -159,8 +160,8 @@ impl Errand {
         let said = match self {
             Self::DefaultConfig => BrokerConfig::default_toml().trim_end().to_owned(),
             Self::CheckConfig { file } => match check(file) {
-                Ok(()) => format!("{} can be used", file.display()),
-                Err(error) => return fail(USAGE, &error.to_string()),
+                Ok(said) => said,
+                Err(error) => return fail(USAGE, &error),
             },
             Self::Passwd(passwd) => match passwd.run() {
                 Ok(said) => said,
@@ -184,22 +185,36 @@ impl Errand {
     }
 }
 
-/// Whether a file can be used, with the files that it names. Who may come in from elsewhere depends on flags as well.
-fn check(file: &Path) -> Result<(), Box<dyn std::error::Error>> {
-    let config = configuration(Some(file))?.complete()?;
-    config.checked_listeners(true)?;
-    access::files(&config.access_control)?;
-    Ok(())
+/// Whether a configuration file can be used, and the files that it names.
+fn check(file: &Path) -> Result<String, String> {
+    let (config, ignored) = configuration(Some(file))?;
+    let config = config.complete().map_err(|error| error.to_string())?;
+    // Who may come in from elsewhere depends on flags as well.
+    config.checked_listeners(true).map_err(|error| error.to_string())?;
+    access::files(&config.access_control).map_err(|error| error.to_string())?;
+    access::webhook(&config.access_control).map_err(|error| error.to_string())?;
+    let ignored = ignored.into_iter().map(|key| format!("not honoured: {key}\n"));
+    Ok(format!("{}{} can be used", ignored.collect::<String>(), file.display()))
 }
 
-/// What the file says, and the environment on top of it.
-fn configuration(file: Option<&Path>) -> Result<BrokerConfig, ConfigError> {
-    let config = file.map(BrokerConfig::from_file).transpose()?.unwrap_or_default();
+/// What the file says, and the environment on top of it; and keys of other brokers' files that are not honoured. Those are
+/// YAML or JSON, and ours is TOML.
+fn configuration(file: Option<&Path>) -> Result<(BrokerConfig, Vec<String>), String> {
+    let ending = file.and_then(|file| file.extension()?.to_str());
+    let (config, ignored) = match (file, ending) {
+        (None, _) => (BrokerConfig::default(), Vec::new()),
+        (Some(file), Some("yaml" | "yml" | "json")) => {
+            let Foreign { config, ignored } = layouts::read(file).map_err(|error| error.to_string())?;
+            (config, ignored)
+        }
+        (Some(file), _) => (BrokerConfig::from_file(file).map_err(|error| error.to_string())?, Vec::new()),
+    };
     let words = |name: OsString, text: OsString| Some((name.into_string().ok()?, text.into_string().ok()?));
     let variables = std::env::vars_os().filter_map(|(name, text)| words(name, text));
     let flags = Flags::command();
     let flags: Vec<&str> = flags.get_arguments().filter_map(|flag| flag.get_env()?.to_str()).collect();
-    config.with_environment(variables, &flags)
+    let config = config.with_environment(variables, &flags).map_err(|error| error.to_string())?;
+    Ok((config, ignored))
 }
 
 fn main() -> ExitCode {
@@ -217,10 +232,13 @@ fn main() -> ExitCode {
         Ok(log) => log,
         Err(error) => return fail(USAGE, &error),
     };
-    let mut config = match configuration(flags.config.as_deref()) {
-        Ok(config) => config,
-        Err(error) => return fail(USAGE, &error.to_string()),
+    let (mut config, ignored) = match configuration(flags.config.as_deref()) {
+        Ok(read) => read,
+        Err(error) => return fail(USAGE, &error),
     };
+    for key in ignored {
+        tracing::warn!(key, "a key of the configuration file is not honoured");
+    }
     if !flags.listen.is_empty() {
         config.listeners = flags.listeners();
     }

@@ -72,6 +72,32 @@ fn a_file_can_be_checked_without_serving() {
 }
 
 #[test]
+fn files_of_other_brokers_can_be_used_and_what_is_not_honoured_is_named() {
+    let mochi = "
+listeners: [{type: tcp, id: t1, address: '127.0.0.1:0'}, {type: ws, id: w1, address: ':1882'}]
+hooks: {auth: {ledger: {users: {bob: {password: secret}}, auth: [{client: c, allow: true}]}}}
+options: {capabilities: {receive_maximum: 9}}
+";
+    let path = file("mochi.yaml", mochi);
+    let (code, said, _) = said(&["check-config", path.to_str().unwrap()], &[]);
+    assert_eq!(code, Some(0));
+    assert!(said.starts_with("not honoured: listeners: a listener of the type ws\n"), "{said}");
+    let mut command = metronome();
+    command.arg("--config").arg(path);
+    let mut broker = start(command);
+    for (name, code) in [(b'c', 0), (b'd', 0x87)] {
+        let mut client = Client::open(broker.address, 5);
+        client.send(&[&b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x01"[..], &[name]].concat());
+        let connack = client.packet();
+        assert_eq!(connack[3], code);
+        assert_eq!(connack.windows(3).any(|bytes| bytes == [0x21, 0, 9]), code == 0, "{connack:02x?}");
+    }
+    broker.child.kill().unwrap();
+    let (_, log) = broker.ended();
+    assert!(log.contains("not honoured") && log.contains("type ws"), "{log}");
+}
+
+#[test]
 fn the_default_file_can_be_used() {
     let (code, text, _) = said(&["default-config"], &[]);
     assert_eq!(code, Some(0));

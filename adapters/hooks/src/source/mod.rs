@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The auth ledger: YAML, JSON or TOML by the file's ending; without one of those, JSON if it begins with `{`, and
-    /// YAML if not.
+    /// YAML if not. Of a whole configuration file of Mochi it is what is there as `hooks.auth.ledger`.
     Ledger(PathBuf),
     /// Accounts of gmqtt, and how their passwords are stored.
     Accounts(PathBuf, Digest),
@@ -57,6 +57,9 @@ impl Source {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         match self {
             Self::Ledger(path) => {
+                if let Some(ledger) = Ledger::of_mochi(text)? {
+                    return Ok(Rules::from(ledger));
+                }
                 let ledger = match path.extension().and_then(|ending| ending.to_str()) {
                     Some("toml") => Ledger::from_toml(text),
                     Some("yaml" | "yml") => Ledger::from_yaml(text),
@@ -95,7 +98,7 @@ impl LoadError {
         Self { key: key.into(), ..self }
     }
 
-    fn in_file(self, file: &Path) -> Self {
+    pub(crate) fn in_file(self, file: &Path) -> Self {
         Self { file: Some(file.to_owned()), ..self }
     }
 
