@@ -4,8 +4,10 @@ mod access_control;
 mod environment;
 mod explain;
 pub mod listeners;
+mod profile;
 
 pub use access_control::{AccessControlConfig, AccountsHash};
+pub use profile::Profile;
 
 use crate::memory;
 use crate::storage::StorageConfig;
@@ -88,9 +90,17 @@ impl BrokerConfig {
     /// # Errors
     /// The file cannot be read, or says something that is not known; names file, line and key.
     pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        Self::default().with_file(path)
+    }
+
+    /// The same, but for what this TOML file says. Unknown keys are refused.
+    ///
+    /// # Errors
+    /// As [`BrokerConfig::from_file`].
+    pub fn with_file(&self, path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError(format!("cannot read {}: {error}", path.display())))?;
-        Self::from_toml(&text).map_err(|error| ConfigError(format!("{}: {error}", path.display())))
+        self.with_toml(&text).map_err(|error| ConfigError(format!("{}: {error}", path.display())))
     }
 
     /// Reads TOML text. Unknown keys are refused.
@@ -110,9 +120,9 @@ impl BrokerConfig {
     /// The same, but for what this TOML text says.
     ///
     /// # Errors
-    /// The text says something that is not known or cannot be.
+    /// As [`BrokerConfig::from_toml`].
     pub fn with_toml(&self, text: &str) -> Result<Self, ConfigError> {
-        environment::overlay(self, text).map_err(ConfigError)
+        profile::overlay(self, text)
     }
 
     /// A file with every option, its unit, its default and what it does; as configuration it changes nothing.

@@ -11,8 +11,8 @@ use access::Hangup;
 use clap::{CommandFactory, Parser, Subcommand};
 use metronome_hooks::RuleFiles;
 use metronome_hooks::layouts::{self, Foreign};
-use metronome_tokio::host::config::ListenerConfig;
 use metronome_tokio::host::config::listeners::{TlsConfig, Transport};
+use metronome_tokio::host::config::{ListenerConfig, Profile};
 use metronome_tokio::host::engine::Durability;
 use metronome_tokio::host::recording::RecordOptions;
 use metronome_tokio::host::storage::StorageConfig;
@@ -60,6 +60,9 @@ struct Flags {
     /// Configuration file; flags come on top. TOML, or YAML or JSON in the layout of Mochi or gmqtt.
     #[arg(long, value_name = "FILE", env = "METRONOME_CONFIG")]
     config: Option<PathBuf>,
+    /// Defaults of another broker in the place of ours: mochi or gmqtt.
+    #[arg(long, value_name = "NAME", env = "METRONOME_PROFILE", value_parser = profile)]
+    profile: Option<Profile>,
     /// Directory of the store for sessions, queued and retained messages and wills. [default: metronome in the user's data
     /// directory]
     #[arg(long, value_name = "DIR", env = "METRONOME_DATA")]
@@ -185,9 +188,15 @@ impl Errand {
     }
 }
 
+/// The profile of this name.
+fn profile(name: &str) -> Result<Profile, String> {
+    Profile::named(name).ok_or_else(|| format!("{name} is no profile; there are mochi and gmqtt"))
+}
+
 /// Whether a configuration file can be used, and the files that it names.
 fn check(file: &Path) -> Result<String, String> {
-    let (config, ignored) = configuration(Some(file))?;
+    let profile = std::env::var("METRONOME_PROFILE").ok().map(|name| profile(&name)).transpose()?;
+    let (config, ignored) = configuration(Some(file), profile)?;
     let config = config.complete().map_err(|error| error.to_string())?;
     // Who may come in from elsewhere depends on flags as well.
     config.checked_listeners(true).map_err(|error| error.to_string())?;
@@ -199,15 +208,19 @@ fn check(file: &Path) -> Result<String, String> {
 
 /// What the file says, and the environment on top of it; and keys of other brokers' files that are not honoured. Those are
 /// YAML or JSON, and ours is TOML.
-fn configuration(file: Option<&Path>) -> Result<(BrokerConfig, Vec<String>), String> {
+fn configuration(
+    file: Option<&Path>,
+    profile: Option<Profile>,
+) -> Result<(BrokerConfig, Vec<String>), String> {
+    let base = profile.map(Profile::config).unwrap_or_default();
     let ending = file.and_then(|file| file.extension()?.to_str());
     let (config, ignored) = match (file, ending) {
-        (None, _) => (BrokerConfig::default(), Vec::new()),
+        (None, _) => (base, Vec::new()),
         (Some(file), Some("yaml" | "yml" | "json")) => {
-            let Foreign { config, ignored } = layouts::read(file).map_err(|error| error.to_string())?;
+            let Foreign { config, ignored } = layouts::read(file, base).map_err(|error| error.to_string())?;
             (config, ignored)
         }
-        (Some(file), _) => (BrokerConfig::from_file(file).map_err(|error| error.to_string())?, Vec::new()),
+        (Some(file), _) => (base.with_file(file).map_err(|error| error.to_string())?, Vec::new()),
     };
     let words = |name: OsString, text: OsString| Some((name.into_string().ok()?, text.into_string().ok()?));
     let variables = std::env::vars_os().filter_map(|(name, text)| words(name, text));
@@ -232,7 +245,7 @@ fn main() -> ExitCode {
         Ok(log) => log,
         Err(error) => return fail(USAGE, &error),
     };
-    let (mut config, ignored) = match configuration(flags.config.as_deref()) {
+    let (mut config, ignored) = match configuration(flags.config.as_deref(), flags.profile) {
         Ok(read) => read,
         Err(error) => return fail(USAGE, &error),
     };

@@ -72,6 +72,24 @@ fn a_file_can_be_checked_without_serving() {
 }
 
 #[test]
+fn a_profile_changes_defaults_and_files_are_stronger() {
+    let file = file("profile.toml", "[limits]\nmax_keep_alive = 299\n");
+    for (flags, keep_alive) in [(&[][..], 300), (&["--config", file.to_str().unwrap()], 299_u16)] {
+        let mut command = metronome();
+        command.args(["--listen", "127.0.0.1:0", "--profile", "gmqtt"]).args(flags);
+        let broker = start(command);
+        let mut client = Client::open(broker.address, 5);
+        client.send(b"\x10\x0e\x00\x04MQTT\x05\x02\xff\xff\x00\x00\x01c");
+        let connack = client.packet();
+        let has = |property: &[u8]| connack.windows(3).any(|bytes| bytes == property);
+        let [high, low] = keep_alive.to_be_bytes();
+        assert!(has(&[0x21, 0, 100]) && has(&[0x13, high, low]), "{connack:02x?}");
+    }
+    let (code, _, error) = said(&["--profile", "other"], &[]);
+    assert!(code == Some(2) && error.contains("there are mochi and gmqtt"), "{error}");
+}
+
+#[test]
 fn files_of_other_brokers_can_be_used_and_what_is_not_honoured_is_named() {
     let mochi = "
 listeners: [{type: tcp, id: t1, address: '127.0.0.1:0'}, {type: ws, id: w1, address: ':1882'}]

@@ -3,6 +3,7 @@
 use super::Becomes::{AtMost, Same, Seconds, Word};
 use super::{Foreign, Keys, Rule, listener, wrong};
 use crate::source::LoadError;
+use metronome_host::BrokerConfig;
 use metronome_host::config::AccountsHash;
 use metronome_host::config::listeners::{ClientCertificates, TlsConfig, Transport};
 use serde_json::Value;
@@ -35,9 +36,9 @@ const RULES: &[Rule] = &[
 /// Choices there that are how it is here.
 const AS_HERE: [(&str, &str); 2] = [("persistence.type", "memory"), ("topic_alias_manager.type", "fifo")];
 
-pub(super) fn translate(path: &Path, file: Value) -> Result<Foreign, LoadError> {
+pub(super) fn translate(path: &Path, file: Value, base: BrokerConfig) -> Result<Foreign, LoadError> {
     let mut keys = Keys::of(file);
-    let mut config = keys.follow(RULES)?;
+    let mut config = keys.follow(base, RULES)?;
     let mut ignored = Vec::new();
     for entry in keys.take("listeners").as_ref().and_then(Value::as_array).into_iter().flatten() {
         let address = entry.get("address").and_then(Value::as_str);

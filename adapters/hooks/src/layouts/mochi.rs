@@ -3,6 +3,7 @@
 use super::Becomes::{AtMost, Flag, Milliseconds, Same};
 use super::{Foreign, Keys, Rule, listener, wrong};
 use crate::source::LoadError;
+use metronome_host::BrokerConfig;
 use metronome_host::config::ListenerConfig;
 use metronome_host::config::listeners::Transport;
 use serde_json::Value;
@@ -48,14 +49,14 @@ const ZEROES: [(&str, u64); 2] = [
     ("options.capabilities.maximum_inflight", 8192),
 ];
 
-pub(super) fn translate(path: &Path, file: Value) -> Result<Foreign, LoadError> {
+pub(super) fn translate(path: &Path, file: Value, base: BrokerConfig) -> Result<Foreign, LoadError> {
     let mut keys = Keys::of(file);
     for (key, meant) in ZEROES {
         if keys.0.get(key).is_some_and(|value| *value == 0) {
             keys.0.insert(key.to_owned(), meant.into());
         }
     }
-    let mut config = keys.follow(RULES)?;
+    let mut config = keys.follow(base, RULES)?;
     let mut ignored = Vec::new();
     for entry in keys.take("listeners").as_ref().and_then(Value::as_array).into_iter().flatten() {
         let text = |key: &str| entry.get(key).and_then(Value::as_str);

@@ -4,7 +4,7 @@
 //! * `mochi`, `gmqtt` — what each of their keys becomes
 //!
 //! Every key either becomes one of ours or is named as one that is not honoured. Keys that are left out keep our defaults,
-//! also where theirs would be others.
+//! also where theirs would be others, unless a [`Profile`](metronome_host::config::Profile) is asked for.
 
 mod gmqtt;
 mod mochi;
@@ -27,24 +27,23 @@ pub struct Foreign {
     pub ignored: Vec<String>,
 }
 
-/// Reads a configuration file in YAML or JSON, in the layout of Mochi or of gmqtt. `path` is where relative names in it are
-/// relative to.
+/// Reads a configuration file in YAML or JSON, in the layout of Mochi or of gmqtt. What it does not say is as in `base`.
 ///
 /// # Errors
 /// The file cannot be read, is in neither layout, or says what cannot be; names the key.
-pub fn read(path: &Path) -> Result<Foreign, LoadError> {
+pub fn read(path: &Path, base: BrokerConfig) -> Result<Foreign, LoadError> {
     let text =
         std::fs::read_to_string(path).map_err(|error| LoadError::new(format!("cannot be read: {error}")));
-    text.and_then(|text| translate(path, &text)).map_err(|error| error.in_file(path))
+    text.and_then(|text| translate(path, &text, base)).map_err(|error| error.in_file(path))
 }
 
-fn translate(path: &Path, text: &str) -> Result<Foreign, LoadError> {
+fn translate(path: &Path, text: &str, base: BrokerConfig) -> Result<Foreign, LoadError> {
     let file: Value = if text.starts_with('{') { syntax::json(text)? } else { syntax::yaml(text)? };
     let has = |keys: &[&str]| keys.iter().any(|key| file.get(key).is_some());
     let translated =
         match (has(&["hooks", "options", "logging"]), has(&["mqtt", "plugins", "plugin_order", "log"])) {
-            (true, false) => mochi::translate(path, file),
-            (false, true) => gmqtt::translate(path, file),
+            (true, false) => mochi::translate(path, file, base),
+            (false, true) => gmqtt::translate(path, file, base),
             _ => return Err(LoadError::new("is in the layout of neither Mochi nor gmqtt; our own is TOML")),
         }?;
     translated.config.check().map_err(|error| LoadError::new(error.to_string()))?;
@@ -128,9 +127,8 @@ impl Keys {
         self.0.len() < before
     }
 
-    /// The configuration that these rules make.
-    fn follow(&mut self, rules: &[Rule]) -> Result<BrokerConfig, LoadError> {
-        let mut config = BrokerConfig::default();
+    /// What these rules make of a configuration.
+    fn follow(&mut self, mut config: BrokerConfig, rules: &[Rule]) -> Result<BrokerConfig, LoadError> {
         for (theirs, section, ours, becomes) in rules {
             let Some(value) = self.take(theirs) else { continue };
             let value = becomes.apply(&value).ok_or_else(|| wrong(theirs, &format!("cannot be {value}")))?;

@@ -6,7 +6,7 @@ use metronome_host::config::listeners::{ClientCertificates, Transport};
 use std::path::Path;
 
 fn read(text: &str) -> Result<(BrokerConfig, Vec<String>), String> {
-    let foreign = translate(Path::new("/etc/broker/their.yaml"), text);
+    let foreign = translate(Path::new("/etc/broker/their.yaml"), text, BrokerConfig::default());
     foreign.map(|foreign| (foreign.config, foreign.ignored)).map_err(|error| error.to_string())
 }
 

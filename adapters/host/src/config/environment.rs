@@ -64,19 +64,6 @@ fn with(config: &BrokerConfig, section: &str, key: &str, value: Value) -> Result
     BrokerConfig::deserialize(all).map_err(|error| explain::in_words(error.message()))
 }
 
-/// The same configuration but for the keys of sections that are in this text.
-pub(super) fn overlay(config: &BrokerConfig, text: &str) -> Result<BrokerConfig, String> {
-    let table: Table = toml::from_str(text).map_err(|error| error.message().to_owned())?;
-    let mut config = config.clone();
-    for (section, keys) in table {
-        let Value::Table(keys) = keys else { return Err(format!("{section} is no section")) };
-        for (key, value) in keys {
-            config = with(&config, &section, &key, value)?;
-        }
-    }
-    Ok(config)
-}
-
 #[cfg(test)]
 mod tests {
     use super::{BrokerConfig, set};
