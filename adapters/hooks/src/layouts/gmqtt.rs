@@ -49,7 +49,7 @@ pub(super) fn translate(path: &Path, file: Value, base: BrokerConfig) -> Result<
             certificate: below(certificate),
             key: below(key),
             ca: text("tls", "cacert").map(below),
-            client_certificates: match entry["tls"]["verify"].as_bool() {
+            client_certificates: match entry.pointer("/tls/verify").and_then(Value::as_bool) {
                 Some(true) => ClientCertificates::Required,
                 _ => ClientCertificates::None,
             },
