@@ -23,12 +23,13 @@ pub(crate) fn hooks(files: &RuleFiles, allow_anonymous: bool) -> io::Result<(Acc
 }
 
 /// The web service that is named, if one is.
-pub(crate) fn webhook(config: &AccessControlConfig) -> io::Result<Option<Webhook>> {
+pub(crate) fn webhook(config: &AccessControlConfig) -> Result<Option<Webhook>, String> {
     let milliseconds = |count: u32| Duration::from_millis(count.into());
     let (timeout, lifetime) =
         (milliseconds(config.webhook_timeout_ms), milliseconds(config.webhook_lifetime_ms));
     let warn = |problem: &str| tracing::warn!(problem, "no answer about access: the answer is no");
-    config.webhook.as_deref().map(|url| Webhook::new(url, timeout, lifetime, warn)).transpose()
+    let webhook = config.webhook.as_deref().map(|url| Webhook::new(url, timeout, lifetime, warn));
+    webhook.transpose().map_err(|error| format!("access_control.webhook: {error}"))
 }
 
 /// What asks for files to be read again, heard from the moment this exists.

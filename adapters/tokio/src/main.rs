@@ -201,7 +201,7 @@ fn check(file: &Path) -> Result<String, String> {
     // Who may come in from elsewhere depends on flags as well.
     config.checked_listeners(true).map_err(|error| error.to_string())?;
     access::files(&config.access_control).map_err(|error| error.to_string())?;
-    access::webhook(&config.access_control).map_err(|error| error.to_string())?;
+    access::webhook(&config.access_control)?;
     let ignored = ignored.into_iter().map(|key| format!("not honoured: {key}\n"));
     Ok(format!("{}{} can be used", ignored.collect::<String>(), file.display()))
 }
@@ -266,7 +266,7 @@ fn main() -> ExitCode {
     };
     let webhook = match access::webhook(&config.access_control) {
         Ok(webhook) => webhook,
-        Err(error) => return fail(USAGE, &format!("access_control.webhook: {error}")),
+        Err(error) => return fail(USAGE, &error),
     };
     if let Err(error) = config.checked_listeners(files.is_some() || webhook.is_some()) {
         return fail(USAGE, &error.to_string());

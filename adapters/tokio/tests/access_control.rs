@@ -220,6 +220,22 @@ fn a_file_that_cannot_be_used_is_a_reason_not_to_start() {
     assert_eq!((checked.status.code(), String::from_utf8(checked.stderr).unwrap()), (Some(2), wanted));
 }
 
+#[test]
+fn an_address_that_is_none_is_a_reason_not_to_start() {
+    let config = folder("no-service").join("metronome.toml");
+    fs::write(&config, "[access_control]\nwebhook = \"https://example.org\"\n").unwrap();
+    let config = config.to_str().unwrap();
+    for arguments in [["--config", config], ["check-config", config]] {
+        let output = metronome().args(arguments).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(
+            error.starts_with("metronome: access_control.webhook: https://example.org: only http"),
+            "{error}"
+        );
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_hangup_without_files_ends_nothing() {

@@ -128,22 +128,15 @@ impl Webhook {
         let (service, checkers) = (Arc::clone(&self.service), self.checkers.clone());
         Decision::later(move |responder| {
             checkers.check(responder, move || {
-                let said = service.ask(&question);
-                let decision = said
-                    .clone()
-                    .and_then(|said| read(said).ok_or("answers something else than asked".into()));
-                decision.map_or_else(
-                    |problem| {
-                        (service.on_error)(&problem);
-                        UNAVAILABLE
-                    },
-                    |decision| {
-                        if let Ok(said) = said {
-                            service.remember(key, said);
-                        }
-                        decision
-                    },
-                )
+                let decision = service.ask(&question).and_then(|said| {
+                    let decision = read(said.clone()).ok_or("answers something else than was asked")?;
+                    service.remember(key, said);
+                    Ok(decision)
+                });
+                decision.unwrap_or_else(|problem| {
+                    (service.on_error)(&problem);
+                    UNAVAILABLE
+                })
             });
         })
     }
