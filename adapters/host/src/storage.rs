@@ -35,6 +35,8 @@ impl Default for StorageConfig {
 pub enum StorageEngine {
     /// An embedded B-tree in one file.
     Redb,
+    /// An embedded LSM tree in a folder.
+    Fjall,
 }
 
 impl StorageConfig {
@@ -53,17 +55,38 @@ impl StorageConfig {
     /// # Errors
     /// It cannot be used.
     pub fn open(&self) -> Result<Option<Box<dyn Store>>, StoreError> {
-        let Some(directory) = self.directory() else { return Ok(None) };
-        match self.engine {
+        self.directory().map(|directory| self.engine.open(directory)).transpose()
+    }
+}
+
+impl StorageEngine {
+    /// Opens the store of a directory, or begins one there.
+    ///
+    /// # Errors
+    /// It cannot be used, or is not in this build.
+    pub fn open(self, directory: &Path) -> Result<Box<dyn Store>, StoreError> {
+        match self {
             #[cfg(feature = "redb")]
-            StorageEngine::Redb => {
-                let store = metronome_storage::RedbStore::open(directory)?;
-                Ok(Some(Box::new(store)))
-            }
-            #[cfg(not(feature = "redb"))]
-            StorageEngine::Redb => {
-                Err(StoreError::Failed(format!("built without redb, so {} is not used", directory.display())))
-            }
+            Self::Redb => Ok(Box::new(metronome_storage::RedbStore::open(directory)?)),
+            #[cfg(feature = "fjall")]
+            Self::Fjall => Ok(Box::new(metronome_storage::FjallStore::open(directory)?)),
+            #[allow(unreachable_patterns)] // With all features.
+            other => Err(StoreError::Failed(format!(
+                "this build is without {other:?}, so {} is left alone",
+                directory.display()
+            ))),
+        }
+    }
+
+    /// The file or folder of a store in a directory, if there is one.
+    pub fn place(self, directory: &Path) -> Option<PathBuf> {
+        match self {
+            #[cfg(feature = "redb")]
+            Self::Redb => metronome_storage::RedbStore::file(directory),
+            #[cfg(feature = "fjall")]
+            Self::Fjall => metronome_storage::FjallStore::folder(directory),
+            #[allow(unreachable_patterns)] // With all features.
+            _ => None,
         }
     }
 }

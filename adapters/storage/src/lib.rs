@@ -7,6 +7,7 @@
 //! * [`export`] — what is in a store, for people and other programs
 //! * [`clock`] — a wall clock that never goes back
 //! * `redb` — the embedded B-tree
+//! * `fjall` — the embedded LSM tree
 //!
 //! There is no runtime here. A host submits what the engine emits to a [`Keeper`], and gives the engine back what comes
 //! of it; `docs/storage.md` says what is kept and when.
@@ -14,6 +15,8 @@
 
 pub mod clock;
 pub mod export;
+#[cfg(feature = "fjall")]
+pub mod fjall;
 pub mod keeper;
 pub mod load;
 pub mod record;
@@ -22,6 +25,8 @@ pub mod redb;
 pub mod store;
 
 pub use clock::Clock;
+#[cfg(feature = "fjall")]
+pub use fjall::FjallStore;
 pub use keeper::{Event, Keeper, KeeperOptions};
 pub use load::{LoadReport, load};
 #[cfg(feature = "redb")]

@@ -39,7 +39,7 @@ impl RedbStore {
     /// # Errors
     /// It cannot be read or written, another broker has it, or its file is something else, which is left as it is.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
-        make_directory(directory).map_err(|error| StoreError::Failed(error.to_string()))?;
+        crate::store::make_directory(directory).map_err(|error| StoreError::Failed(error.to_string()))?;
         let mut store = Self { path: directory.join(FILE), database: None };
         store.reopen()?;
         store.is_ours()?;
@@ -145,14 +145,6 @@ impl Store for RedbStore {
 
 fn failed(error: impl fmt::Display) -> StoreError {
     StoreError::Failed(error.to_string())
-}
-
-fn make_directory(path: &Path) -> io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
 }
 
 fn open_file(path: &Path) -> io::Result<File> {

@@ -126,6 +126,16 @@ pub fn end_of(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(end)
 }
 
+/// A directory for its owner only, with all above it.
+#[cfg(any(feature = "redb", feature = "fjall"))]
+pub(crate) fn make_directory(path: &std::path::Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Batch, end_of};

@@ -115,6 +115,8 @@ fn stores_keep_what_the_one_in_memory_keeps() {
         }
         let (mut model, mut table) = (MemoryStore::new(), TableStore::default());
         let mut redb = RedbStore::open(&path).unwrap();
+        #[cfg(feature = "fjall")]
+        let mut fjall = metronome_storage::FjallStore::open(&path).unwrap();
         for (at, ops) in (0..).zip(batches) {
             let mut batch = Batch::default();
             for op in ops {
@@ -123,6 +125,8 @@ fn stores_keep_what_the_one_in_memory_keeps() {
             }
             table.commit(&batch).unwrap();
             redb.commit(&batch).unwrap();
+            #[cfg(feature = "fjall")]
+            fjall.commit(&batch).unwrap();
         }
         let wanted: BTreeSet<_> =
             model.records(Time::from_secs(100)).map(|op| format!("{op:?}")).collect();
@@ -131,6 +135,12 @@ fn stores_keep_what_the_one_in_memory_keeps() {
         prop_assert_eq!(&facts(&redb, later), &wanted);
         redb.reopen().unwrap();
         prop_assert_eq!(&facts(&redb, later), &wanted);
+        #[cfg(feature = "fjall")]
+        {
+            prop_assert_eq!(&facts(&fjall, later), &wanted);
+            fjall.reopen().unwrap();
+            prop_assert_eq!(&facts(&fjall, later), &wanted);
+        }
     });
 }
 

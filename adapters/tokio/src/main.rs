@@ -4,7 +4,6 @@ mod access;
 mod give_back;
 mod log;
 mod passwd;
-#[cfg(feature = "redb")]
 mod store_command;
 
 use access::Hangup;
@@ -154,7 +153,6 @@ enum Errand {
     #[command(subcommand)]
     Passwd(Passwd),
     /// Looks into a store, or takes it elsewhere, while no broker uses it
-    #[cfg(feature = "redb")]
     Store(store_command::StoreCommand),
 }
 
@@ -172,7 +170,6 @@ impl Errand {
                 Err(Problem::Usage(error)) => return fail(USAGE, &error),
                 Err(Problem::System(error)) => return fail(1, &error),
             },
-            #[cfg(feature = "redb")]
             Self::Store(command) => match command.run() {
                 Ok(said) => said,
                 Err(error) => return fail(1, &error),

@@ -1,8 +1,9 @@
 //! `metronome store`: looking into a store, and taking it elsewhere, while no broker uses it.
 
 use clap::{Args, Subcommand};
+use metronome_tokio::host::storage::StorageEngine;
+use metronome_tokio::host::stores::StoreError;
 use metronome_tokio::host::stores::export::{export, import, inspect};
-use metronome_tokio::host::stores::{RedbStore, Store, StoreError};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write, stdout};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,9 @@ pub(crate) struct StoreCommand {
     /// Directory of the store. [default: metronome in the user's data directory]
     #[arg(long, value_name = "DIR", env = "METRONOME_DATA", global = true)]
     data: Option<PathBuf>,
+    /// Which store: redb, or fjall where it is built in.
+    #[arg(long, default_value = "redb", env = "METRONOME_STORAGE_ENGINE", value_parser = ["redb", "fjall"], global = true)]
+    engine: String,
     #[command(subcommand)]
     errand: Errand,
 }
@@ -41,23 +45,24 @@ impl StoreCommand {
     /// What is said at the end, or why it went wrong.
     pub(crate) fn run(&self) -> Result<String, String> {
         let directory = self.data.clone().or_else(crate::data_directory).ok_or(crate::NO_DIRECTORY)?;
+        let engine = if self.engine == "fjall" { StorageEngine::Fjall } else { StorageEngine::Redb };
         self.errand
-            .run(&directory)
+            .run(engine, &directory)
             .map_err(|error| format!("cannot use the store in {}: {error}", directory.display()))
     }
 }
 
 impl Errand {
-    fn run(&self, directory: &Path) -> Result<String, StoreError> {
+    fn run(&self, engine: StorageEngine, directory: &Path) -> Result<String, StoreError> {
         let failed = |error: std::io::Error| StoreError::Failed(error.to_string());
-        if !matches!(self, Self::Import { .. }) && RedbStore::file(directory).is_none() {
+        if !matches!(self, Self::Import { .. }) && engine.place(directory).is_none() {
             return Err(StoreError::Failed("there is none".to_owned()));
         }
-        let mut store = RedbStore::open(directory)?;
-        let size = || RedbStore::file(directory).and_then(|file| file.metadata().ok()).map_or(0, |m| m.len());
+        let mut store = engine.open(directory)?;
+        let size = || engine.place(directory).map_or(0, |place| bytes_below(&place));
         match self {
             Self::Inspect => {
-                let summary = inspect(&store)?;
+                let summary = inspect(&*store)?;
                 Ok(format!("{summary}bytes on disk      {:>12}", size()))
             }
             Self::Export { file } => {
@@ -65,17 +70,17 @@ impl Errand {
                     Some(file) => Box::new(BufWriter::new(private(file).map_err(failed)?)),
                     None => Box::new(BufWriter::new(stdout().lock())),
                 };
-                let count = export(&store, &mut out)?;
+                let count = export(&*store, &mut out)?;
                 out.flush().map_err(failed)?;
                 Ok(if file.is_some() { format!("{count} records are exported") } else { String::new() })
             }
             Self::Import { file } => {
                 let lines = BufReader::new(File::open(file).map_err(failed)?);
-                Ok(format!("{} records are imported", import(&mut store, lines)?))
+                Ok(format!("{} records are imported", import(&mut *store, lines)?))
             }
             Self::Verify => {
                 let is_sound = store.check()?;
-                let summary = inspect(&store)?;
+                let summary = inspect(&*store)?;
                 match (is_sound, summary.damaged) {
                     (true, 0) => Ok("everything is sound".to_owned()),
                     (true, damaged) => Err(StoreError::Failed(format!(
@@ -94,6 +99,12 @@ impl Errand {
             }
         }
     }
+}
+
+/// Bytes of a file, or of all files in a folder.
+fn bytes_below(path: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(path) else { return path.metadata().map_or(0, |file| file.len()) };
+    entries.flatten().map(|entry| bytes_below(&entry.path())).sum()
 }
 
 /// A new file for its owner only: messages are nobody else's business.

@@ -1,0 +1,70 @@
+//! The store in a folder: who may have it, and what else may be in its place.
+#![cfg(feature = "fjall")]
+
+mod common;
+
+use common::directory;
+use metronome_storage::{Batch, FjallStore, Store, StoreError};
+use std::ops::ControlFlow;
+
+fn put(store: &mut FjallStore, key: &[u8]) {
+    let mut batch = Batch::default();
+    batch.put(key.to_vec(), b"value".to_vec());
+    store.commit(&batch).unwrap();
+}
+
+fn keys(store: &FjallStore) -> Vec<Vec<u8>> {
+    let mut keys = Vec::new();
+    let mut each = |key: &[u8], _: &[u8]| {
+        keys.push(key.to_vec());
+        ControlFlow::Continue(())
+    };
+    store.scan(&[], &mut each).unwrap();
+    keys
+}
+
+#[test]
+fn it_is_there_again_and_for_one_broker_and_its_owner_only() {
+    let path = directory();
+    let mut store = FjallStore::open(&path).unwrap();
+    put(&mut store, b"a");
+    assert_eq!(FjallStore::open(&path).unwrap_err(), StoreError::Locked);
+    drop(store);
+    let store = FjallStore::open(&path).unwrap();
+    assert_eq!(keys(&store), [b"a"]);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(path.join("metronome.fjall").metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    }
+}
+
+#[test]
+fn what_is_something_else_is_refused_and_left_alone() {
+    let path = directory();
+    std::fs::create_dir_all(&path).unwrap();
+    let folder = path.join("metronome.fjall");
+    std::fs::write(&folder, "a diary").unwrap();
+    assert!(matches!(FjallStore::open(&path), Err(StoreError::Failed(_))));
+    assert_eq!(std::fs::read_to_string(&folder).unwrap(), "a diary");
+    std::fs::remove_file(&folder).unwrap();
+    let other = fjall::Database::builder(&folder).open().unwrap();
+    other.keyspace("theirs", fjall::KeyspaceCreateOptions::default).unwrap();
+    drop(other);
+    assert_eq!(FjallStore::open(&path).unwrap_err(), StoreError::Foreign("it has a keyspace theirs".into()));
+}
+
+/// A key that is cleared and set in one batch is set.
+#[test]
+fn clearing_comes_before_setting() {
+    let mut store = FjallStore::open(&directory()).unwrap();
+    put(&mut store, b"ab");
+    put(&mut store, b"ac");
+    let mut batch = Batch::default();
+    batch.clear(b"a".to_vec());
+    batch.put(b"ab".to_vec(), b"again".to_vec());
+    store.commit(&batch).unwrap();
+    assert_eq!(keys(&store), [b"ab"]);
+    store.compact().unwrap();
+    assert_eq!(keys(&store), [b"ab"]);
+}
