@@ -3,7 +3,8 @@
 use crate::store::{Batch, Store, StoreError, Visit, end_of};
 use redb::backends::FileBackend;
 use redb::{
-    Database, DatabaseError, ReadableDatabase, StorageError, TableDefinition, TableError, TableHandle,
+    Database, DatabaseError, ReadableDatabase, StorageBackend, StorageError, TableDefinition, TableError,
+    TableHandle,
 };
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -17,19 +18,22 @@ const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("metrono
 /// Name of the file in the directory that the operator names.
 const FILE: &str = "metronome.redb";
 
+/// Name of the file while it is made: a process may end in the midst of that.
+const UNFINISHED: &str = "metronome.redb.new";
+
 /// Memory for pages of the file, bytes.
 const CACHE: usize = 64 << 20;
 
-/// A store in a directory.
+/// A store in one file.
 pub struct RedbStore {
-    path: PathBuf,
+    open: Box<dyn FnMut() -> Result<Database, StoreError> + Send>,
     /// `None` between an error and what it takes to begin anew.
     database: Option<Database>,
 }
 
 impl fmt::Debug for RedbStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedbStore").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("RedbStore").field("is_open", &self.database.is_some()).finish_non_exhaustive()
     }
 }
 
@@ -40,7 +44,31 @@ impl RedbStore {
     /// It cannot be read or written, another broker has it, or its file is something else, which is left as it is.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
         crate::store::make_directory(directory).map_err(|error| StoreError::Failed(error.to_string()))?;
-        let mut store = Self { path: directory.join(FILE), database: None };
+        let path = directory.join(FILE);
+        if !path.exists() {
+            make(&path, &directory.join(UNFINISHED))?;
+        }
+        Self::begin(move || {
+            let file = open_file(&path).map_err(|error| match error.kind() {
+                ErrorKind::IsADirectory => StoreError::Foreign("it is a directory".to_owned()),
+                _ => StoreError::Failed(error.to_string()),
+            })?;
+            open_on(FileBackend::new(file))
+        })
+    }
+
+    /// Opens the store on a disk of the caller's, or begins one there; `disk` gives it at each beginning.
+    ///
+    /// # Errors
+    /// It cannot be read or written, or is something else.
+    pub fn open_on<B: StorageBackend>(disk: impl Fn() -> B + Send + 'static) -> Result<Self, StoreError> {
+        Self::begin(move || open_on(Ok(disk())))
+    }
+
+    fn begin(
+        open: impl FnMut() -> Result<Database, StoreError> + Send + 'static,
+    ) -> Result<Self, StoreError> {
+        let mut store = Self { open: Box::new(open), database: None };
         store.reopen()?;
         store.is_ours()?;
         Ok(store)
@@ -115,20 +143,7 @@ impl Store for RedbStore {
     fn reopen(&mut self) -> Result<(), StoreError> {
         // Closed first: it holds the lock.
         self.database = None;
-        let file = open_file(&self.path).map_err(|error| match error.kind() {
-            ErrorKind::IsADirectory => StoreError::Foreign("it is a directory".to_owned()),
-            _ => StoreError::Failed(error.to_string()),
-        })?;
-        let opened = FileBackend::new(file)
-            .and_then(|file| Database::builder().set_cache_size(CACHE).create_with_backend(file));
-        self.database = Some(opened.map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => StoreError::Locked,
-            DatabaseError::UpgradeRequired(_) => StoreError::Foreign("it is of an earlier redb".to_owned()),
-            DatabaseError::Storage(StorageError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
-                StoreError::Foreign("it is no redb file".to_owned())
-            }
-            error => failed(error),
-        })?);
+        self.database = Some((self.open)()?);
         Ok(())
     }
 
@@ -141,6 +156,35 @@ impl Store for RedbStore {
         self.database()?;
         self.database.as_mut().map_or(Ok(false), Database::compact).map(drop).map_err(failed)
     }
+}
+
+/// Makes a store elsewhere, and puts it into its place when it is whole, unless another one is there by then.
+fn make(path: &Path, unfinished: &Path) -> Result<(), StoreError> {
+    let file = open_file(unfinished).map_err(failed)?;
+    let same = file.try_clone().map_err(failed)?;
+    let locked = FileBackend::new(file);
+    if locked.is_ok() {
+        // What an earlier process has left.
+        same.set_len(0).map_err(failed)?;
+    }
+    drop(open_on(locked)?);
+    match std::fs::hard_link(unfinished, path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => std::fs::rename(unfinished, path),
+        _ => std::fs::remove_file(unfinished),
+    }
+    .map_err(failed)
+}
+
+fn open_on(disk: Result<impl StorageBackend, DatabaseError>) -> Result<Database, StoreError> {
+    let opened = disk.and_then(|disk| Database::builder().set_cache_size(CACHE).create_with_backend(disk));
+    opened.map_err(|error| match error {
+        DatabaseError::DatabaseAlreadyOpen => StoreError::Locked,
+        DatabaseError::UpgradeRequired(_) => StoreError::Foreign("it is of an earlier redb".to_owned()),
+        DatabaseError::Storage(StorageError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
+            StoreError::Foreign("it is no redb file".to_owned())
+        }
+        error => failed(error),
+    })
 }
 
 fn failed(error: impl fmt::Display) -> StoreError {

@@ -62,11 +62,20 @@ fn what_is_something_else_is_refused_and_left_alone() {
     assert!(matches!(RedbStore::open(&file.join("x").join("\0")), Err(StoreError::Failed(_))));
 }
 
-/// An incomplete file, as a crash while it was made leaves it.
+/// A process that ended while it made its file keeps the next one from nothing.
 #[test]
-fn an_empty_file_becomes_a_store() {
+fn a_first_start_that_was_cut_off_is_no_harm() {
     let path = directory();
     std::fs::create_dir_all(&path).unwrap();
+    for left in ["", "half of a file"] {
+        std::fs::write(path.join("metronome.redb.new"), left).unwrap();
+        let mut store = RedbStore::open(&path).unwrap();
+        put(&mut store, b"a");
+        drop(store);
+        assert_eq!(keys(&RedbStore::open(&path).unwrap()), [b"a"]);
+        assert!(!path.join("metronome.redb.new").exists());
+        std::fs::remove_file(path.join("metronome.redb")).unwrap();
+    }
     std::fs::write(path.join("metronome.redb"), "").unwrap();
     assert!(keys(&RedbStore::open(&path).unwrap()).is_empty());
 }
