@@ -432,6 +432,31 @@ fn an_acknowledgement_waits_for_every_delivery() {
     }
 }
 
+/// A publisher that comes back in the midst of its message's fan-out hears of it when that is over.
+#[test]
+fn a_message_that_comes_again_waits_for_its_fan_out() {
+    let mut world = World::new(Config { work_per_call: 1, ..durable() });
+    for number in 0..90 {
+        let subscriber = world.client(Version::V5, &format!("s{number}"));
+        world.subscribe(subscriber, "t", QoS::AtMostOnce);
+    }
+    let publisher = world.persistent(Version::V5, "p");
+    world.publish(publisher, "t", "x", ExactlyOnce, 1);
+    world.cut(publisher);
+    let again = world.persistent(Version::V5, "p");
+    let publish = mqtt_proto::Publish { dup: true, ..message("t", "x", ExactlyOnce, 1) };
+    world.publish_with(again, &publish);
+    world.expect(again, &[]);
+    assert_eq!(world.engine.view().fanouts(), (1, 0), "its publisher is there again");
+    world.settle();
+    world.expect(again, &["PUBREC #1"]);
+    world.restart();
+    let again = world.persistent(Version::V5, "p");
+    world.publish_with(again, &publish);
+    world.expect(again, &["PUBREC #1"]);
+    assert_eq!(world.engine.view().counters().routed, 0, "it was received before");
+}
+
 /// A client whose session ends with its connection, and what the broker tells of itself, are nothing to the store.
 #[test]
 fn the_store_is_not_asked_about_what_does_not_last() {

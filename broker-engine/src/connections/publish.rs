@@ -143,6 +143,8 @@ impl Engine {
                 if !self.is_remembered(id, owed) {
                     self.remember_received(id, owed);
                     self.store_received(id, owed);
+                } else if self.is_on_its_way(id, owed) {
+                    return After::Parked;
                 }
                 self.acknowledge_publish(id, owed, ReasonCode::Success, out);
                 return After::Continue;
@@ -353,12 +355,19 @@ impl Engine {
 
     /// The same for a publisher that may be gone.
     pub(crate) fn store_received_of(&mut self, key: SlotKey, owed: Owed) {
-        if owed.qos == QoS::ExactlyOnce
+        if self.gates.is_on()
+            && owed.qos == QoS::ExactlyOnce
             && let Some(packet_id) = owed.packet_id.filter(|packet_id| self.is_received(key, *packet_id))
         {
             let packet_id = packet_id.get();
             self.store_for(key, |client_id| StoreOp::PutReceived { client_id, packet_id });
         }
+    }
+
+    /// Are its deliveries still being kept? Then it is acknowledged when they are.
+    fn is_on_its_way(&mut self, id: ConnId, owed: Owed) -> bool {
+        let session = self.conn(id).and_then(super::Connection::session);
+        session.zip(owed.packet_id).is_some_and(|(key, packet_id)| self.wait_for_fanout(id, key, packet_id))
     }
 
     /// Was it accepted before?

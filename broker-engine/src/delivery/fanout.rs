@@ -3,9 +3,10 @@
 //! Only the first has more than its message. Those behind it are matched when their turn comes, so that many
 //! publications to many subscribers do not take as much memory as all their deliveries.
 
-use super::message::Message;
+use super::message::{Message, MessageStore};
 use super::recipients::Recipients;
 use super::{Publication, Routed, Work};
+use crate::collections::SlotKey;
 use crate::connections::{Owed, Parked};
 use crate::counters::DropReason;
 use crate::engine::Engine;
@@ -70,6 +71,27 @@ impl Fanouts {
     /// A publisher left while its PUBLISH was in here.
     pub(crate) fn disown(&mut self) {
         self.unowned += 1;
+    }
+
+    /// Gives a QoS 2 message whose publisher left to a later connection of its session, which has sent it again; says
+    /// whether it is here.
+    fn adopt(
+        &mut self,
+        messages: &MessageStore,
+        session: SlotKey,
+        owed: (QoS, PacketId),
+        conn: ConnId,
+    ) -> bool {
+        let found = self.queue.iter_mut().find(|fanout| {
+            let publisher = messages.get(fanout.message).and_then(|message| message.publisher);
+            publisher == Some(session) && fanout.origin.is_some_and(|(_, other)| other == Some(owed))
+        });
+        if let Some(fanout) = found {
+            fanout.origin = Some((conn, Some(owed)));
+            self.unowned -= 1;
+            return true;
+        }
+        false
     }
 
     /// Bytes that the first one keeps beside its message.
@@ -229,6 +251,17 @@ impl Engine {
             self.acknowledge_publish(id, owed, reason, out);
         }
         self.resume_input(id, out);
+    }
+
+    /// A QoS 2 message came again on another connection. While it is on its way to those who get it, its deliveries are
+    /// not all kept, and so its acknowledgement waits with it.
+    pub(crate) fn wait_for_fanout(&mut self, id: ConnId, session: SlotKey, packet_id: PacketId) -> bool {
+        let owed = (QoS::ExactlyOnce, packet_id);
+        let waits = self.gates.is_on() && self.fanouts.adopt(&self.messages, session, owed, id);
+        if let Some(conn) = self.conn_mut(id).filter(|_| waits) {
+            conn.parked = Some(Box::new(Parked::Fanout));
+        }
+        waits
     }
 
     /// Does this connection's publisher wait for its fan-out?
