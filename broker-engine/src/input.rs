@@ -70,7 +70,7 @@ pub enum Input<'a> {
         /// In order of position, none before the one asked for.
         deliveries: Vec<StoredDelivery>,
     },
-    /// Wall clock, Unix microseconds, where facts that outlive the process are stored.
+    /// Wall clock, Unix microseconds. Nothing depends on it: stored facts carry durations, and stores know the time.
     WallClock(u64),
     /// Something that the embedding program or operator wants.
     Command(Command),

@@ -45,7 +45,7 @@ pub type Report = dyn Fn(Option<&StoreError>) + Send;
 
 /// How a [`Keeper`] works, and whom it tells.
 pub struct KeeperOptions {
-    /// Time between two batches; nobody should wait for them then. None is at once.
+    /// Time between two batches, unless a page is asked for; nobody should wait for them then. None is at once.
     pub pause: Duration,
     /// There are events; called on the keeper's thread.
     pub wake: Box<dyn Fn() + Send>,
@@ -68,6 +68,8 @@ struct State {
     /// Of everything that is not kept yet.
     bytes: usize,
     events: Vec<Event>,
+    /// Somebody waits for a page.
+    is_asked: bool,
     stopping: bool,
 }
 
@@ -108,13 +110,15 @@ impl Keeper {
             return self.is_full();
         }
         let bytes = group.iter().map(|(_, op)| size(op)).sum();
+        let asks = group.iter().any(|(_, op)| matches!(op, StoreOp::Fetch { .. }));
         let mut state = self.shared.lock();
-        let was_idle = state.groups.is_empty();
+        let is_news = state.groups.is_empty() || asks;
+        state.is_asked |= asks;
         state.bytes += bytes;
         state.groups.push_back((group, bytes));
         let is_full = state.bytes >= FULL;
         drop(state);
-        if was_idle {
+        if is_news {
             self.shared.changed.notify_one();
         }
         is_full
@@ -161,13 +165,24 @@ impl Shared {
             fits
         });
         let count = count.count();
+        state.is_asked = false;
         Some(state.groups.drain(..count).collect())
     }
 
     /// Waits for so long, or until the keeper is to stop; says whether it is.
-    fn pause(&self, time: Duration) -> bool {
+    fn rest(&self, time: Duration) -> bool {
+        self.wait(time, |_| true)
+    }
+
+    /// The same, or until somebody waits for a page.
+    fn pause(&self, time: Duration) {
+        self.wait(time, |state| !state.is_asked);
+    }
+
+    fn wait(&self, time: Duration, may_wait: impl Fn(&State) -> bool) -> bool {
         let state = self.lock();
-        let waited = self.changed.wait_timeout_while(state, time, |state| !state.stopping);
+        let waits = |state: &mut State| !state.stopping && may_wait(state);
+        let waited = self.changed.wait_timeout_while(state, time, waits);
         waited.unwrap_or_else(PoisonError::into_inner).0.stopping
     }
 }
@@ -236,7 +251,7 @@ impl Worker {
                     failure = Some(error);
                     self.shared.lock().events.push(Event::Failed(first));
                     (self.options.wake)();
-                    if self.shared.pause(RETRY) {
+                    if self.shared.rest(RETRY) {
                         return None;
                     }
                 }

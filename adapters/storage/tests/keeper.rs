@@ -18,11 +18,15 @@ struct World {
 }
 
 fn start(table: Table) -> World {
+    start_with(table, Duration::ZERO)
+}
+
+fn start_with(table: Table, pause: Duration) -> World {
     let table = TableStore(std::sync::Arc::new(std::sync::Mutex::new(table)));
     let (wake, woken) = mpsc::channel();
     let (report, reports) = mpsc::channel();
     let options = KeeperOptions {
-        pause: Duration::ZERO,
+        pause,
         wake: Box::new(move || wake.send(()).unwrap_or_default()),
         report: Box::new(move |error| report.send(error.cloned()).unwrap_or_default()),
     };
@@ -121,6 +125,21 @@ fn what_waits_for_a_store_that_fails_is_bounded() {
     assert!(world.keeper.is_full());
     world.events(|event| *event == Event::Stored(StoreSeq(3)));
     assert!(!world.keeper.is_full());
+}
+
+/// Batches are far apart, but a page does not wait for the next one, and neither does the end.
+#[test]
+fn where_nobody_waits_for_batches_pages_and_the_end_are_at_once() {
+    let world = start_with(Table::default(), Duration::from_secs(3600));
+    world.keeper.submit(numbered(vec![queued(1, 1)], 1));
+    world.events(|event| matches!(event, Event::Stored(_)));
+    world.keeper.submit(numbered(vec![queued(2, 1)], 2));
+    world.keeper.submit(numbered(vec![fetch(1, 9, 9)], 3));
+    let events = world.events(|event| matches!(event, Event::Stored(_)));
+    assert!(matches!(&events[0], Event::Loaded(StoreSeq(3), page) if page.len() == 2), "{events:?}");
+    world.keeper.submit(numbered(vec![queued(3, 1)], 4));
+    drop(world.keeper);
+    assert_eq!(world.table.records().len(), 4);
 }
 
 #[test]

@@ -76,7 +76,7 @@ struct Draft {
     received: BTreeSet<PacketId>,
     /// By position, like what waits.
     in_flight: BTreeMap<u64, InFlight>,
-    waiting: BTreeMap<u64, Draught>,
+    waiting: BTreeMap<u64, Loaded>,
     /// Bytes of what waits.
     bytes: u64,
     beyond: Beyond,
@@ -96,12 +96,12 @@ struct InFlight {
     packet_id: PacketId,
     /// PUBREC came.
     released: bool,
-    draught: Option<Draught>,
+    loaded: Option<Loaded>,
 }
 
 /// A delivery whose shared group is looked up once subscriptions are there.
 #[derive(Debug)]
-struct Draught {
+struct Loaded {
     delivery: Delivery,
     size: u64,
     share: Option<Box<str>>,
@@ -199,7 +199,7 @@ impl Boot {
         let size = messages.size_of(&delivery);
         let share = stored.share.as_deref().map(Into::into);
         let draft = self.drafts.entry(client_id).or_default();
-        if let Some(before) = draft.put(stored.position, Draught { delivery, size, share }) {
+        if let Some(before) = draft.put(stored.position, Loaded { delivery, size, share }) {
             messages.let_go(&before.delivery);
         }
         if self.in_flight_known && self.engine.gates.is_on() {
@@ -300,31 +300,31 @@ impl Boot {
         let Engine { sessions, messages, index, counters, .. } = &mut *engine;
         let Some(session) = sessions.get_mut(key) else { return };
         session.position = draft.next;
-        let placed = |draught: Draught| {
-            let group = draught.share.and_then(|share| index.group_of(&share));
-            (Delivery { group, ..draught.delivery }, draught.size)
+        let placed = |loaded: Loaded| {
+            let group = loaded.share.and_then(|share| index.group_of(&share));
+            (Delivery { group, ..loaded.delivery }, loaded.size)
         };
         let (mut used, mut dangling) = (BTreeSet::new(), Vec::new());
-        for (position, InFlight { packet_id, released, draught }) in core::mem::take(&mut draft.in_flight) {
-            match draught {
-                Some(draught) if !used.insert(packet_id) => {
-                    messages.let_go(&draught.delivery);
+        for (position, InFlight { packet_id, released, loaded }) in core::mem::take(&mut draft.in_flight) {
+            match loaded {
+                Some(loaded) if !used.insert(packet_id) => {
+                    messages.let_go(&loaded.delivery);
                     dangling.push(position);
                 }
-                Some(draught) if released => {
-                    messages.let_go(&draught.delivery);
+                Some(loaded) if released => {
+                    messages.let_go(&loaded.delivery);
                     session.inflight.push_released(packet_id, position);
                 }
-                Some(draught) => {
-                    let (delivery, size) = placed(draught);
+                Some(loaded) => {
+                    let (delivery, size) = placed(loaded);
                     session.inflight.push(packet_id, delivery, size);
                 }
                 None => dangling.push(position),
             }
         }
         session.inflight.go_on();
-        for draught in core::mem::take(&mut draft.waiting).into_values() {
-            let (delivery, size) = placed(draught);
+        for loaded in core::mem::take(&mut draft.waiting).into_values() {
+            let (delivery, size) = placed(loaded);
             session.queue.push(delivery, size);
         }
         let Beyond { from, count, bytes, qos0 } = draft.beyond;
@@ -347,10 +347,10 @@ impl Boot {
         let Draft { subscriptions, received, in_flight, waiting, beyond, .. } = draft;
         let several = subscriptions.len() + received.len() + in_flight.len();
         self.report.dangling += several as u64 + beyond.count;
-        let sent = in_flight.into_values().filter_map(|sent| sent.draught);
-        for draught in waiting.into_values().chain(sent) {
+        let sent = in_flight.into_values().filter_map(|sent| sent.loaded);
+        for loaded in waiting.into_values().chain(sent) {
             self.report.dangling += 1;
-            self.engine.messages.let_go(&draught.delivery);
+            self.engine.messages.let_go(&loaded.delivery);
         }
         if self.engine.gates.is_on() {
             self.engine.gates.emit(StoreOp::EndSession { client_id: client_id.into() });
@@ -361,20 +361,20 @@ impl Boot {
 impl Draft {
     /// A delivery was sent.
     fn send(&mut self, position: u64, packet_id: PacketId, released: bool) {
-        let draught = self.waiting.remove(&position);
-        self.bytes -= draught.as_ref().map_or(0, |draught| draught.size);
+        let loaded = self.waiting.remove(&position);
+        self.bytes -= loaded.as_ref().map_or(0, |loaded| loaded.size);
         self.next = self.next.max(position.saturating_add(1));
-        self.in_flight.insert(position, InFlight { packet_id, released, draught });
+        self.in_flight.insert(position, InFlight { packet_id, released, loaded });
     }
 
     /// Takes a delivery; says what was in its place.
-    fn put(&mut self, position: u64, draught: Draught) -> Option<Draught> {
+    fn put(&mut self, position: u64, loaded: Loaded) -> Option<Loaded> {
         self.next = self.next.max(position.saturating_add(1));
         if let Some(sent) = self.in_flight.get_mut(&position) {
-            return sent.draught.replace(draught);
+            return sent.loaded.replace(loaded);
         }
-        self.bytes += draught.size;
-        let before = self.waiting.insert(position, draught);
+        self.bytes += loaded.size;
+        let before = self.waiting.insert(position, loaded);
         self.bytes -= before.as_ref().map_or(0, |before| before.size);
         before
     }
@@ -388,10 +388,10 @@ impl Draft {
             if !has_gap && !is_beyond {
                 return;
             }
-            let Some((position, draught)) = self.waiting.pop_last() else { return };
-            self.bytes -= draught.size;
-            self.beyond.add(position, draught.size, draught.delivery.qos);
-            messages.let_go(&draught.delivery);
+            let Some((position, loaded)) = self.waiting.pop_last() else { return };
+            self.bytes -= loaded.size;
+            self.beyond.add(position, loaded.size, loaded.delivery.qos);
+            messages.let_go(&loaded.delivery);
         }
     }
 }
