@@ -231,7 +231,10 @@ impl Engine {
     /// Nothing after the failed operation is ever acknowledged; the clients it concerns are told.
     fn store_failed(&mut self, seq: StoreSeq, out: &mut Outbox) {
         self.fetches_failed(seq);
-        for conn in self.gates.fail(seq) {
+        // Of a fan-out that goes on in later calls nobody knows which operations were its own.
+        let unfinished: Vec<ConnId> =
+            self.fanouts.owed().filter(|conn| self.is_parked_by_fanout(*conn)).collect();
+        for conn in self.gates.fail(seq).into_iter().chain(unfinished) {
             self.close(
                 conn,
                 Farewell::tell(ReasonCode::QuotaExceeded, "the store refused to keep a message"),

@@ -10,6 +10,7 @@ use crate::ids::ConnId;
 use crate::outbox::Outbox;
 use crate::sessions::Session;
 use core::time::Duration;
+use mqtt_proto::planted;
 
 /// Rough sizes, bytes, of what is not counted one by one: tables, boxes and names included.
 mod rough {
@@ -95,7 +96,9 @@ impl Engine {
     /// Above `memory_high` a publisher waits a moment behind its PUBLISH. It is slowed down and not stopped, so
     /// that the acknowledgements it may owe, which free memory, still arrive.
     pub(crate) fn slow_down(&mut self, id: ConnId, out: &mut Outbox) -> bool {
-        if self.memory_pressure() == MemoryPressure::None {
+        let waits_for_readers = planted!("slow-reader-slows-all")
+            && self.connections.iter().flatten().any(|conn| conn.egress.congested);
+        if self.memory_pressure() == MemoryPressure::None && !waits_for_readers {
             return false;
         }
         // What is only remembered goes first.

@@ -105,6 +105,11 @@ impl<'a> View<'a> {
         self.engine.conn(conn).map(|conn| (conn.version, &*conn.input))
     }
 
+    /// Bytes that are reserved for what a connection has sent and is not done with.
+    pub fn reserved(&self, conn: ConnId) -> usize {
+        self.engine.conn(conn).map_or(0, crate::connections::Connection::reserved)
+    }
+
     /// One session, by client identifier.
     pub fn session(&self, client_id: &str) -> Option<SessionView<'a>> {
         let key = self.engine.session_of(client_id)?;

@@ -12,7 +12,9 @@ pub const CANARY: &str = "canary";
 
 /// Planted bugs: name, what is wrong, and where it was seen.
 pub const BUGS: &[(&str, &str, &str)] = &[
+    ("acknowledged-too-early", "no acknowledgement waits for the store", "mosquitto, FlashMQ"),
     ("alias-of-nothing", "an alias is given out with a packet that is not sent", "mochi"),
+    ("announced-length-reserved", "a buffer is as large as a packet says", "mosquitto, mochi"),
     ("any-user-resumes", "a session goes to another user", "mochi #398"),
     ("count-drifts", "a takeover is not counted out", "Moquette #583"),
     ("empty-is-retained", "an empty retained message is kept instead of removing", "class"),
@@ -49,6 +51,7 @@ pub const BUGS: &[(&str, &str, &str)] = &[
     ("shared-not-handed-on", "a shared message is lost when its member ends", "mosquitto #2662"),
     ("shared-qos2-handed-on", "QoS 2 in flight goes to another member", "spec"),
     ("silent-loss", "a message is dropped without a word", "class"),
+    ("slow-reader-slows-all", "publishers wait for the slowest reader", "class"),
     ("timer-leak", "timers outlive their objects", "rmqtt #495"),
     ("too-large-stalls", "a message that is too large stays at the queue's head", "rmqtt #513"),
     ("wildcard-reaches-dollar", "`+` and `#` match `$SYS`", "aedes #135"),

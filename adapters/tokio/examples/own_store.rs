@@ -41,8 +41,7 @@ impl Store for Table {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let table = Table::default();
-    let broker =
-        || Broker::builder().listen("127.0.0.1:0").hook(AllowAll).store(table.clone()).start();
+    let broker = || Broker::builder().listen("127.0.0.1:0").hook(AllowAll).store(table.clone()).start();
     let first = broker()?;
     first.publish(ApplicationMessage {
         topic: "hello/world".into(),

@@ -78,8 +78,11 @@ impl Engine {
         self.resume_input(id, out);
     }
 
+    /// A client whose Maximum Packet Size is below the AUTH cannot go on.
     pub(crate) fn send_auth(&mut self, id: ConnId, reason: ReasonCode, data: &[u8], out: &mut Outbox) {
-        let Some(exchange) = self.conn_mut(id).and_then(|conn| conn.exchange.as_deref_mut()) else { return };
+        let Some(conn) = self.conn_mut(id).filter(|conn| !conn.is_gone()) else { return };
+        let version = conn.version;
+        let Some(exchange) = conn.exchange.as_deref_mut() else { return };
         exchange.asked = reason == ReasonCode::ContinueAuthentication;
         let method = exchange.method.clone();
         let properties = AuthProperties {
@@ -87,7 +90,16 @@ impl Engine {
             authentication_data: (!data.is_empty()).then_some(data),
             ..AuthProperties::default()
         };
-        self.send(id, &Packet::Auth(Auth { reason, properties }), out);
+        let packet = Packet::Auth(Auth { reason, properties });
+        if self.takes(id, &packet) {
+            return self.send(id, &packet, out);
+        }
+        let detail = "AUTH is larger than the client's Maximum Packet Size";
+        let farewell = match self.conn(id).and_then(super::Connection::session) {
+            Some(_) => Farewell::tell(ReasonCode::PacketTooLarge, detail),
+            None => Farewell::refuse(version, ReasonCode::PacketTooLarge, detail),
+        };
+        self.close(id, farewell, out);
     }
 
     /// Client identifier of an accepted client or an applicant.

@@ -217,4 +217,13 @@ impl Connection {
     pub(crate) fn kept_bytes(&self) -> usize {
         self.input.capacity()
     }
+
+    /// The same, with a CONNECT that waits for its answer.
+    pub(crate) fn reserved(&self) -> usize {
+        let applicant = match &self.phase {
+            Phase::Authenticating(applicant) => applicant.packet.capacity(),
+            _ => 0,
+        };
+        self.input.capacity() + applicant
+    }
 }

@@ -8,7 +8,7 @@ use crate::ids::{ConnId, ListenerId};
 use crate::outbox::{Flow, Outbox, Wire};
 use alloc::boxed::Box;
 use core::net::SocketAddr;
-use mqtt_proto::{DecodeError, FixedHeader, Packet, PacketType, ReasonCode};
+use mqtt_proto::{DecodeError, FixedHeader, Packet, PacketType, ReasonCode, planted};
 
 /// Bytes that may wait behind a parked packet before the client's reads are paused.
 const PARKED_BYTES: usize = 16 << 10;
@@ -209,6 +209,9 @@ impl Engine {
     fn await_bytes(&mut self, id: ConnId, need: usize) {
         if let Some(conn) = self.conn_mut(id) {
             conn.need = need;
+            if planted!("announced-length-reserved") {
+                conn.input.reserve(need);
+            }
         }
     }
 

@@ -104,6 +104,12 @@ impl Fanouts {
         self.queue.iter().map(|fanout| fanout.origin.map(|(conn, _)| conn))
     }
 
+    /// Publishers, perhaps gone by now, that are owed an acknowledgement.
+    pub(crate) fn owed(&self) -> impl Iterator<Item = ConnId> {
+        let origins = self.queue.iter().filter_map(|fanout| fanout.origin);
+        origins.filter_map(|(conn, owed)| owed.map(|_| conn))
+    }
+
     fn pop(&mut self) -> Option<Fanout> {
         let first = self.queue.pop_front();
         if self.queue.is_empty() {

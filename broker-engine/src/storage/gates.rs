@@ -6,7 +6,7 @@ use crate::config::Durability;
 use crate::ids::ConnId;
 use crate::outbox::Outbox;
 use alloc::{collections::BTreeMap, collections::VecDeque, vec::Vec};
-use mqtt_proto::{PacketType, QoS};
+use mqtt_proto::{PacketType, QoS, planted};
 use serde::{Deserialize, Serialize};
 
 /// Store operations on their way out, and the frames behind them.
@@ -129,6 +129,7 @@ impl Gates {
     #[inline]
     pub(crate) fn must_wait(&self, conn: ConnId) -> bool {
         self.level == Durability::Durable
+            && !planted!("acknowledged-too-early")
             && ((self.touched && self.last > self.stored) || self.is_waiting(conn))
     }
 
