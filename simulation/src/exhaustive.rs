@@ -66,7 +66,7 @@ impl Scope {
             retain_as_published: false,
             retain_handling: 0,
         };
-        let message = Message { topic: "a".into(), qos: self.qos, retain: false, size: 8, expiry: None };
+        let message = Message { topic: "a".into(), qos: self.qos, size: 8, ..Message::default() };
         let before = [(0, What::Connect), (1, What::Connect), (1, What::Subscribe(vec![filter]))];
         let operations = before.into_iter().zip(1..).map(|((client, what), number)| Operation {
             at: BEGIN / 2 + number * 1000,

@@ -71,10 +71,25 @@ fn main() -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::Cli;
-    use clap::CommandFactory;
+    use clap::{CommandFactory, Parser};
 
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn nothing_to_play_is_refused() {
+        for line in [
+            "bench --clients 0",
+            "bench --runs 0",
+            "fleet --clients 0",
+            "run 1 --clients 0",
+            "swarm --seeds 0",
+        ] {
+            let words = ["simulation"].into_iter().chain(line.split(' '));
+            let error = Cli::try_parse_from(words).err().expect(line);
+            assert!(error.to_string().contains("invalid value '0'"), "{error}");
+        }
     }
 }

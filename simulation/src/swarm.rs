@@ -3,7 +3,7 @@
 use crate::check::{Counts, Marks, Violation};
 use crate::figures::Timeline;
 use crate::scenario::{Profile, generate};
-use crate::variants::{VARIANTS, difference, play_compared, variant};
+use crate::variants::{VARIANTS, difference, is_apart, play_compared, variant};
 use crate::world::{Options, Outcome, play};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -134,11 +134,11 @@ fn one(seed: u64, again: bool, options: Options) -> (Outcome, Options, Vec<&'sta
     }
     for (name, what) in VARIANTS {
         let Some(varied) = variant(name, &scenario, options) else { continue };
-        outcome.violation = if varied.host == options.host {
-            difference((name, what), &outcome, &play(&scenario, varied))
-        } else {
+        outcome.violation = if is_apart(&varied) {
             // Compared with another plain run than this one.
             play_compared(&scenario, varied).violation
+        } else {
+            difference((name, what), &outcome, &play(&scenario, varied))
         };
         if outcome.violation.is_some() {
             return (outcome, varied, equal);

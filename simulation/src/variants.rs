@@ -1,17 +1,19 @@
 //! Variants of a run that must come to the same, to the last byte: what differs in them is no business of clients.
 
 use crate::check::{AT_ONCE, Violation};
-use crate::scenario::Scenario;
+use crate::scenario::{Client, Filter, Network, Operation, Outside, Scenario, What, quiet};
 use crate::trace::Trace;
-use crate::world::{Host, Options, Outcome, is_late, play};
+use crate::world::{Host, Options, Outcome, Reader, is_late, play};
 use broker_engine::Config;
+use std::time::Duration;
 
 /// What differs, under the names of the statements that say that nothing comes of it.
-pub const VARIANTS: [(&str, &str); 4] = [
+pub const VARIANTS: [(&str, &str); 5] = [
     ("INV-71", "another hash key"),
     ("INV-52", "every byte by itself"),
     ("INV-72", "more calls than the engine asks for"),
     ("INV-74", "the host's driver in between"),
+    ("INV-91", "one more client that reads nothing of what it subscribed to"),
 ];
 
 /// The options of a variant of a plain run, where the scenario lets it come to the same.
@@ -22,23 +24,36 @@ pub fn variant(name: &str, scenario: &Scenario, plain: Options) -> Option<Option
         "INV-72" => Options { restless: true, ..plain },
         // Calls of the driver are not those of the engine, so they end elsewhere.
         _ if plain.stop_at.is_some() => return None,
+        "INV-91" => Options { reader: Some(Reader::Stalled), ..plain },
         _ => Options { host: Host::Driver, ..plain },
     };
     is_comparable(name, scenario).then_some(varied)
+}
+
+/// Is a variant compared with another run than the plain one of its scenario?
+pub(crate) fn is_apart(options: &Options) -> bool {
+    options.host == Host::Driver || options.reader.is_some()
 }
 
 /// Plays a scenario. What the options vary is played plainly as well, and both runs must be equal.
 pub fn play_compared(scenario: &Scenario, options: Options) -> Outcome {
     let varied = varied(&options).filter(|(name, _)| is_comparable(name, scenario));
     let Some((name, what)) = varied else { return play(scenario, options) };
-    let hosted = (options.host == Host::Driver).then(|| for_the_driver(scenario));
-    let scenario = hosted.as_ref().unwrap_or(scenario);
-    let mut outcome = play(scenario, plain(options));
+    let is_hosted = options.host == Host::Driver;
+    let [one, other] = match options {
+        Options { reader: Some(_), .. } => {
+            [Reader::Prompt, Reader::Stalled].map(|reader| beside(scenario, reader))
+        }
+        _ if is_hosted => [for_the_driver(scenario), for_the_driver(scenario)],
+        _ => [scenario.clone(), scenario.clone()],
+    };
+    let mut outcome = play(&one, plain(options));
     if outcome.violation.is_none() {
-        let other = play(scenario, options);
+        let other = play(&other, options);
         outcome.violation = difference((name, what), &outcome, &other);
         if outcome.violation.is_some() {
-            let traces = [&outcome, &other].map(|run| if hosted.is_some() { &run.seen } else { &run.trace });
+            let traces =
+                [&outcome, &other].map(|run| if is_apart(&options) { &run.seen } else { &run.trace });
             outcome.trace = Trace::until_different(traces[0], traces[1]);
         }
     }
@@ -60,7 +75,49 @@ pub(crate) fn difference(
 /// Without what options vary. The driver is compared with a world that answers and writes as it does.
 fn plain(options: Options) -> Options {
     let host = if options.host == Host::Driver { Host::Prompt } else { options.host };
-    Options { hash_key: Options::default().hash_key, piece: 0, restless: false, host, ..options }
+    let reader = options.reader.map(|_| Reader::Prompt);
+    Options { hash_key: Options::default().hash_key, piece: 0, restless: false, host, reader, ..options }
+}
+
+/// With one more client. What is drawn as things happen would differ for all if one of them did something else, and so would
+/// what is counted for all together, so nothing is drawn and there is room for everybody.
+fn beside(scenario: &Scenario, reader: Reader) -> Scenario {
+    const SECOND: u64 = 1_000_000;
+    let mut scenario = scenario.clone();
+    let Scenario { limits, network, outside, clients, operations, .. } = &mut scenario;
+    *network = Network {
+        delay_min: network.delay_min,
+        delay_max: network.delay_min,
+        bandwidth: network.bandwidth,
+        socket_buffer: network.socket_buffer,
+        ..Network::default()
+    };
+    *outside = Outside { ask_subscribe: outside.ask_subscribe, ..Outside::default() };
+    // With little room for what is unsent, more calls send more.
+    let Config { egress_high, egress_low, .. } = Config::default();
+    (limits.egress_high, limits.egress_low) = (egress_high, egress_low);
+    (limits.memory_high, limits.memory_max) = (None, None);
+    (limits.max_connections, limits.max_sessions) = (u32::MAX, u32::MAX);
+    limits.work_per_call = limits.work_per_call.max(Config::default().work_per_call);
+    // With its place free, others whose time is over at once would end in another order.
+    limits.stall_timeout = Duration::from_secs(u64::from(u32::MAX));
+    limits.max_session_expiry = u32::MAX;
+    // Its session stays whatever becomes of its connection, or publishers would hear that nobody subscribes any more.
+    let id = "a reader".to_owned();
+    clients.push(Client { id, clean: false, expiry: u32::MAX, incurable: true, ..quiet() });
+    let everything = Filter {
+        filter: "#".into(),
+        qos: 1,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: 2,
+    };
+    let last = if reader == Reader::Stalled { What::StopReading } else { What::Read };
+    let client = clients.len() - 1;
+    let does = [What::Connect, What::Subscribe(vec![everything]), last];
+    operations.extend((0..).zip(does).map(|(at, what)| Operation { at: at * SECOND, client, what }));
+    operations.sort_by_key(|operation| operation.at);
+    scenario
 }
 
 /// The driver tells of a full socket when it grew and when half of it is written, the world each time. So where it matters
@@ -83,6 +140,7 @@ fn varied(options: &Options) -> Option<(&'static str, &'static str)> {
     let plain = Options::default();
     let name = match options {
         Options { host: Host::Driver, .. } => "INV-74",
+        Options { reader: Some(_), .. } => "INV-91",
         Options { piece: 1.., .. } => "INV-52",
         Options { restless: true, .. } => "INV-72",
         Options { hash_key, .. } if *hash_key != plain.hash_key => "INV-71",
@@ -101,7 +159,7 @@ fn is_comparable(name: &str, scenario: &Scenario) -> bool {
     let limits = &scenario.limits;
     let at_once = limits.work_per_call >= AT_ONCE && has_room(limits);
     match name {
-        "INV-71" | "INV-74" => true,
+        "INV-71" | "INV-74" | "INV-91" => true,
         "INV-52" => at_once,
         _ => at_once && scenario.outside.late_max == 0,
     }
@@ -157,6 +215,24 @@ mod tests {
         assert!(text.contains("plain:   ") && text.contains("variant: "), "{text}");
     }
 
+    /// What others are told depends on how many packets there were, and so on what the reader was sent.
+    #[test]
+    fn a_reader_that_others_notice_is_found_out() {
+        // UNSUBACK says that there was no such subscription.
+        let packet = |number: u64, packet: &[u8]| {
+            let (_, head) = packet.split_last()?;
+            let changes = packet[0] == 0xB0 && packet.len() > 4 && number.is_multiple_of(2);
+            changes.then(|| vec![[head, &[0x11]].concat()])
+        };
+        let mutation = Mutation { packet: Some(packet), ..Mutation::default() };
+        let stalled = Options { reader: Some(Reader::Stalled), trace: true, ..Options::default() };
+        let scenarios = (0..100).map(|seed| generate(seed, Profile::Small));
+        let found = scenarios
+            .filter(|scenario| play_compared(scenario, stalled).violation.is_none())
+            .find_map(|scenario| play_compared(&scenario, Options { mutation, ..stalled }).violation);
+        assert_eq!(found.unwrap().invariant, "INV-91");
+    }
+
     #[test]
     fn what_may_differ_is_not_compared() {
         let mut scenario = generate(1, Profile::Small);
@@ -165,10 +241,10 @@ mod tests {
         let compared = |scenario: &Scenario| {
             VARIANTS.map(|(name, _)| variant(name, scenario, Options::default()).is_some())
         };
-        assert_eq!(compared(&scenario), [true, false, false, true]);
+        assert_eq!(compared(&scenario), [true, false, false, true, true]);
         scenario.limits = Config::default();
-        assert_eq!(compared(&scenario), [true, true, true, true]);
+        assert_eq!(compared(&scenario), [true, true, true, true, true]);
         scenario.outside.late_max = 1;
-        assert_eq!(compared(&scenario), [true, true, false, true]);
+        assert_eq!(compared(&scenario), [true, true, false, true, true]);
     }
 }

@@ -42,7 +42,7 @@ fn scenario(versions: [u8; 2], qos: u8, party: usize, at: u64, ending: &What) ->
     scenario.clients[1].acks = Acks::After(SECOND);
     let filter =
         Filter { filter: "a".into(), qos, no_local: false, retain_as_published: false, retain_handling: 0 };
-    let message = Message { topic: "a".into(), qos, retain: false, size: 8, expiry: None };
+    let message = Message { topic: "a".into(), qos, size: 8, ..Message::default() };
     let operations = [
         (SECOND, 0, What::Connect),
         (SECOND, 1, What::Connect),

@@ -22,6 +22,10 @@ pub(super) fn within(
         view.each_session().find_map(|session| {
             above("messages queued", session.queued() as u64, u64::from(config.max_queued_messages))
                 .or_else(|| above("bytes queued", session.queued_bytes(), u64::from(config.max_queued_bytes)))
+                .or_else(|| {
+                    let most = u64::from(config.max_subscriptions_per_session);
+                    above("subscriptions", session.filters().count() as u64, most)
+                })
                 .or_else(|| above("PUBRELs awaited", session.received() as u64, u64::from(u16::MAX)))
         })
     };

@@ -75,7 +75,8 @@ impl Wire {
         };
         if !self.online {
             counts.look("LIV-2");
-            let is_late = now >= self.last_flow + patience(self.last_flow);
+            // Who is asked for more has to answer first.
+            let is_late = !self.is_asked && now >= self.last_flow + patience(self.last_flow);
             return if is_late { Err(("LIV-2", since("no CONNACK", self.last_flow))) } else { Ok(()) };
         }
         counts.look("INV-53");

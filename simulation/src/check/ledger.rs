@@ -2,17 +2,19 @@
 //! moment at which a message between SUBSCRIBE and SUBACK is routed, is left open: then a session may get it and need
 //! not.
 //!
+//! * `forms` — what messages say beside topic and payload
 //! * `in_flight` — what is on its way to a client and not acknowledged
 
+mod forms;
 mod in_flight;
 
 use super::deadlines::Standstills;
 use super::{AT_ONCE, Counts, Marks, Violation};
 use crate::oracle::topics::{matches, plain};
-use crate::scenario::{Message, Will};
+use crate::scenario::{Message, Properties, Will};
 use crate::world::payload_of;
 use broker_engine::{Config, DropReason, Durability, Engine, MemoryPressure, Note, Overlap};
-use mqtt_proto::{QoS, ReasonCode, SubscribeOptions};
+use mqtt_proto::{QoS, ReasonCode, SubscribeOptions, Version};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -26,6 +28,8 @@ const WILD: &str = "#";
 #[allow(clippy::struct_excessive_bools)] // Independent facts.
 pub(crate) struct Ledger {
     messages: Vec<Sent>,
+    /// Where they say something, as each of them came.
+    forms: BTreeMap<u32, Vec<Properties>>,
     /// By client identifier; looked up for each packet, and never gone through.
     sessions: hashbrown::HashMap<String, Box<Known>>,
     /// Who has or had a subscription with this topic filter; those with wildcards are together.
@@ -38,6 +42,8 @@ pub(crate) struct Ledger {
     step: u64,
     each_subscription: bool,
     max_message_expiry: u32,
+    /// There is room for whatever is retained.
+    keeps_all: bool,
     /// QoS 2 waits for the store before it is sent first, and QoS 1 does not.
     durable: bool,
     /// There is little work for each call.
@@ -138,6 +144,7 @@ impl Ledger {
     pub(super) fn new(config: &Config, slowest_store: u64) -> Self {
         Self {
             messages: Vec::new(),
+            forms: BTreeMap::new(),
             sessions: hashbrown::HashMap::new(),
             names: HashSet::new(),
             streams: HashMap::new(),
@@ -145,6 +152,7 @@ impl Ledger {
             step: 0,
             each_subscription: config.overlap == Overlap::PerSubscription,
             max_message_expiry: config.max_message_expiry,
+            keeps_all: config.max_retained_messages >= Config::default().max_retained_messages,
             durable: config.durability == Durability::Durable,
             works_on: config.work_per_call < AT_ONCE,
             slowest_store,
@@ -188,10 +196,11 @@ impl Ledger {
 
     /// What was kept is what counts again. Of later messages only the clients know, who may send them again.
     pub(super) fn goes_back_from(&mut self, later: Self) {
-        let Self { names, streams, step, strange, mut messages, .. } = later;
+        let Self { names, streams, step, strange, forms, mut messages, .. } = later;
         let unknown = messages.drain(self.messages.len()..);
         self.messages.extend(unknown.map(|sent| Sent { arrivals: 0, accepted: false, ..sent }));
         (self.names, self.streams, self.step, self.strange) = (names, streams, step, strange);
+        self.forms = forms;
         self.went_back = true;
     }
 
@@ -229,7 +238,8 @@ impl Ledger {
             qos: will.qos,
             retain: will.retain,
             size: 8,
-            expiry: None,
+            expiry: will.expiry,
+            // Its life begins when it is sent.
             lives_on: true,
             is_will: true,
             cancelled: false,
@@ -285,8 +295,12 @@ impl Ledger {
     }
 
     /// The engine took a message: from now on it is owed to everybody who surely was subscribed all the time.
-    pub(super) fn accepted(&mut self, number: u32) {
+    pub(super) fn accepted(&mut self, number: u32, version: Version) {
         let Some(sent) = self.messages.get_mut(number as usize) else { return };
+        // A client of 3.x is not told that there was no room.
+        if version < Version::V5 && sent.retain && !self.keeps_all {
+            return;
+        }
         let passes_for_another =
             sent.qos == 2 && (self.went_back || self.estranged.contains(&*sent.publisher));
         if std::mem::replace(&mut sent.accepted, true) || sent.qos == 0 || passes_for_another {
@@ -308,6 +322,11 @@ impl Ledger {
                 known.owed.push(number);
             }
         }
+    }
+
+    /// Has the engine acknowledged this message?
+    pub(super) fn is_accepted(&self, number: u32) -> bool {
+        self.messages.get(number as usize).is_some_and(|sent| sent.accepted)
     }
 
     pub(super) fn will_cancelled(&mut self, number: u32) {
@@ -500,12 +519,12 @@ impl Ledger {
         &self,
         now: u64,
         engine: &Engine,
-        half_open: &BTreeSet<usize>,
+        spared: &BTreeSet<usize>,
         counts: &mut Counts,
     ) -> Result<(), Violation> {
         for session in engine.view().each_session().filter(|session| session.connection().is_some()) {
             let known = self.sessions.get(session.client_id());
-            let Some(known) = known.filter(|known| known.link.is_none_or(|link| !half_open.contains(&link)))
+            let Some(known) = known.filter(|known| known.link.is_none_or(|link| !spared.contains(&link)))
             else {
                 continue;
             };

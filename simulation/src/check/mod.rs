@@ -5,6 +5,7 @@
 //! * `deadlines` — what has to be done by a certain time
 //! * `ceilings` — the configuration's limits
 //! * `ledger` — messages and sessions: who has to get what, and who got it
+//! * `promises` — what is acknowledged only when the store has kept it
 //! * `marks` — things that a campaign must have seen at least once, and the faults that happened
 //! * `sightings` — where those take a memory to see
 //!
@@ -14,6 +15,7 @@ mod ceilings;
 mod deadlines;
 mod ledger;
 mod marks;
+mod promises;
 mod sightings;
 mod wire;
 
@@ -23,8 +25,11 @@ use crate::oracle::{Oracle, Turn};
 use crate::scenario::Outside;
 use crate::trace::Trace;
 use crate::world::Table;
-use broker_engine::{Config, DeadlineReason, Durability, Engine, MemoryPressure, Note, View};
+use broker_engine::{
+    Config, DeadlineReason, Durability, Engine, Input, MemoryPressure, Note, StoreOp, StoreSeq, View,
+};
 use ledger::Ledger;
+use promises::Promises;
 use sightings::Sightings;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -54,7 +59,7 @@ impl fmt::Display for Violation {
 }
 
 /// Every statement that is looked at here, and what it says.
-pub const INVARIANTS: [(&str, &str); 47] = [
+pub const INVARIANTS: [(&str, &str); 49] = [
     ("INV-01", "QoS 1 and 2: who subscribed gets what was acknowledged, or a drop is counted for it"),
     ("INV-02", "no message is first sent twice to a session, unless its publisher sent it twice"),
     ("INV-03", "QoS 0: at most once for each subscription, at once or dropped with a reason"),
@@ -96,10 +101,12 @@ pub const INVARIANTS: [(&str, &str); 47] = [
     ("INV-50", "what goes out are whole, valid packets of the connection's version"),
     ("INV-51", "CONNACK comes first and once, and nothing after DISCONNECT"),
     ("INV-53", "a breach of the protocol ends its connection, and nobody is accused of one without"),
+    ("INV-62", "what is reserved for a connection follows what came, and not what is only announced"),
     ("INV-63", "no limit of the configuration is exceeded"),
     ("INV-66", "nothing is left when everybody has gone"),
     ("INV-73", "an engine from its snapshot goes on as if nothing had happened"),
-    ("INV-90", "the engine's own accounts add up"),
+    ("INV-80", "nothing is acknowledged before the store has kept what that promises"),
+    ("INV-90", "the engine's own accounts add up, and with what it tells of losses"),
     ("INV-92", "every loss is told, with its true reason"),
     ("INV-93", "a question that is open delays nobody but the client that it is about"),
     ("LIV-1", "once nothing goes wrong any more, queues run empty"),
@@ -174,12 +181,16 @@ struct Books<'a> {
     marks: &'a mut Marks,
     oracle: Option<&'a mut Oracle>,
     seen: &'a mut Sightings,
+    promises: &'a Promises,
     /// The engine had work left behind its latest call.
     works: bool,
 }
 
 /// Most clients of a world in which everything is looked at after every call.
 const MANY: usize = 50;
+
+/// Bytes that may be reserved for a connection whatever came.
+const ROOM: u64 = 4 << 10;
 
 /// Work at one moment after which an engine is said never to come to rest.
 const TIRELESS: u64 = 1_000_000;
@@ -199,6 +210,7 @@ pub struct Checks {
     /// The reference broker, where there are not too many clients for it.
     oracle: Option<Oracle>,
     wires: Wires,
+    promises: Promises,
     /// The broker was told to shut down.
     pub(crate) shutting_down: bool,
     seen: Sightings,
@@ -206,6 +218,8 @@ pub struct Checks {
     working: (u64, u32),
     /// There was some behind the latest call.
     works: bool,
+    /// Losses that the engine has told of.
+    told_losses: u64,
     /// Calls between two recounts: each one in small worlds, else some for each client, so that the time for it stays a
     /// small share.
     recount: u64,
@@ -224,8 +238,10 @@ impl Checks {
             ledger: Ledger::new(config, outside.store_max),
             oracle: follows.then(|| Oracle::new(config, late)).filter(Oracle::is_decided),
             wires: Wires::new(config, outside.store_max),
+            promises: Promises::new(config),
             shutting_down: false,
             seen: Sightings::new(config),
+            told_losses: 0,
             working: (0, 0),
             works: false,
             recount: if large { 16 * clients as u64 } else { 1 },
@@ -282,6 +298,8 @@ impl Checks {
     /// Another process of the broker has begun, which knows nothing.
     pub(crate) fn begin_anew(&mut self) {
         self.ledger.begin_anew();
+        self.promises.begin_anew();
+        self.told_losses = 0;
         if let Some(oracle) = &mut self.oracle {
             oracle.begin_anew();
         }
@@ -312,9 +330,20 @@ impl Checks {
             marks: &mut self.marks,
             oracle: self.oracle.as_mut(),
             seen: &mut self.seen,
+            promises: &self.promises,
             works: self.works,
         };
         (&mut self.wires, books)
+    }
+
+    /// The engine is about to be told something.
+    pub(crate) fn told(&mut self, input: &Input<'_>) {
+        self.promises.told(input);
+    }
+
+    /// What the engine wants to be kept; `is_told`: it was told what is.
+    pub(crate) fn wants(&mut self, stores: &[(StoreSeq, StoreOp)], notes: &[Note], is_told: bool) {
+        self.promises.wants(stores, notes, is_told);
     }
 
     /// Bytes that the engine is about to get.
@@ -378,12 +407,13 @@ impl Checks {
             {
                 wire.accused(*reason).map_err(wrong)?;
             }
-            if let Note::Connected { conn, .. } = note
+            if let Note::Connected { conn, client_id, .. } = note
                 && let Some(link) = links.get(*conn)
                 && let Some(wire) = self.wires.get_mut(link)
             {
-                wire.let_in(link, &mut self.ledger);
+                wire.let_in(link, client_id, &mut self.ledger);
             }
+            self.told_losses += u64::from(matches!(note, Note::MessageDropped { .. }));
             self.ledger.noted(note, &mut self.marks);
             self.seen.noted(now, note, links, &mut self.marks);
         }
@@ -398,6 +428,11 @@ impl Checks {
         if calls.is_multiple_of(self.recount) {
             self.counts.look("INV-90");
             engine.view().verify().map_err(|what| Violation::new("INV-90", now, what))?;
+            let (counted, told) = (engine.view().counters().dropped.iter().sum::<u64>(), self.told_losses);
+            if counted != told {
+                let detail = format!("{counted} losses are counted, {told} are told");
+                return Err(Violation::new("INV-90", now, detail));
+            }
             ceilings::within(now, &self.config, engine, &mut self.counts)?;
         }
         // No livelock: time goes on, or there is no work left.
@@ -409,6 +444,18 @@ impl Checks {
             return Err(Violation::new("LIV-5", now, "the engine never comes to rest"));
         }
         Ok(())
+    }
+
+    /// So many bytes are reserved for what came on a connection.
+    pub(crate) fn reserved(&mut self, now: u64, link: usize, reserved: usize) -> Result<(), Violation> {
+        let Some(wire) = self.wires.get_mut(link) else { return Ok(()) };
+        self.counts.look("INV-62");
+        let came = wire.came;
+        if reserved as u64 <= 2 * came + ROOM {
+            return Ok(());
+        }
+        let detail = format!("{reserved} bytes are reserved for client {}, and {came} came", wire.client);
+        Err(Violation::new("INV-62", now, detail))
     }
 
     /// Everything that the engine wanted is carried out.
@@ -426,19 +473,19 @@ impl Checks {
         self.wires.in_time(now, &self.config, &self.ledger.standstills, works, &mut self.counts)
     }
 
-    /// All faults have ended long ago. Only who is `half_open` is still waited for: without a keep-alive, and where
-    /// nobody may take the session over, nothing ends such a connection.
+    /// All faults have ended long ago, but on the connections that are `spared`: without a keep-alive, and where nobody may
+    /// take the session over, nothing ends one of which the broker does not know that it is gone.
     pub(crate) fn everything_arrived(
         &mut self,
         now: u64,
         engine: &Engine,
-        half_open: &BTreeSet<usize>,
+        spared: &BTreeSet<usize>,
     ) -> Result<(), Violation> {
         let short = engine.view().memory_pressure() != MemoryPressure::None;
-        self.wires.all_answered(now, short, &mut self.counts)?;
-        self.ledger.all_delivered(now, engine, half_open, &mut self.counts)?;
+        self.wires.all_answered(now, short, spared, &mut self.counts)?;
+        self.ledger.all_delivered(now, engine, spared, &mut self.counts)?;
         let result =
-            self.oracle.as_mut().map_or(Ok(()), |oracle| oracle.all_given(now, half_open, &mut self.counts));
+            self.oracle.as_mut().map_or(Ok(()), |oracle| oracle.all_given(now, spared, &mut self.counts));
         result.map_err(|(name, detail)| Violation::new(name, now, detail))
     }
 

@@ -353,6 +353,9 @@ impl Sightings {
     pub(super) fn noted(&mut self, now: u64, note: &Note, links: &Table, marks: &mut Marks) {
         match note {
             Note::Connected { conn, client_id, session_present, .. } => {
+                if let Some(seen) = links.get(*conn).and_then(|link| self.links.get_mut(&link)) {
+                    seen.client_id.clone_from(client_id);
+                }
                 let person = self.people.entry(client_id.clone()).or_default();
                 let within = |at: Option<u64>, time: u64| at.is_some_and(|at| at.abs_diff(now) <= time);
                 if *session_present && within(person.ends_at, SECOND) {

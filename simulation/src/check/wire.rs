@@ -6,6 +6,7 @@ mod leaving;
 
 use super::ledger::Ledger;
 use super::{Books, Counts, Marks, Violation};
+use crate::scenario::Properties;
 use crate::trace::Trace;
 use broker_engine::Config;
 use mqtt_proto::{Connect, Limits, Packet, QoS, ReasonCode, Version};
@@ -38,6 +39,8 @@ pub(super) struct Wire {
     pub(super) greeting: Option<Greeting>,
     /// It was let in, which CONNACK tells once the store has kept it: did an earlier session go on?
     goes_on: Option<bool>,
+    /// The broker waits for its AUTH.
+    pub(super) is_asked: bool,
     /// CONNACK came, with success.
     pub(super) online: bool,
     /// Something that ends the connection was sent.
@@ -62,6 +65,8 @@ pub(super) struct Wire {
     /// When its latest packet came, and the one before at another time.
     pub(super) last_packet: u64,
     packet_before: u64,
+    /// Bytes that came.
+    pub(super) came: u64,
     /// When anything came.
     pub(super) last_bytes: u64,
     /// PUBLISH packets that wait for PUBACK, or for PUBREC.
@@ -80,6 +85,8 @@ pub(super) struct Wire {
 pub(super) struct Greeting {
     client_id: String,
     clean: bool,
+    /// Authentication Method.
+    method: Option<String>,
     pub(super) keep_alive: u16,
     receive_maximum: u16,
     maximum_packet_size: u32,
@@ -106,7 +113,7 @@ impl Request {
 const UNNUMBERED: u32 = u32::MAX;
 
 /// The number of the message that a payload is.
-fn number_in(payload: &[u8]) -> Option<u32> {
+pub(super) fn number_in(payload: &[u8]) -> Option<u32> {
     std::str::from_utf8(payload.get(..8)?).ok()?.parse().ok()
 }
 
@@ -145,11 +152,13 @@ impl Wires {
             garbled: false,
             greeting: None,
             goes_on: None,
+            is_asked: false,
             online: false,
             ended: false,
             said_goodbye: false,
             last_packet: 0,
             packet_before: 0,
+            came: 0,
             last_bytes: now,
             unanswered: [VecDeque::new(), VecDeque::new()],
             requests: VecDeque::new(),
@@ -198,6 +207,7 @@ impl Wires {
         let Books { ledger, marks, seen, works, .. } = books;
         let Some(wire) = self.links.get_mut(link).and_then(Option::as_deref_mut) else { return };
         wire.last_bytes = now;
+        wire.came += bytes.len() as u64;
         if wire.garbled || wire.said_goodbye {
             return;
         }
@@ -284,8 +294,15 @@ impl Wires {
     }
 
     /// `short`: of memory, for which whoever publishes is not read for a moment each time.
-    pub(super) fn all_answered(&self, now: u64, short: bool, counts: &mut Counts) -> Result<(), Violation> {
-        for wire in self.open().filter(|wire| wire.online && !wire.garbled) {
+    pub(super) fn all_answered(
+        &self,
+        now: u64,
+        short: bool,
+        spared: &BTreeSet<usize>,
+        counts: &mut Counts,
+    ) -> Result<(), Violation> {
+        let expected = self.live.difference(spared).filter_map(|link| self.links.get(*link)?.as_deref());
+        for wire in expected.filter(|wire| wire.online && !wire.garbled) {
             if short && wire.paused {
                 continue;
             }
@@ -318,7 +335,11 @@ impl Greeting {
 }
 
 impl Wire {
-    pub(super) fn let_in(&mut self, link: usize, ledger: &mut Ledger) {
+    /// It is let in under this identifier, which the broker chose if it had none.
+    pub(super) fn let_in(&mut self, link: usize, client_id: &str, ledger: &mut Ledger) {
+        if let Some(greeting) = &mut self.greeting {
+            client_id.clone_into(&mut greeting.client_id);
+        }
         self.goes_on = self.greeting.as_ref().map(|greeting| greeting.let_in(link, ledger));
     }
 
@@ -369,6 +390,11 @@ impl Wire {
             Packet::Connect(connect) if self.greeting.is_none() => {
                 self.last_flow = now;
                 self.greeted(connect);
+                if let Some(will) = &connect.will
+                    && let Some(number) = number_in(will.payload)
+                {
+                    ledger.says(number, Properties::of_will(&will.properties), false);
+                }
                 if let Some(will) = connect.will.as_ref().filter(|_| self.hostile) {
                     ledger.strange(will.topic.as_str(), will.payload);
                 }
@@ -382,6 +408,8 @@ impl Wire {
                     ledger.estranged(&client_id);
                 }
                 if let Some(number) = number {
+                    let came_before = ledger.has_come(number);
+                    ledger.says(number, Properties::of_publish(&publish.properties), came_before);
                     // Behind a question it is handled later, and sooner than it is answered where the connection ends.
                     let waits = self.asked_at.is_some();
                     let at = if waits { u64::MAX } else { now };
@@ -426,6 +454,7 @@ impl Wire {
                 self.requests.push_back(Request::Unsubscribe(unsubscribe.packet_id.get(), filters));
             }
             Packet::PingReq => self.pings += 1,
+            Packet::Auth(_) => (self.last_flow, self.is_asked) = (now, false),
             Packet::Disconnect(disconnect) => {
                 self.said_goodbye = true;
                 let will = self.greeting.as_ref().and_then(|greeting| greeting.will);
@@ -465,6 +494,7 @@ impl Wire {
         self.greeting = Some(Greeting {
             client_id: connect.client_id.to_owned(),
             clean: connect.clean_start,
+            method: p.authentication_method.map(str::to_owned),
             keep_alive: connect.keep_alive,
             receive_maximum: p.receive_maximum.unwrap_or(u16::MAX),
             maximum_packet_size: p.maximum_packet_size.unwrap_or(u32::MAX),

@@ -27,7 +27,7 @@ pub(crate) struct Canary {
     #[arg(long, default_value_t = 0)]
     from: u64,
     /// Seeds to try for each at most
-    #[arg(long, default_value_t = 50_000)]
+    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// Seconds to look for the shortest scenario of each
     #[arg(long, default_value_t = 60)]

@@ -1,6 +1,6 @@
 //! How fast the simulator is, next to what is wanted of it. A slow machine is no failure.
 
-use super::tell;
+use super::{at_least_one, tell};
 use crate::machine;
 use crate::output::say;
 use clap::Args;
@@ -13,17 +13,17 @@ use std::time::{Duration, Instant};
 #[derive(Args)]
 pub(crate) struct Bench {
     /// Clients
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = at_least_one())]
     clients: usize,
     /// Runs, of which the median counts
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = at_least_one())]
     runs: usize,
 }
 
 #[derive(Args)]
 pub(crate) struct Fleet {
     /// Clients
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, default_value_t = 100_000, value_parser = at_least_one())]
     clients: usize,
     /// Nothing but their sessions in one engine: how much memory each takes
     #[arg(long)]
@@ -99,7 +99,7 @@ impl Measured {
 fn measure(profile: Profile, clients: usize, runs: usize) -> bool {
     let scenario = generate(1, profile);
     let mut all: Vec<(Duration, Outcome)> = Vec::new();
-    for _ in 0..runs.max(1) {
+    for _ in 0..runs {
         let start = Instant::now();
         let outcome = play(&scenario, Options::default());
         all.push((start.elapsed(), outcome));

@@ -16,13 +16,14 @@ pub(crate) mod swarm;
 
 use crate::output::say;
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use simulation::scenario::Scenario;
 use simulation::trace::seconds;
-use simulation::world::{Host, Options, Outcome};
+use simulation::world::{Host, Options, Outcome, Reader};
 use std::fs;
 use std::path::Path;
 
-/// How a scenario is played. What the first four change must come to the same as the plain run, to which it is compared.
+/// How a scenario is played. What the first five change must come to the same as the plain run, to which it is compared.
 #[derive(Args, Clone, Copy)]
 pub(crate) struct Playing {
     /// Protect the engine's tables with this key
@@ -37,6 +38,9 @@ pub(crate) struct Playing {
     /// Put the driver of the adapters between the world and the engine
     #[arg(long, conflicts_with_all = ["piece", "restless", "stop_at"])]
     driver: bool,
+    /// Let one more client subscribe to everything and read nothing
+    #[arg(long, conflicts_with_all = ["piece", "restless", "driver", "stop_at"])]
+    slow_reader: bool,
     /// Stop before this call of the engine, or input of a recording
     #[arg(long)]
     stop_at: Option<u64>,
@@ -49,10 +53,16 @@ impl Playing {
             piece: self.piece,
             restless: self.restless,
             host: if self.driver { Host::Driver } else { Host::Played },
+            reader: self.slow_reader.then_some(Reader::Stalled),
             stop_at: self.stop_at,
             ..Options::default()
         }
     }
+}
+
+/// A number of something without which there is nothing to play.
+pub(crate) fn at_least_one() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
 }
 
 /// The flags that say the same as these options, each with a space before it.
@@ -63,6 +73,7 @@ pub(crate) fn flags(options: &Options) -> String {
         (options.piece > 0).then(|| format!(" --piece {}", options.piece)),
         options.restless.then(|| " --restless".to_owned()),
         (options.host == Host::Driver).then(|| " --driver".to_owned()),
+        options.reader.map(|_| " --slow-reader".to_owned()),
         options.stop_at.map(|call| format!(" --stop-at {call}")),
     ];
     flags.into_iter().flatten().collect()
@@ -121,13 +132,14 @@ mod tests {
             Options { piece: 1, stop_at: Some(90), ..plain },
             Options { restless: true, ..plain },
             Options { host: Host::Driver, ..plain },
+            Options { reader: Some(Reader::Stalled), ..plain },
         ];
         for options in all {
             let line = format!("run{}", flags(&options));
             let said = Line::parse_from(line.split(' ')).playing.options();
             let of = |options: Options| {
-                let Options { hash_key, piece, restless, host, stop_at, .. } = options;
-                (hash_key, piece, restless, host, stop_at)
+                let Options { hash_key, piece, restless, host, reader, stop_at, .. } = options;
+                (hash_key, piece, restless, host, reader, stop_at)
             };
             assert_eq!(of(said), of(options), "{line}");
         }

@@ -1,6 +1,6 @@
 //! One seed.
 
-use super::{Playing, tell, write};
+use super::{Playing, at_least_one, tell, write};
 use clap::{Args, ValueEnum};
 use simulation::scenario::{Profile, generate};
 use simulation::variants::play_compared;
@@ -21,7 +21,7 @@ pub(crate) struct Run {
     #[arg(long, value_enum, default_value_t = Size::Small)]
     profile: Size,
     /// Clients of a large one
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = at_least_one())]
     clients: usize,
     #[command(flatten)]
     playing: Playing,

@@ -18,7 +18,7 @@ pub(crate) struct Swarm {
     #[arg(long, default_value_t = 0)]
     from: u64,
     /// How many
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// Every so many of them is played again in variants that must come to the same; 0 for none
     #[arg(long, default_value_t = 10)]

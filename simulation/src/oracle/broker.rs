@@ -194,6 +194,7 @@ impl Broker {
                 retain,
                 for_filter: None,
                 optional: true,
+                ids: copy.ids.get(client_id).copied().into_iter().collect(),
             });
             copy.optional |= session.drops.contains_key(&message.topic);
             copy.handed_on = true;
@@ -221,7 +222,7 @@ impl Broker {
             publisher: client_id.to_owned(),
             topic: will.topic,
             payload: will.payload,
-            properties: 0,
+            properties: will.properties,
             qos: will.qos,
             retain: will.retain,
             expires_at: self.expires_at(now, will.message_expiry),
@@ -245,26 +246,27 @@ impl Broker {
         }
         let mut matched = false;
         for (client_id, session) in &mut self.sessions {
-            let mut wanted: Vec<SubscribeOptions> = Vec::new();
+            let mut wanted: Vec<(SubscribeOptions, Vec<u32>)> = Vec::new();
             for (filter, options) in &session.subscriptions {
                 // No Local is judged for each subscription by itself [MQTT-3.8.3-3].
                 let own = options.no_local && message.publisher == *client_id;
                 if !is_shared(filter) && matches(filter, &message.topic) && !own {
-                    wanted.push(*options);
+                    wanted.push((*options, session.ids.get(filter).copied().into_iter().collect()));
                 }
             }
             if self.config.overlap == Overlap::Once && wanted.len() > 1 {
                 // One copy at the highest QoS [MQTT-3.3.4-2].
-                let mut all = wanted[0];
-                all.qos = wanted.iter().map(|options| options.qos).max().unwrap_or_default();
-                all.retain_as_published = wanted.iter().any(|options| options.retain_as_published);
-                wanted = vec![all];
+                let mut all = wanted[0].0;
+                all.qos = wanted.iter().map(|(options, _)| options.qos).max().unwrap_or_default();
+                all.retain_as_published = wanted.iter().any(|(options, _)| options.retain_as_published);
+                wanted = vec![(all, wanted.into_iter().flat_map(|(_, ids)| ids).collect())];
             }
             matched |= !wanted.is_empty();
             if !wanted.is_empty() {
                 self.touched.insert(client_id.clone());
             }
-            session.owed.extend(wanted.iter().map(|options| Copy {
+            session.owed.extend(wanted.into_iter().map(|(options, ids)| Copy {
+                ids,
                 message: message.clone(),
                 qos: message.qos.min(options.qos),
                 retain: message.retain && options.retain_as_published,
@@ -289,8 +291,12 @@ impl Broker {
             if let Some(here) = here.as_ref().filter(|_| members.keys().any(has_another_way)) {
                 self.unseen_turns.insert((group.clone(), here.clone()));
             }
+            let id =
+                |client_id: &String| Some((client_id.clone(), *self.sessions[client_id].ids.get(&group)?));
+            let ids = members.keys().filter_map(id).collect();
             self.shared.push(SharedCopy {
                 message: message.clone(),
+                ids,
                 group,
                 members,
                 here,
@@ -319,8 +325,18 @@ impl Broker {
         options.collect()
     }
 
+    /// Is there room for this as a topic's retained message?
+    pub(super) fn can_keep(&self, topic: &str, payload: &[u8]) -> bool {
+        let most = self.config.max_retained_messages as usize;
+        payload.is_empty() || self.retained.contains_key(topic) || self.retained.len() < most
+    }
+
     /// A topic's retained message: the last one, or none behind one without payload [3.3.1.3].
     fn keep(&mut self, message: &Arc<Message>) {
+        // Of a will the copies go out all the same.
+        if !self.can_keep(&message.topic, &message.payload) {
+            return;
+        }
         let removes = message.payload.is_empty();
         if removes {
             self.retained.remove(&message.topic);
@@ -335,16 +351,27 @@ impl Broker {
             for filter in session.scans.iter().filter(|filter| !removes && matches(filter, &message.topic)) {
                 let qos = session.subscriptions.get(filter).map_or(QoS::ExactlyOnce, |options| options.qos);
                 let qos = message.qos.min(qos);
-                let for_filter = Some(filter.clone());
-                let copy = Copy { message: message.clone(), qos, retain: true, for_filter, optional: true };
-                session.owed.push_back(copy);
+                session.owed.push_back(Copy {
+                    message: message.clone(),
+                    qos,
+                    retain: true,
+                    for_filter: Some(filter.clone()),
+                    optional: true,
+                    ids: session.ids.get(filter).copied().into_iter().collect(),
+                });
             }
         }
     }
 
     /// SUBSCRIBE: each filter by itself [MQTT-3.8.4-3], [MQTT-3.8.4-4].
-    pub(super) fn subscribe(&mut self, client_id: &str, filters: &[(String, SubscribeOptions)]) {
+    pub(super) fn subscribe(
+        &mut self,
+        client_id: &str,
+        id: Option<u32>,
+        filters: &[(String, SubscribeOptions)],
+    ) {
         let maximum = self.config.maximum_qos;
+        let most = self.config.max_subscriptions_per_session as usize;
         let (levels, length) =
             (usize::from(self.config.max_topic_levels), usize::from(self.config.max_topic_length));
         let retained = self.retained.clone();
@@ -363,7 +390,14 @@ impl Broker {
         let is_taken = |filter: &str| is_valid(filter) && is_small(filter);
         for (filter, options) in filters.iter().filter(|(filter, _)| is_taken(filter)) {
             let options = SubscribeOptions { qos: options.qos.min(maximum), ..*options };
+            if session.subscriptions.len() >= most && !session.subscriptions.contains_key(filter) {
+                continue;
+            }
             let existed = session.subscriptions.insert(filter.clone(), options).is_some();
+            match id {
+                Some(id) => session.ids.insert(filter.clone(), id),
+                None => session.ids.remove(filter),
+            };
             session.scan_with(filter, options.qos);
             if !wants_retained(options, existed) || is_shared(filter) {
                 continue;
@@ -376,6 +410,7 @@ impl Broker {
                 retain: true,
                 for_filter: Some(filter.clone()),
                 optional: false,
+                ids: id.into_iter().collect(),
             }));
         }
     }
@@ -384,6 +419,7 @@ impl Broker {
         change(&mut self.eras, filter);
         let Some(session) = self.session(client_id) else { return };
         session.subscriptions.remove(filter);
+        session.ids.remove(filter);
         session.stop_scans(Some(filter));
     }
 }

@@ -1,6 +1,7 @@
 //! What the engine may do and what it must: every PUBLISH is one that is owed, in its order, and at the end nothing is
 //! owed any more.
 
+use super::connection::Answer;
 use super::session::{Copy, Session};
 use super::shared::SharedCopy;
 use super::topics::{is_shared, matches};
@@ -22,8 +23,11 @@ pub(crate) struct Given<'a> {
     pub(crate) retain: bool,
     /// Message Expiry Interval.
     pub(crate) expiry: Option<u32>,
-    /// Does the receiver's version have that?
-    pub(crate) has_expiry: bool,
+    /// Is the receiver one of MQTT 5, to be told of that?
+    pub(crate) is_new: bool,
+    /// Subscription Identifiers, in any order; nothing where they cannot say for which of several subscriptions it is, as
+    /// the session has had a receiver who is not told.
+    pub(crate) ids: Option<Vec<u32>>,
 }
 
 /// Earlier copies of the same stream.
@@ -49,6 +53,11 @@ impl Given<'_> {
             && (self.qos, self.retain) == (copy.qos, copy.retain)
     }
 
+    /// The same, for the same subscriptions.
+    fn looks_like(&self, copy: &Copy) -> bool {
+        self.is(copy) && self.has_ids(&copy.ids)
+    }
+
     fn is_message(&self, topic: &str, payload: &[u8]) -> bool {
         self.topic == topic && self.payload == payload
     }
@@ -61,14 +70,25 @@ impl Given<'_> {
         };
         self.is_message(&copy.message.topic, &copy.message.payload)
             && member.is_some_and(as_subscribed)
+            && (copy.handed_on || self.has_ids(copy.ids.get(self.client_id).as_slice()))
             && self.lives_on(now, copy.message.told_until).is_ok()
+    }
+
+    /// Are these the identifiers of the subscriptions that it is for [MQTT-3.3.4-3], [MQTT-3.3.4-4]?
+    fn has_ids(&self, expected: &[impl std::borrow::Borrow<u32>]) -> bool {
+        let sorted = |mut ids: Vec<u32>| {
+            ids.sort_unstable();
+            ids
+        };
+        let expected = sorted(expected.iter().map(|id| *id.borrow()).collect());
+        self.ids.as_ref().is_none_or(|ids| sorted(ids.clone()) == expected)
     }
 
     /// What is left of its life is told, the last second counted as one [MQTT-3.3.2-6].
     fn lives_on(&self, now: u64, told_until: Option<u64>) -> Result<(), Wrong> {
         let left = told_until.map(|at| at.saturating_sub(now).div_ceil(1_000_000));
         // One without payload cannot be told from others.
-        if !self.has_expiry || self.payload.is_empty() || self.expiry.map(u64::from) == left {
+        if !self.is_new || self.payload.is_empty() || self.expiry.map(u64::from) == left {
             return Ok(());
         }
         Err(("INV-10", format!("{} has {left:?} s left, and says {:?}", self.shown(), self.expiry)))
@@ -84,6 +104,7 @@ impl Given<'_> {
                 let (overtakes, is_another) =
                     (before.len() > excuses, self.lives_on(now, copy.message.told_until).is_err());
                 let rank = (
+                    !self.has_ids(&copy.ids),
                     overtakes,
                     is_another,
                     !before.is_empty(),
@@ -110,7 +131,7 @@ impl Given<'_> {
             return Ok(copy);
         }
         // Whether it was on its way, or is kept, cannot be seen either.
-        let is_kept = |other: &Copy| self.is(other) && other.for_filter.is_some();
+        let is_kept = |other: &Copy| self.looks_like(other) && other.for_filter.is_some();
         let kept = session.owed.iter().position(is_kept).filter(|_| copy.for_filter.is_none());
         if let Some(kept) = kept.filter(|_| found.before.is_empty()) {
             session.owed[found.place].optional = true;
@@ -118,7 +139,7 @@ impl Given<'_> {
             return Ok(copy);
         }
         // For which of several filters a retained message came cannot be seen.
-        let is_alike = |other: &&mut Copy| self.is(other) && other.for_filter.is_some();
+        let is_alike = |other: &&mut Copy| self.looks_like(other) && other.for_filter.is_some();
         if copy.for_filter.is_some() && session.owed.iter_mut().filter(is_alike).count() > 1 {
             session.owed.iter_mut().filter(is_alike).for_each(|other| other.optional = true);
         } else {
@@ -129,7 +150,7 @@ impl Given<'_> {
             session.owed.remove(at);
         }
         // Of which stream it was cannot be seen either.
-        let is_other = |other: &&mut Copy| self.is(other) && !other.is_of_stream(&copy);
+        let is_other = |other: &&mut Copy| self.looks_like(other) && !other.is_of_stream(&copy);
         session.owed.iter_mut().filter(is_other).for_each(|other| other.optional = true);
         Ok(copy)
     }
@@ -228,7 +249,12 @@ impl Oracle {
     }
 
     /// A PUBLISH leaves for the first time.
-    pub(crate) fn given(&mut self, now: u64, given: &Given<'_>, counts: &mut Counts) -> Result<(), Wrong> {
+    pub(crate) fn given(&mut self, now: u64, mut given: Given<'_>, counts: &mut Counts) -> Result<(), Wrong> {
+        for session in self.broker.sessions_of(given.client_id) {
+            session.is_untold |= !given.is_new;
+            given.ids = given.ids.take().filter(|_| !session.is_untold);
+        }
+        let given = &given;
         let is_unclear = self.broker.unclear.contains(given.client_id, given.topic, Some(given.payload));
         counts.decide(!is_unclear);
         let result = self.judge(now, given, is_unclear, counts);
@@ -247,13 +273,13 @@ impl Oracle {
         let mut sessions = self.broker.sessions_of(given.client_id).enumerate();
         let found = sessions.find_map(|(number, session)| {
             let found = given.find(session, now)?;
-            let may_be_missing = session.owed[found.place].optional;
-            Some((number, found, may_be_missing))
+            let copy = &session.owed[found.place];
+            Some((number, found, copy.optional, given.has_ids(&copy.ids)))
         });
         drop(sessions);
         // What does not fit well, or need not be, may rather be what a shared group brings.
-        let fits_well = found.as_ref().is_some_and(|(_, found, may_be_missing)| {
-            !found.overtakes && !found.is_another && !may_be_missing
+        let fits_well = found.as_ref().is_some_and(|(_, found, may_be_missing, has_ids)| {
+            !found.overtakes && !found.is_another && !may_be_missing && *has_ids
         });
         let shared = if fits_well {
             None
@@ -270,10 +296,17 @@ impl Oracle {
             counts.look("INV-34");
             return self.fair(&copy, given.client_id, counts);
         }
-        if let Some((number, found, _)) = found {
+        if let Some((number, found, _, has_ids)) = found {
+            if !has_ids
+                && !sessions.iter().any(|session| session.last_words.iter().any(|copy| given.is(copy)))
+            {
+                let expected = &sessions[number].owed[found.place].ids;
+                let detail = format!("{} for {:?}, {expected:?} match", given.shown(), given.ids);
+                return Err(("INV-05", detail));
+            }
             // It may rather be what was on its way before the subscription changed in this very call.
             let session = &mut *sessions[number];
-            let is_kept = |copy: &Copy| copy.for_filter.is_some() && given.is(copy);
+            let is_kept = |copy: &Copy| copy.for_filter.is_some() && given.looks_like(copy);
             let before = session.last_words.iter().position(is_kept);
             if let Some(before) = before.filter(|_| is_kept(&session.owed[found.place])) {
                 session.last_words.remove(before);
@@ -333,17 +366,20 @@ impl Oracle {
         reason: ReasonCode,
         counts: &mut Counts,
     ) -> Result<(), Wrong> {
-        let Some((expected, matched)) = self.connections[link].answers[kind].pop_front() else {
+        let Some((expected, answer)) = self.connections[link].answers[kind].pop_front() else {
             return Ok(());
         };
         let version = self.connections[link].hello().map(|hello| hello.version);
         let told = self.broker.config.report_no_subscribers && version == Some(Version::V5);
         counts.look("INV-33");
-        match (expected == id, matched) {
-            (true, None) if kind == 1 && reason != ReasonCode::Success => {
+        match (expected == id, answer) {
+            (true, Answer::Again) if kind == 1 && reason != ReasonCode::Success => {
                 Err(("INV-08", format!("QoS 2 message #{id} comes again and is answered {reason:?}")))
             }
-            (true, Some(matched))
+            (true, Answer::Full) if version == Some(Version::V5) && reason != ReasonCode::QuotaExceeded => {
+                Err(("INV-30", format!("#{id} is answered {reason:?}, and there is no room to retain it")))
+            }
+            (true, Answer::Routed { matched })
                 if told && !reason.is_error() && matched == (reason == ReasonCode::NoMatchingSubscribers) =>
             {
                 Err(("INV-33", format!("#{id} is answered {reason:?}, and has a subscriber: {matched}")))
@@ -373,10 +409,10 @@ impl Oracle {
     pub(crate) fn all_given(
         &mut self,
         now: u64,
-        half_open: &BTreeSet<usize>,
+        spared: &BTreeSet<usize>,
         counts: &mut Counts,
     ) -> Result<(), Wrong> {
-        let connections = self.connections.iter().enumerate().filter(|(link, _)| !half_open.contains(link));
+        let connections = self.connections.iter().enumerate().filter(|(link, _)| !spared.contains(link));
         let is_online: Vec<String> = connections
             .filter_map(|(_, connection)| match &connection.state {
                 State::Online(hello) => Some(hello.client_id.clone()),

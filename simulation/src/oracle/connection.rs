@@ -22,8 +22,21 @@ pub(super) struct Connection {
     aliases: BTreeMap<u16, String>,
     /// QoS 2 messages of this connection that wait for PUBREL.
     unreleased: BTreeSet<u16>,
-    /// What PUBACK and PUBREC have to say: identifier, and whether anybody subscribed where that is to be told.
-    pub(super) answers: [VecDeque<(u16, Option<bool>)>; 2],
+    /// What PUBACK and PUBREC have to say, by identifier.
+    pub(super) answers: [VecDeque<(u16, Answer)>; 2],
+}
+
+/// What is said of a PUBLISH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It came before.
+    Again,
+    /// It is handed on, to somebody or to nobody.
+    Routed { matched: bool },
+    /// There is no room for what it wants to be retained.
+    Full,
+    /// It was not understood.
+    Any,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -65,7 +78,14 @@ impl Oracle {
             let version = match &connection.state {
                 State::Opening => Version::V5,
                 State::Online(hello) => hello.version,
-                State::Waiting(_) => break,
+                // Steps of its authentication; everything else waits.
+                State::Waiting(hello) => match Packet::parse(rest, hello.version, &self.limits) {
+                    Ok(Some((Packet::Auth(_), len))) => {
+                        rest = &rest[len..];
+                        continue;
+                    }
+                    _ => break,
+                },
                 State::Over => return,
             };
             match Packet::parse(rest, version, &self.limits) {
@@ -108,7 +128,7 @@ impl Oracle {
                 {
                     return self.close(now, link, true);
                 }
-                self.broker.subscribe(&client_id, &filters);
+                self.broker.subscribe(&client_id, subscribe.subscription_id, &filters);
             }
             Packet::Unsubscribe(unsubscribe) => {
                 for filter in unsubscribe.filters.iter() {
@@ -151,12 +171,14 @@ impl Oracle {
             (None, alias) => alias.and_then(|alias| connection.aliases.get(&alias).cloned()),
         };
         let Some(topic) = topic.filter(|_| is_offered) else { return self.close(now, link, true) };
+        let is_full = publish.retain && !self.broker.can_keep(&topic, publish.payload);
+        let is_new = connection.hello().is_some_and(|hello| hello.version == Version::V5);
         let id = publish.packet_id.map_or(0, mqtt_proto::PacketId::get);
         let kind = usize::from(publish.qos == QoS::ExactlyOnce);
         let Some(session) = self.broker.session(client_id) else { return };
         // A QoS 2 message that was received already is acknowledged again and goes nowhere [MQTT-4.3.3-10].
         if publish.qos == QoS::ExactlyOnce && session.received.contains(&id) {
-            connection.answers[kind].push_back((id, None));
+            connection.answers[kind].push_back((id, Answer::Again));
             return;
         }
         // [MQTT-3.3.4-7]
@@ -166,8 +188,19 @@ impl Oracle {
         }
         let is_large = topic.len() > length || topic.split('/').count() > levels;
         if topic.is_empty() || is_large || topic.starts_with("$SYS") || topic.starts_with("$share/") {
-            connection.answers[kind].push_back((id, None));
+            connection.answers[kind].push_back((id, Answer::Any));
             self.undecided = true;
+            return;
+        }
+        if is_full {
+            // Who cannot be told why goes on to PUBREL.
+            if publish.qos == QoS::ExactlyOnce && !is_new {
+                session.received.insert(id);
+                connection.unreleased.insert(id);
+            }
+            if publish.qos > QoS::AtMostOnce {
+                connection.answers[kind].push_back((id, Answer::Full));
+            }
             return;
         }
         if publish.qos == QoS::ExactlyOnce {
@@ -187,7 +220,7 @@ impl Oracle {
         };
         let matched = self.broker.publish(message);
         if publish.qos > QoS::AtMostOnce {
-            self.connections[link].answers[kind].push_back((id, Some(matched)));
+            self.connections[link].answers[kind].push_back((id, Answer::Routed { matched }));
         }
     }
 
@@ -196,12 +229,19 @@ impl Oracle {
         &mut self,
         now: u64,
         link: usize,
-        present: bool,
+        (client_id, present): (&str, bool),
         counts: &mut Counts,
     ) -> Result<(), Wrong> {
-        let State::Waiting(hello) = std::mem::take(&mut self.connections[link].state) else {
+        let State::Waiting(mut hello) = std::mem::take(&mut self.connections[link].state) else {
             return Err(("INV-51", format!("connection {link} is accepted, and did not ask")));
         };
+        if hello.client_id.is_empty() {
+            // An identifier that nobody has [MQTT-3.1.3-6].
+            client_id.clone_into(&mut hello.client_id);
+            if self.broker.sessions.contains_key(client_id) {
+                return Err(("INV-20", format!("{client_id} is given to another client")));
+            }
+        }
         if let Some(session) = self.broker.sessions.get(&hello.client_id) {
             counts.look("INV-24");
             if self.broker.config.bind_session_to_user && session.username != hello.username {
@@ -211,6 +251,14 @@ impl Oracle {
             if let Some(older) = session.link {
                 self.connections[older].state = State::Over;
             }
+        }
+        // Who can be told has the broker's keep-alive [MQTT-3.1.2-21].
+        let longest = self.broker.config.max_keep_alive;
+        if hello.version == Version::V5
+            && longest > 0
+            && (hello.keep_alive == 0 || hello.keep_alive > longest)
+        {
+            hello.keep_alive = longest;
         }
         let existed = self.broker.connect(now, &hello, link);
         if existed != present {
@@ -248,6 +296,7 @@ fn hello(connect: &Connect<'_>) -> Hello {
             qos: will.qos,
             retain: will.retain,
             delay: will.properties.will_delay_interval.unwrap_or(0),
+            properties: will.properties.raw().len(),
             message_expiry: will.properties.message_expiry_interval,
         }),
     }

@@ -9,8 +9,11 @@ use broker_engine::DropReason;
 use mqtt_proto::QoS;
 use std::sync::Arc;
 
-/// Bytes of a PUBLISH beside topic and payload at most.
+/// Bytes of a PUBLISH beside topic, payload and Subscription Identifiers at most.
 const HEAD: usize = 24;
+
+/// Bytes of a Subscription Identifier at most.
+const IDENTIFIER: usize = 5;
 
 impl Oracle {
     /// The engine gave a message up for a session. Of QoS 0 it is known which, of others how many.
@@ -22,10 +25,9 @@ impl Oracle {
         reason: DropReason,
         counts: &mut Counts,
     ) -> Result<(), Wrong> {
-        let most = self
-            .broker
-            .sessions
-            .get(client_id)
+        let session = self.broker.sessions.get(client_id);
+        let head = HEAD + session.map_or(0, |session| session.ids.len() * IDENTIFIER);
+        let most = session
             .and_then(|session| self.connections.get(session.link?)?.hello())
             .map(|hello| hello.maximum_packet_size as usize);
         let broker = &mut self.broker;
@@ -45,7 +47,7 @@ impl Oracle {
             self.drops_at_once.push((client_id.to_owned(), topic.to_owned()));
             return Ok(());
         }
-        let fits = |size: usize| most.is_some_and(|most| topic.len() + size + HEAD <= most);
+        let fits = |size: usize| most.is_some_and(|most| topic.len() + size + head <= most);
         let own = broker.sessions_of(client_id).flat_map(|session| &session.owed);
         let mut about: Vec<Arc<Message>> = own.map(|copy| copy.message.clone()).collect();
         let shared = broker.shared.iter().filter(|copy| copy.members.contains_key(client_id));

@@ -159,10 +159,10 @@ impl Oracle {
             Turn::Other => {}
         }
         for note in notes {
-            if let Note::Connected { conn, session_present, .. } = note
+            if let Note::Connected { conn, client_id, session_present, .. } = note
                 && let Some(link) = links.get(*conn)
             {
-                self.accepted(now, link, *session_present, counts)?;
+                self.accepted(now, link, (client_id, *session_present), counts)?;
             }
         }
         self.receive_maximum_kept(&gone, counts)?;

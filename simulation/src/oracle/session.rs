@@ -54,6 +54,8 @@ pub(super) struct Copy {
     pub(super) for_filter: Option<String>,
     /// The session may get it, and need not.
     pub(super) optional: bool,
+    /// Subscription Identifiers of the subscriptions that it is for.
+    pub(super) ids: Vec<u32>,
 }
 
 impl Copy {
@@ -78,6 +80,8 @@ pub(super) struct Session {
     pub(super) username: Option<String>,
     /// Its client is told what is left of a message's life.
     pub(super) has_expiry: bool,
+    /// It has had a client who is told no Subscription Identifiers.
+    pub(super) is_untold: bool,
     /// Its connection.
     pub(super) link: Option<usize>,
     /// Session Expiry Interval, seconds.
@@ -86,6 +90,8 @@ pub(super) struct Session {
     pub(super) will: Option<Will>,
     pub(super) will_at: Option<u64>,
     pub(super) subscriptions: BTreeMap<String, SubscribeOptions>,
+    /// Subscription Identifiers of those that have one.
+    pub(super) ids: BTreeMap<String, u32>,
     /// Packet identifiers of QoS 2 messages that wait for PUBREL.
     pub(super) received: BTreeSet<u16>,
     /// What it has to get, oldest first.
@@ -117,14 +123,16 @@ impl Session {
         self.owed.iter_mut().filter(for_it).for_each(|copy| copy.optional = true);
     }
 
-    /// Retained messages that are not sent by now are sent with another QoS; in this call it may have been the old one.
+    /// Retained messages that are not sent by now are sent with another QoS or identifier; in this call it may have been the
+    /// old one.
     pub(super) fn scan_with(&mut self, filter: &str, qos: QoS) {
+        let ids: Vec<u32> = self.ids.get(filter).copied().into_iter().collect();
         for copy in self.owed.iter_mut().filter(|copy| copy.for_filter.as_deref() == Some(filter)) {
             let qos = copy.message.qos.min(qos);
-            if copy.qos != qos {
+            if (copy.qos, &copy.ids) != (qos, &ids) {
                 copy.optional = true;
                 self.last_words.push(copy.clone());
-                copy.qos = qos;
+                (copy.qos, copy.ids) = (qos, ids.clone());
             }
         }
     }
@@ -144,5 +152,7 @@ pub(super) struct Will {
     pub(super) qos: QoS,
     pub(super) retain: bool,
     pub(super) delay: u32,
+    /// Bytes of its properties.
+    pub(super) properties: usize,
     pub(super) message_expiry: Option<u32>,
 }

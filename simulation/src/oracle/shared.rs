@@ -15,6 +15,8 @@ pub(super) struct SharedCopy {
     pub(super) group: String,
     /// Who may get it, with which QoS and RETAIN flag.
     pub(super) members: BTreeMap<String, (QoS, bool)>,
+    /// Their Subscription Identifiers.
+    pub(super) ids: BTreeMap<String, u32>,
     /// The connections of all members when it came, if all had one.
     pub(super) here: Option<super::Here>,
     /// Who got it. At QoS 1 it is another member's when that one's session ends unacknowledged [4.8.2].
@@ -104,8 +106,13 @@ impl Broker {
         let options = copy.members.get(&holder);
         let Some(session) = self.sessions.get_mut(&holder) else { return false };
         let has_expiry = session.has_expiry;
+        // Where the holder was told identifiers, they tell copies apart.
+        let id = copy.ids.get(&holder);
+        let is_any = session.is_untold || copy.handed_on;
         let is_own = |own: &Copy| {
-            own.message.looks_like(&copy.message, has_expiry) && Some(&(own.qos, own.retain)) == options
+            own.message.looks_like(&copy.message, has_expiry)
+                && Some(&(own.qos, own.retain)) == options
+                && (is_any || own.ids.iter().eq(id))
         };
         if let Some(own) = session.owed.iter().position(is_own).filter(|_| holder != to) {
             session.owed.remove(own);
@@ -119,7 +126,8 @@ impl Broker {
             let as_subscribed = another.members.get(&holder).is_some_and(|(qos, _)| {
                 options.is_some_and(|(other, _)| other == qos) || copy.handed_on || another.handed_on
             });
-            let fits = as_subscribed && another.message.looks_like(&copy.message, has_expiry);
+            let is_told_so = is_any || another.handed_on || another.ids.get(&holder) == id;
+            let fits = as_subscribed && is_told_so && another.message.looks_like(&copy.message, has_expiry);
             if fits && !seen.contains(&other) && self.make_free(other, to, seen) {
                 self.shared[other].to = Some(holder);
                 self.shared[place].to = None;

@@ -1,6 +1,10 @@
 //! A scenario: everything that is going to happen, as data.
+//!
+//! * `generate` — from a seed, or from bytes
+//! * `judge` — what cannot happen, in one that was edited
 
 mod generate;
+mod judge;
 
 pub(crate) use generate::quiet;
 pub use generate::{Profile, from_bytes, generate};
@@ -8,8 +12,8 @@ pub use generate::{Profile, from_bytes, generate};
 use broker_engine::Config;
 use serde::{Deserialize, Serialize};
 
-/// The form that this version writes.
-pub const FORMAT: u32 = 1;
+/// The form that this version writes. It reads older ones as well: what they do not have is not there.
+pub const FORMAT: u32 = 2;
 
 /// What is going to happen. Times are microseconds of virtual time.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -139,8 +143,9 @@ pub struct Outside {
 /// A client and its habits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[allow(clippy::struct_excessive_bools)] // Independent habits.
 pub struct Client {
-    /// Client identifier. Several clients may have the same.
+    /// Client identifier. Several clients may have the same; who has an empty one gets another from the broker each time.
     pub id: String,
     /// User name.
     pub username: Option<String>,
@@ -164,7 +169,7 @@ pub struct Client {
     pub acks: Acks,
     /// Time until it connects again after it lost its connection; `None`: only when an operation says so.
     pub reconnect: Option<u64>,
-    /// Bytes that it reads per second, 0 for none; `None`: all at once. From the healing on everybody reads.
+    /// Bytes that it reads per second, 0 for none; `None`: all at once.
     #[serde(default)]
     pub reads: Option<u64>,
     /// Keeps every PUBREL to itself until the world heals.
@@ -179,6 +184,13 @@ pub struct Client {
     /// How its clock goes.
     #[serde(default)]
     pub drift: Drift,
+    /// It stays as it is when the world heals, until everybody leaves, and nothing is expected of it: whatever it does, the
+    /// others get what is owed to them.
+    #[serde(default)]
+    pub incurable: bool,
+    /// Enhanced authentication in so many steps beyond the first; MQTT 5 only.
+    #[serde(default)]
+    pub steps: Option<u8>,
 }
 
 /// How a client's clock goes beside the broker's.
@@ -203,6 +215,12 @@ pub struct Will {
     pub retain: bool,
     /// Will Delay Interval, seconds; MQTT 5 only.
     pub delay: u32,
+    /// Message Expiry Interval, seconds; MQTT 5 only.
+    #[serde(default)]
+    pub expiry: Option<u32>,
+    /// What it says beside its payload; MQTT 5 only.
+    #[serde(default)]
+    pub properties: Option<Box<Properties>>,
 }
 
 /// How a client acknowledges.
@@ -251,6 +269,8 @@ pub enum What {
     ConnectMany(u8),
     /// Subscribes.
     Subscribe(Vec<Filter>),
+    /// Subscribes under a Subscription Identifier; MQTT 5 only.
+    SubscribeAs(u32, Vec<Filter>),
     /// Unsubscribes.
     Unsubscribe(String),
     /// Publishes.
@@ -380,7 +400,7 @@ pub struct Filter {
 }
 
 /// A message.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Message {
     /// Topic name.
@@ -393,6 +413,25 @@ pub struct Message {
     pub size: u32,
     /// Message Expiry Interval, seconds; MQTT 5 only.
     pub expiry: Option<u32>,
+    /// What it says beside its payload; MQTT 5 only.
+    #[serde(default)]
+    pub properties: Option<Box<Properties>>,
+}
+
+/// What a message says beside its payload, which reaches its receivers as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Properties {
+    /// Payload Format Indicator: it is text.
+    pub is_text: Option<bool>,
+    /// Content Type.
+    pub content_type: Option<String>,
+    /// Response Topic.
+    pub response_topic: Option<String>,
+    /// Correlation Data.
+    pub correlation_data: Option<Vec<u8>>,
+    /// User Properties, in their order.
+    pub user: Vec<(String, String)>,
 }
 
 impl Client {
@@ -410,17 +449,14 @@ impl Scenario {
     /// Reads a saved one.
     ///
     /// # Errors
-    /// It is not a scenario, or of another form.
+    /// It is not a scenario, of another form, or cannot happen.
     pub fn from_json(text: &str) -> Result<Self, String> {
         let scenario: Self = serde_json::from_str(text).map_err(|error| format!("no scenario: {error}"))?;
-        if scenario.format != FORMAT {
-            return Err(format!("a scenario of form {}, this program knows {FORMAT}", scenario.format));
+        if !(1..=FORMAT).contains(&scenario.format) {
+            return Err(format!("a scenario of form {}, this program knows 1 to {FORMAT}", scenario.format));
         }
-        let clients = scenario.clients.len();
-        match scenario.operations.iter().find(|operation| operation.client >= clients) {
-            Some(stray) => Err(format!("an operation of client {}, there are {clients}", stray.client)),
-            None => Ok(scenario),
-        }
+        scenario.judge()?;
+        Ok(scenario)
     }
 
     /// To be saved: a line for each client and operation.

@@ -64,7 +64,7 @@ fn leave_out(scenario: &mut Scenario, client: usize) {
 /// Lists of an operation. Hostile bytes are a list of chunks, and each chunk is one.
 fn lists(what: &What) -> usize {
     match what {
-        What::Subscribe(_) | What::ConnectMany(_) | What::Bytes(_) => 1,
+        What::Subscribe(_) | What::SubscribeAs(..) | What::ConnectMany(_) | What::Bytes(_) => 1,
         What::Hostile(hostile) => 1 + hostile.chunks.len(),
         _ => 0,
     }
@@ -72,7 +72,7 @@ fn lists(what: &What) -> usize {
 
 fn len(what: &What, list: usize) -> usize {
     match what {
-        What::Subscribe(filters) => filters.len(),
+        What::Subscribe(filters) | What::SubscribeAs(_, filters) => filters.len(),
         What::ConnectMany(count) => usize::from(*count),
         What::Bytes(bytes) => bytes.len(),
         What::Hostile(hostile) if list == 0 => hostile.chunks.len(),
@@ -84,7 +84,9 @@ fn len(what: &What, list: usize) -> usize {
 fn remove(what: &mut What, list: usize, range: Range<usize>) {
     match what {
         // SUBSCRIBE has a filter at least, and a client that connects has a connection.
-        What::Subscribe(filters) if range.len() < filters.len() => drop(filters.drain(range)),
+        What::Subscribe(filters) | What::SubscribeAs(_, filters) if range.len() < filters.len() => {
+            drop(filters.drain(range));
+        }
         What::ConnectMany(count) if range.len() < usize::from(*count) => {
             *count -= u8::try_from(range.len()).unwrap_or(0);
         }

@@ -5,7 +5,7 @@ use crate::scenario::{Acks, Client, Message, What};
 
 impl Shrinker {
     pub(super) fn plainer(&mut self) {
-        let habits: [fn(&mut Client); 13] = [
+        let habits: [fn(&mut Client); 16] = [
             |client| client.will = None,
             |client| client.reconnect = None,
             |client| client.acks = Acks::Prompt,
@@ -15,6 +15,9 @@ impl Shrinker {
             |client| client.topic_alias_maximum = 0,
             |client| client.username = None,
             |client| client.clean = true,
+            |client| client.incurable = false,
+            |client| client.steps = None,
+            |client| client.will.iter_mut().for_each(|will| (will.expiry, will.properties) = (None, None)),
             |client| client.expiry = 0,
             |client| client.version = 5,
             |client| client.reconnect = client.reconnect.map(rounded),
@@ -29,9 +32,10 @@ impl Shrinker {
                 self.try_change(|scenario| habit(&mut scenario.clients[client]));
             }
         }
-        let messages: [fn(&mut Message); 4] = [
+        let messages: [fn(&mut Message); 5] = [
             |message| message.size = message.size.min(8),
             |message| message.expiry = None,
+            |message| message.properties = None,
             |message| message.retain = false,
             |message| message.qos = 0,
         ];
@@ -41,6 +45,12 @@ impl Shrinker {
                     self.try_message(number, plain);
                 }
             }
+            self.try_change(|scenario| {
+                let what = &mut scenario.operations[number].what;
+                if let What::SubscribeAs(_, filters) = what {
+                    *what = What::Subscribe(std::mem::take(filters));
+                }
+            });
         }
     }
 

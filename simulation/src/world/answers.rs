@@ -1,9 +1,11 @@
 //! What clients answer, and when.
 
-use super::client::{Local, Wake, version_of};
+use super::client::{Local, METHOD, Wake, version_of};
 use super::{Event, World};
 use crate::scenario::Acks;
-use mqtt_proto::{Ack, AckProperties, ConnAck, Limits, Packet, PacketId, Publish, QoS, ReasonCode};
+use mqtt_proto::{
+    Ack, AckProperties, Auth, AuthProperties, ConnAck, Limits, Packet, PacketId, Publish, QoS, ReasonCode,
+};
 
 impl World<'_> {
     /// A client has read bytes.
@@ -31,6 +33,14 @@ impl World<'_> {
     fn client_takes(&mut self, client: usize, link: usize, packet: &Packet<'_>) {
         match packet {
             Packet::ConnAck(connack) => self.accepted(client, link, connack),
+            Packet::Auth(auth) if auth.reason == ReasonCode::ContinueAuthentication => {
+                let properties = AuthProperties {
+                    authentication_method: Some(METHOD),
+                    authentication_data: auth.properties.authentication_data,
+                    ..AuthProperties::default()
+                };
+                self.send(client, &Packet::Auth(Auth { reason: auth.reason, properties }));
+            }
             Packet::Publish(publish) => self.message_came(client, link, publish),
             Packet::PubRec(ack) if ack.reason.is_error() => self.finished(client, ack.packet_id),
             Packet::PubRec(ack) => {
@@ -39,7 +49,7 @@ impl World<'_> {
                 if let Some(message) = message {
                     message.released = true;
                 }
-                if self.spec(client).holds_release && !self.healed {
+                if self.spec(client).holds_release && !self.is_well(client) {
                     self.checks.marks.fault("C03");
                     let mut bytes = Vec::new();
                     let release = Packet::PubRel(plain(ack.packet_id));
@@ -85,6 +95,10 @@ impl World<'_> {
         player.maximum_qos = connack.properties.maximum_qos.map_or(2, |qos| qos as u8);
         player.retain_available = connack.properties.retain_available != Some(false);
         player.alias_maximum = connack.properties.topic_alias_maximum.unwrap_or(0);
+        if let Some(keep_alive) = connack.properties.server_keep_alive {
+            player.keep_alive = keep_alive;
+            self.schedule(self.now, Event::Wake { client, wake: Wake::KeepAlive(link) });
+        }
         // What is unfinished goes on, in its order.
         let keys: Vec<u64> = self.locals[place].unacked.keys().copied().collect();
         for key in keys {
@@ -114,7 +128,7 @@ impl World<'_> {
     fn message_came(&mut self, client: usize, link: usize, publish: &Publish<'_>) {
         let Some(id) = publish.packet_id else { return };
         let refuses =
-            self.spec(client).acks == Acks::Refuse && self.spec(client).version == 5 && !self.healed;
+            self.spec(client).acks == Acks::Refuse && self.spec(client).version == 5 && !self.is_well(client);
         let reason = if refuses { ReasonCode::ImplementationSpecificError } else { ReasonCode::Success };
         let ack = Ack { packet_id: id, reason, properties: AckProperties::default() };
         if publish.qos == QoS::AtLeastOnce {
@@ -130,7 +144,7 @@ impl World<'_> {
 
     /// By the client's habit.
     fn acknowledge(&mut self, client: usize, link: usize, packet: &Packet<'_>) {
-        let habit = if self.healed { Acks::Prompt } else { self.spec(client).acks };
+        let habit = if self.is_well(client) { Acks::Prompt } else { self.spec(client).acks };
         let version = version_of(self.spec(client));
         let mut bytes = Vec::new();
         packet.encode(version, &mut bytes).expect("a packet that can be written");

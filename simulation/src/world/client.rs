@@ -3,13 +3,16 @@
 
 use super::{Event, World};
 use crate::check::Violation;
-use crate::scenario::{Client, Drift, Filter, Message, Scenario, What};
+use crate::scenario::{Client, Drift, Filter, Message, Properties, Scenario, What};
 use mqtt_proto::{
-    Connect, ConnectProperties, Disconnect, DisconnectProperties, Packet, PacketId, Publish,
+    Connect, ConnectProperties, Disconnect, DisconnectProperties, Packet, PacketId, PayloadFormat, Publish,
     PublishProperties, QoS, ReasonCode, RetainHandling, Subscribe, SubscribeFilters, SubscribeOptions,
     TopicName, Unsubscribe, UnsubscribeFilters, UserProperties, Version, WillProperties,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// The authentication method of those who have one: each step's data is how many are still to come.
+pub(super) const METHOD: &str = "countdown";
 
 /// What a client has in mind.
 #[derive(Clone, Debug)]
@@ -40,6 +43,8 @@ pub(super) struct Player {
     pub(super) maximum_qos: u8,
     pub(super) retain_available: bool,
     pub(super) alias_maximum: u16,
+    /// Keep Alive in force, seconds.
+    pub(super) keep_alive: u16,
     /// Its CONNECT had a Session Expiry Interval above 0.
     pub(super) lives_on: bool,
     /// Topic aliases that were sent on this connection.
@@ -51,6 +56,8 @@ pub(super) struct Player {
     /// Those that are sent together soon.
     pub(super) gathered: Vec<Vec<u8>>,
     pub(super) last_sent: u64,
+    /// The identifier that the broker gave it, if it has none of its own.
+    pub(super) assigned: Option<String>,
     /// Its place in the session's state on the client's side.
     pub(super) local: usize,
     /// It is the first of those who share its identifier.
@@ -114,8 +121,10 @@ pub(super) fn players(scenario: &Scenario) -> (Vec<Player>, Vec<Local>) {
     let mut locals = Vec::new();
     let mut places: BTreeMap<&str, usize> = BTreeMap::new();
     for client in &scenario.clients {
-        let next = places.len();
-        let local = *places.entry(&client.id).or_insert(next);
+        let next = locals.len();
+        // Who has no identifier has a session of its own.
+        let is_nameless = client.id.is_empty();
+        let local = if is_nameless { next } else { *places.entry(&client.id).or_insert(next) };
         if local == next {
             locals.push(Local { last_id: client.last_packet_id, ..Local::default() });
         }
@@ -137,6 +146,18 @@ impl World<'_> {
         &self.scenario.clients[client]
     }
 
+    /// Writes down what a client publishes, under the identifier of its session: the message's number.
+    fn enters(&mut self, client: usize, message: &Message) -> u32 {
+        let own = &self.scenario.clients[client].id;
+        let publisher = self.players[client].assigned.as_ref().unwrap_or(own);
+        self.checks.ledger.message(publisher, message)
+    }
+
+    /// The world has healed, and the client with it.
+    pub(super) fn is_well(&self, client: usize) -> bool {
+        self.healed && (self.leaving || !self.spec(client).incurable)
+    }
+
     pub(super) fn operate(&mut self, client: usize, what: &What) -> Result<(), Violation> {
         self.trace.operation(self.now, client, what);
         let online = self.players[client].link.filter(|_| self.players[client].online);
@@ -152,7 +173,12 @@ impl World<'_> {
                     .try_for_each(|_| self.connect(client, &Hello { beside: true, ..Hello::default() }))
             }
             (What::Subscribe(filters), Some(_)) => {
-                self.subscribe(client, filters);
+                self.subscribe(client, None, filters);
+                Ok(())
+            }
+            (What::SubscribeAs(identifier, filters), Some(_)) => {
+                let is_offered = self.scenario.limits.subscription_ids && self.spec(client).version == 5;
+                self.subscribe(client, is_offered.then_some(*identifier), filters);
                 Ok(())
             }
             (What::Unsubscribe(filter), Some(_)) => {
@@ -169,7 +195,7 @@ impl World<'_> {
             }
             (What::Publish(message), Some(_)) => {
                 let message = self.allowed(client, message);
-                let number = self.checks.ledger.message(&self.scenario.clients[client].id, &message);
+                let number = self.enters(client, &message);
                 self.players[client].waiting.push_back((number, message));
                 self.publish_waiting(client);
                 Ok(())
@@ -219,11 +245,11 @@ impl World<'_> {
 
     pub(super) fn wake(&mut self, client: usize, wake: Wake) -> Result<(), Violation> {
         match wake {
-            Wake::Reconnect if self.players[client].link.is_none() && !self.leaving => {
+            Wake::Reconnect if self.players[client].link.is_none() && self.comes_back(client) => {
                 self.connect(client, &Hello::default())
             }
             Wake::KeepAlive(link) if self.players[client].link == Some(link) => {
-                let pause = self.paced(client, u64::from(self.spec(client).keep_alive) * 700_000);
+                let pause = self.paced(client, u64::from(self.players[client].keep_alive) * 700_000);
                 let due = self.players[client].last_sent + pause;
                 if due <= self.now {
                     self.send(client, &Packet::PingReq);
@@ -262,7 +288,7 @@ impl World<'_> {
     /// A wait, as long as the client's clock makes it.
     pub(super) fn paced(&mut self, client: usize, pause: u64) -> u64 {
         let Drift { per_mille, turns } = self.spec(client).drift;
-        if per_mille == 0 || self.healed {
+        if per_mille == 0 || self.is_well(client) {
             return pause;
         }
         self.checks.marks.fault("T02");
@@ -283,10 +309,14 @@ impl World<'_> {
         let player = &mut self.players[client];
         let new = spec.version == 5;
         let expiry = if leave { 0 } else { hello.expiry.unwrap_or(spec.expiry) };
-        *player = Player { link: Some(link), lives_on: new && expiry > 0, ..player.offline() };
+        let keep_alive = spec.keep_alive;
+        *player = Player { link: Some(link), lives_on: new && expiry > 0, keep_alive, ..player.offline() };
         let will = spec.will.as_ref().filter(|_| !leave);
         let payload = will.map(|will| self.checks.ledger.will(self.now, &spec.id, will)).map(payload_of_will);
         let payload = payload.unwrap_or_default();
+        let told = will.and_then(|will| will.properties.as_deref()).filter(|_| new);
+        let user = pairs(told);
+        let steps = spec.steps.filter(|_| new).map(|steps| [steps]);
         let connect = Connect {
             version: version_of(&spec),
             client_id: &spec.id,
@@ -301,6 +331,12 @@ impl World<'_> {
                 retain: will.retain,
                 properties: WillProperties {
                     will_delay_interval: (new && will.delay > 0).then_some(will.delay),
+                    message_expiry_interval: will.expiry,
+                    payload_format: told.and_then(format),
+                    content_type: told.and_then(|told| told.content_type.as_deref()),
+                    response_topic: told.and_then(response_topic),
+                    correlation_data: told.and_then(|told| told.correlation_data.as_deref()),
+                    user_properties: UserProperties::Pairs(&user),
                     ..WillProperties::default()
                 },
             }),
@@ -310,6 +346,8 @@ impl World<'_> {
                     receive_maximum: spec.receive_maximum,
                     maximum_packet_size: spec.maximum_packet_size.filter(|_| !leave),
                     topic_alias_maximum: (spec.topic_alias_maximum > 0).then_some(spec.topic_alias_maximum),
+                    authentication_method: steps.is_some().then_some(METHOD),
+                    authentication_data: steps.as_ref().map(|steps| &steps[..]),
                     ..ConnectProperties::default()
                 }
             } else {
@@ -343,7 +381,7 @@ impl World<'_> {
         None
     }
 
-    fn subscribe(&mut self, client: usize, filters: &[Filter]) {
+    fn subscribe(&mut self, client: usize, subscription_id: Option<u32>, filters: &[Filter]) {
         let Some(id) = self.new_id(client) else { return };
         self.locals[self.players[client].local].asked.insert(id.get());
         let list: Vec<(&str, SubscribeOptions)> = filters
@@ -364,7 +402,7 @@ impl World<'_> {
             .collect();
         let packet = Subscribe {
             packet_id: id,
-            subscription_id: None,
+            subscription_id,
             user_properties: UserProperties::default(),
             filters: SubscribeFilters::List(&list),
         };
@@ -415,7 +453,7 @@ impl World<'_> {
         }
         for _ in 0..=self.scenario.limits.receive_maximum {
             let Some(id) = self.new_id(client).map(PacketId::get) else { return };
-            let number = self.checks.ledger.message(&self.scenario.clients[client].id, &message);
+            let number = self.enters(client, &message);
             let local = &mut self.locals[self.players[client].local];
             local.sent += 1;
             let unacked = Unacked { id, number, message: message.clone(), released: false, link };
@@ -427,6 +465,8 @@ impl World<'_> {
     pub(super) fn send_publish(&mut self, client: usize, number: u32, message: &Message, id: u16, dup: bool) {
         let payload = payload_of(number, message.size);
         let (is_known, alias) = self.alias(client, &message.topic);
+        let told = message.properties.as_deref();
+        let user = pairs(told);
         let packet = Publish {
             dup,
             qos: QoS::from_bits(message.qos).unwrap_or_default(),
@@ -436,6 +476,11 @@ impl World<'_> {
             properties: PublishProperties {
                 topic_alias: alias,
                 message_expiry_interval: message.expiry,
+                payload_format: told.and_then(format),
+                content_type: told.and_then(|told| told.content_type.as_deref()),
+                response_topic: told.and_then(response_topic),
+                correlation_data: told.and_then(|told| told.correlation_data.as_deref()),
+                user_properties: UserProperties::Pairs(&user),
                 ..PublishProperties::default()
             },
             payload: &payload,
@@ -458,6 +503,18 @@ impl World<'_> {
         }
         (false, next)
     }
+}
+
+fn pairs(told: Option<&Properties>) -> Vec<(&str, &str)> {
+    told.into_iter().flat_map(|told| &told.user).map(|(name, value)| (&**name, &**value)).collect()
+}
+
+fn format(told: &Properties) -> Option<PayloadFormat> {
+    told.is_text.map(|is_text| if is_text { PayloadFormat::Utf8 } else { PayloadFormat::Bytes })
+}
+
+fn response_topic(told: &Properties) -> Option<TopicName<'_>> {
+    TopicName::parse(told.response_topic.as_deref()?).ok()
 }
 
 /// A payload that says which message it is: its number in eight digits, then what can be checked.

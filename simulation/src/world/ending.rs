@@ -19,13 +19,17 @@ impl World<'_> {
         let player = &mut self.players[client];
         *player = player.offline();
         // Two that go on fighting for a session would never let it come to rest.
-        let first = player.first;
-        if let Some(pause) = self.spec(client).reconnect.filter(|_| !self.leaving && (first || !self.healed))
-        {
+        let is_alone = self.players[client].first || !self.healed;
+        if let Some(pause) = self.spec(client).reconnect.filter(|_| is_alone && self.comes_back(client)) {
             let pause = self.paced(client, pause);
             let at = self.now + pause + self.choices.client.below(pause + 1);
             self.schedule(at, Event::Wake { client, wake: Wake::Reconnect });
         }
+    }
+
+    /// Does it open another connection by itself? Who is incurable would only begin anew what never ends.
+    pub(super) fn comes_back(&self, client: usize) -> bool {
+        !self.leaving && (!self.healed || self.is_well(client))
     }
 
     /// From now on nothing goes wrong, and the first client of each identifier comes back for what is owed to it.
@@ -35,6 +39,9 @@ impl World<'_> {
         self.strangers_leave();
         for client in 0..self.players.len() {
             self.release(client)?;
+            if !self.is_well(client) {
+                continue;
+            }
             let first = self.players[client].first;
             let severed = self.players[client].link.is_none_or(|link| !self.links[link].client_end);
             if let Some(link) = self.players[client].link {
@@ -56,6 +63,13 @@ impl World<'_> {
     pub(super) fn everybody_leaves(&mut self) -> Result<(), Violation> {
         self.leaving = true;
         self.strangers_are_forgotten()?;
+        // Who reads nothing does not even know that it is let in, and takes the place of others.
+        for client in 0..self.players.len() {
+            if let Some(link) = self.players[client].link.filter(|_| self.spec(client).incurable) {
+                self.client_closes(link, true);
+                self.client_is_offline(link);
+            }
+        }
         if self.scenario.limits.memory_max.is_some() {
             // What nobody comes back for may take so much memory that nobody is let in any more.
             for client in 0..self.players.len() {
@@ -105,7 +119,7 @@ impl World<'_> {
         }
         self.run_until(self.now + 2_000_000)?;
         for topic in topics {
-            let empty = Message { topic: topic.clone(), qos: 0, retain: true, size: 0, expiry: None };
+            let empty = Message { topic: topic.clone(), qos: 0, retain: true, size: 0, ..Message::default() };
             self.operate(clients[0], &What::Publish(empty))?;
         }
         self.run_until(self.now + 2_000_000)?;

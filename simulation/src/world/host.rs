@@ -10,6 +10,7 @@ use broker_engine::{
     Answer, Config, ConnId, Deadline, Engine, HashKey, Input, ListenerId, Question, Seed, View,
 };
 use metronome_host::{Client, Decision, Driver, Hook};
+use mqtt_proto::ReasonCode;
 use std::hash::Hasher;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -47,9 +48,21 @@ impl Hook for Agreeable {
     }
 }
 
-/// Yes, unless a hook says otherwise.
+/// Yes, unless a hook says otherwise; who authenticates in steps has to take all of them.
 pub(super) fn agreed(hook: Option<fn(&Question) -> Answer>, question: &Question) -> Answer {
-    hook.map_or(Answer::Allow, |hook| hook(question))
+    if let Some(hook) = hook {
+        return hook(question);
+    }
+    let data = match question {
+        Question::Authenticate(who) if who.method.is_some() => who.data.as_deref(),
+        Question::AuthenticateStep { data, .. } => data.as_deref(),
+        _ => return Answer::Allow,
+    };
+    match data {
+        Some([0]) => Answer::AllowWith(vec![0]),
+        Some([left]) => Answer::Continue(vec![left - 1]),
+        _ => Answer::Deny(ReasonCode::NotAuthorized),
+    }
 }
 
 impl Broker {
@@ -234,6 +247,11 @@ impl World<'_> {
         self.digest.write_usize(link);
         self.digest.write(bytes.unwrap_or(b"the end"));
         let what = bytes.map_or_else(|| "the end".to_owned(), |bytes| format!("{bytes:02x?}"));
+        self.hears(link, &what);
+    }
+
+    /// What counts where the whole trace is not compared.
+    pub(super) fn hears(&mut self, link: usize, what: &str) {
         self.seen.line(self.now, &format!("client {} < {what}", self.links[link].client));
     }
 }

@@ -28,7 +28,7 @@ mod strangers;
 mod weather;
 
 pub use host::Host;
-pub use mutation::{Mutation, PacketChange, canary};
+pub use mutation::{BytesChange, Mutation, PacketChange, canary};
 pub use orders::{Mishaps, Step, play_in_order};
 
 use crate::check::{Checks, Violation};
@@ -60,7 +60,16 @@ const WALL_CLOCK: u64 = 1_800_000_000_000_000;
 /// Says what does not hold, seeing what the broker keeps.
 pub type Statement = fn(View<'_>) -> Result<(), String>;
 
-/// What does not belong to the scenario. Only who calls the engine, and the last three, may change what happens.
+/// What one more client does, of whom nobody else may notice anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// It subscribes to everything and reads it.
+    Prompt,
+    /// It subscribes to everything and reads nothing.
+    Stalled,
+}
+
+/// What does not belong to the scenario. Only who calls the engine, the reader, and the last three may change what happens.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     /// Protects the engine's tables.
@@ -73,6 +82,8 @@ pub struct Options {
     pub restless: bool,
     /// Who calls the engine.
     pub host: Host,
+    /// The scenario's last client is this one, and what is sent to it is not part of the digest.
+    pub reader: Option<Reader>,
     /// Stop before this input, counted from 1.
     pub stop_at: Option<u64>,
     /// Something that is wrong on purpose, which changes what happens.
@@ -100,7 +111,7 @@ pub struct Outcome {
     pub course: Course,
     /// What happened, if asked for.
     pub trace: Trace,
-    /// What clients read, if asked for, where the host is not played.
+    /// What clients read, or are sent, if asked for, where the whole trace is not what is compared.
     pub(crate) seen: Trace,
 }
 
@@ -218,6 +229,8 @@ pub(crate) struct World<'s> {
     /// Packets that the engine sent.
     sent: u64,
     digest: SipHasher13,
+    /// Of each link, where another reader may change who is first in one microsecond.
+    digests: BTreeMap<usize, SipHasher13>,
     checks: Checks,
     course: Course,
     trace: Trace,
@@ -238,6 +251,9 @@ fn outcome<'s>(
     let run = catch_unwind(AssertUnwindSafe(|| run(&mut world)));
     let panicked = |_| Err(Violation::new("INV-53", world.now, "a panic, see above"));
     let violation = run.unwrap_or_else(panicked).err();
+    for digest in world.digests.values() {
+        world.digest.write_u64(digest.finish());
+    }
     Outcome {
         violation,
         events: world.events,
@@ -288,9 +304,10 @@ impl<'s> World<'s> {
             events: 0,
             sent: 0,
             digest: SipHasher13::new(),
+            digests: BTreeMap::new(),
             course: Course::new(scenario.heal_at),
             trace: Trace::new(options.trace),
-            seen: Trace::new(options.trace && options.host != Host::Played),
+            seen: Trace::new(options.trace && (options.host != Host::Played || options.reader.is_some())),
         };
         if scenario.epoch > 0 {
             world.checks.marks.fault("T05");
@@ -311,8 +328,8 @@ impl<'s> World<'s> {
             return Ok(());
         }
         if let Broker::Engine(engine) = &self.broker {
-            let half_open = self.half_open();
-            self.checks.everything_arrived(self.now, engine, &half_open)?;
+            let spared = self.spared();
+            self.checks.everything_arrived(self.now, engine, &spared)?;
         }
         // Everybody leaves for good, and nothing is left.
         self.everybody_leaves()?;
@@ -371,6 +388,24 @@ impl<'s> World<'s> {
             Event::Outside(life, done) => self.outside_done(life, *done),
             Event::Heal => self.heal(),
         }
+    }
+
+    /// What is sent on a link is part of the digest.
+    fn digest(&mut self, link: usize, what: &[u8]) {
+        let digest = match self.options.reader {
+            None => &mut self.digest,
+            Some(_) => self.digests.entry(link).or_default(),
+        };
+        digest.write_u64(self.now);
+        digest.write_usize(link);
+        digest.write(what);
+    }
+
+    /// Is it?
+    fn counts(&self, link: usize) -> bool {
+        let last = self.scenario.clients.len() - 1;
+        self.options.host == Host::Played
+            && (self.options.reader.is_none() || self.links[link].client != last)
     }
 
     fn time(&self) -> Time {

@@ -1,9 +1,12 @@
 //! A world in which something is wrong on purpose, as if the engine did it: shows that the checkers see it.
 
-use broker_engine::{Config, Note};
+use broker_engine::{Config, Input, Note, StoreSeq};
 
 /// From a packet of the engine and its number to what is sent instead, if anything else is.
 pub type PacketChange = fn(u64, &[u8]) -> Option<Vec<Vec<u8>>>;
+
+/// From bytes that came to those that the engine gets, if they are others.
+pub type BytesChange = fn(&[u8]) -> Option<&'static [u8]>;
 
 /// What is wrong. Nothing by default.
 #[derive(Clone, Copy, Debug, Default)]
@@ -14,6 +17,14 @@ pub struct Mutation {
     pub notes: Option<fn(&mut Vec<Note>)>,
     /// The checkers believe in another configuration.
     pub config: Option<fn(&mut Config)>,
+    /// The engine gets something else than what came.
+    pub bytes: Option<BytesChange>,
+    /// The engine is told that the store has kept everything so far, whenever it has kept something.
+    pub kept: bool,
+    /// The host does not hear that a client is to be read again.
+    pub deaf: bool,
+    /// A snapshot is damaged before it is read back.
+    pub snapshot: Option<fn(&mut [u8])>,
 }
 
 impl Mutation {
@@ -23,6 +34,18 @@ impl Mutation {
             change(&mut believed);
         }
         believed
+    }
+
+    /// What the engine is told instead of what the checkers know.
+    pub(super) fn input<'i>(&self, input: Input<'i>) -> Input<'i> {
+        match input {
+            Input::Stored { .. } if self.kept => Input::Stored { upto: StoreSeq(u64::MAX) },
+            Input::Received { conn, data } => {
+                let instead = self.bytes.and_then(|change| change(data));
+                Input::Received { conn, data: instead.unwrap_or(data) }
+            }
+            input => input,
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use super::client::Wake;
 use super::host::LISTENER;
 use super::outside::Next;
-use super::{Event, Host, World};
+use super::{Event, Host, Reader, World};
 use crate::check::Violation;
 use broker_engine::{CloseCause, ConnId, Input};
 use std::collections::BTreeSet;
@@ -136,8 +136,14 @@ impl World<'_> {
     /// Gives the socket what it takes, and tells the engine what it does not.
     pub(super) fn flush(&mut self, link: usize) {
         let state = &self.links[link];
-        let all = state.closing || self.healed;
-        let room = if all {
+        let all = state.closing || self.is_well(state.client);
+        let is_stalled = self.options.reader == Some(Reader::Stalled)
+            && !self.counts(link)
+            && !state.reading
+            && !state.closing;
+        let room = if is_stalled {
+            0
+        } else if all {
             usize::MAX
         } else if self.now < self.blocked_until {
             0
@@ -179,6 +185,9 @@ impl World<'_> {
             // The driver has told the engine itself.
             if !self.broker.is_driver() {
                 let unsent = u32::try_from(unsent).unwrap_or(u32::MAX);
+                // In a small world there is never so much for one client that it is more than enough.
+                let high = self.scenario.limits.egress_high;
+                let unsent = if is_stalled { unsent.max(high) } else { unsent };
                 self.next.push_back(Next::Backlog { conn, unsent });
             }
         }
@@ -251,10 +260,12 @@ impl World<'_> {
         }
     }
 
-    /// Connections of which the broker does not know that they are gone.
-    pub(super) fn half_open(&self) -> BTreeSet<usize> {
-        let links = self.links.iter().enumerate().filter(|(_, state)| state.broker && state.dead);
-        links.map(|(link, _)| link).collect()
+    /// Connections of which nothing is expected once the world has healed: the broker does not know that they are gone, or
+    /// their client is incurable.
+    pub(super) fn spared(&self) -> BTreeSet<usize> {
+        let links = self.links.iter().enumerate().filter(|(_, state)| state.broker);
+        let is_spared = |state: &Link| state.dead || self.spec(state.client).incurable;
+        links.filter(|(_, state)| is_spared(state)).map(|(link, _)| link).collect()
     }
 
     /// The broker's process is no more: what its sockets have taken arrives, then the end.
@@ -307,11 +318,11 @@ impl World<'_> {
 
     /// Bytes are there for a client to read.
     fn reaches(&mut self, link: usize, bytes: &[u8]) {
+        let pace = self.pace(self.links[link].client);
         let state = &mut self.links[link];
         if state.dead || !state.client_end {
             return;
         }
-        let pace = self.scenario.clients[state.client].reads.filter(|_| !self.healed);
         if !state.reading || pace.is_some() {
             state.held_down.extend_from_slice(bytes);
             let looks = state.reading && !state.reads_soon && pace.is_some_and(|pace| pace > 0);
@@ -336,9 +347,9 @@ impl World<'_> {
 
     /// A slow reader's second is over.
     pub(super) fn reads_on(&mut self, link: usize) {
+        let pace = self.pace(self.links[link].client);
         let state = &mut self.links[link];
         state.reads_soon = false;
-        let pace = self.scenario.clients[state.client].reads.filter(|_| !self.healed);
         if state.dead || !state.client_end || !state.reading || state.held_down.is_empty() {
             return;
         }
@@ -351,6 +362,11 @@ impl World<'_> {
         }
         self.checks.marks.fault("C01");
         self.reads(link, &some);
+    }
+
+    /// How many bytes a client reads in a second, if not all.
+    fn pace(&self, client: usize) -> Option<u64> {
+        self.spec(client).reads.filter(|_| !self.is_well(client))
     }
 
     pub(super) fn set_reading(&mut self, link: usize, reading: bool) {

@@ -7,10 +7,9 @@ use crate::check::Violation;
 use crate::oracle::Turn;
 use broker_engine::{
     Answer, Call, CallId, Command, ConnId, DeadlineReason, Engine, Flow, HashKey, Input, MemoryPressure,
-    Outbox, Question, StoreOp, StoreSeq, StoredDelivery, Time, Wire,
+    Note, Outbox, Question, StoreOp, StoreSeq, StoredDelivery, Time, Wire,
 };
 use mqtt_proto::ReasonCode;
-use std::hash::Hasher;
 
 /// Microseconds from which on an answer is late.
 const SLOW: u64 = 1_000_000;
@@ -77,17 +76,28 @@ impl World<'_> {
         self.events += 1;
         self.trace.input(self.events, self.now, &input);
         let turn = self.checks.has_oracle().then(|| self.turn(&input));
+        let is_told = matches!(input, Input::Stored { .. } | Input::StoreFailed { .. });
+        self.checks.told(&input);
+        let from = match &input {
+            Input::Received { conn, .. } => Some(*conn),
+            _ => None,
+        };
         let mut out = std::mem::take(&mut self.out);
-        self.call(input, &mut out);
+        self.call(self.options.mutation.input(input), &mut out);
         if let Some(change) = self.options.mutation.notes {
             change(&mut out.notes);
         }
         for note in &out.notes {
             self.trace.note(self.now, note);
+            self.noted(note);
         }
         let Self { checks, broker, by_conn, .. } = self;
+        checks.wants(&out.stores, &out.notes, is_told);
         if let Broker::Engine(engine) = broker {
             checks.after_call(self.now, turn.as_ref(), &out.notes, by_conn, engine, self.events)?;
+            if let Some((link, conn)) = from.and_then(|conn| Some((by_conn.get(conn)?, conn))) {
+                checks.reserved(self.now, link, engine.view().reserved(conn))?;
+            }
         }
         let result = self.carry_out(&out, wanted);
         wanted.calls.append(&mut out.calls);
@@ -95,6 +105,17 @@ impl World<'_> {
         out.clear();
         self.out = out;
         result
+    }
+
+    /// Who has no identifier has the session that the broker made for it.
+    fn noted(&mut self, note: &Note) {
+        if let Note::Connected { conn, client_id, .. } = note
+            && let Some(link) = self.by_conn.get(*conn)
+            && self.spec(self.links[link].client).id.is_empty()
+        {
+            let client = self.links[link].client;
+            self.players[client].assigned = Some(client_id.clone());
+        }
     }
 
     /// What the engine wants is done, or on its way.
@@ -198,6 +219,7 @@ impl World<'_> {
                         }
                     }
                 }
+                Wire::Flow { flow: Flow::Resume, .. } if self.options.mutation.deaf => {}
                 Wire::Flow { conn, flow } => {
                     if let Some(link) = self.by_conn.get(*conn) {
                         self.links[link].paused = *flow == Flow::Pause;
@@ -211,9 +233,9 @@ impl World<'_> {
                 }
                 Wire::Close { conn } => {
                     if let Some(link) = self.by_conn.get(*conn) {
-                        if self.options.host == Host::Played {
-                            self.digest.write(b"close");
-                            self.digest.write_usize(link);
+                        if self.counts(link) {
+                            self.digest(link, b"close");
+                            self.hears(link, "the end");
                         }
                         self.checks.closed(self.now, link)?;
                         self.trace.closed(self.now, self.links[link].client);
@@ -260,10 +282,11 @@ impl World<'_> {
     }
 
     fn sends(&mut self, link: usize, bytes: &[u8]) -> Result<(), Violation> {
-        if self.options.host == Host::Played {
-            self.digest.write_u64(self.now);
-            self.digest.write_usize(link);
-            self.digest.write(bytes);
+        if self.counts(link) {
+            self.digest(link, bytes);
+            if self.options.reader.is_some() {
+                self.hears(link, &format!("{bytes:02x?}"));
+            }
         }
         self.checks.emitted(self.now, link, bytes, &mut self.trace)?;
         self.send_down(link, bytes);
@@ -320,7 +343,7 @@ impl World<'_> {
                 let count = self.choices.answer.between(0, filters.len() as u64);
                 Answer::Filters((0..count).map(|_| *self.choices.answer.pick(&codes)).collect())
             }
-            _ => Answer::Allow,
+            question => agreed(None, question),
         }
     }
 
@@ -445,7 +468,11 @@ impl World<'_> {
     pub(super) fn restore_from(&mut self, snapshot: &[u8]) -> Result<(), Violation> {
         self.checks.counts.look("INV-73");
         let [a, b] = self.options.hash_key;
-        let restored = Engine::restore(snapshot, HashKey([b, a ^ self.events]));
+        let mut snapshot = snapshot.to_vec();
+        if let Some(damage) = self.options.mutation.snapshot {
+            damage(&mut snapshot);
+        }
+        let restored = Engine::restore(&snapshot, HashKey([b, a ^ self.events]));
         let Broker::Engine(engine) = &mut self.broker else { return Ok(()) };
         **engine = restored.map_err(|error| {
             Violation::new("INV-73", self.now, format!("a snapshot is not read back: {error:?}"))

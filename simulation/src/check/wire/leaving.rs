@@ -1,10 +1,20 @@
 //! What the engine sends on a connection: whether it may, now and in this order.
 
-use super::{Request, UNNUMBERED, Wire, Wrong, number_in};
+use super::{Greeting, Request, UNNUMBERED, Wire, Wrong, number_in};
 use crate::check::ledger::{Outgoing, Route};
+use crate::check::promises::Fact;
 use crate::check::{Books, Counts, Marks};
 use crate::oracle::Given;
-use mqtt_proto::{Ack, Packet, Publish, ReasonCode, Version};
+use crate::scenario::Properties;
+use mqtt_proto::{Ack, ConnAck, Packet, Publish, QoS, ReasonCode, SubAck, Version};
+
+/// AUTH, and CONNACK that lets in, name the method of CONNECT [MQTT-4.12.0-5].
+fn within_exchange(greeting: &Greeting, method: Option<&str>) -> Result<(), Wrong> {
+    if greeting.method.as_deref() == method {
+        return Ok(());
+    }
+    Err(("INV-51", format!("authentication by {method:?}, and CONNECT asked for {:?}", greeting.method)))
+}
 
 impl Wire {
     /// A packet of the engine.
@@ -16,7 +26,7 @@ impl Wire {
         books: &mut Books<'_>,
         max_inflight: u16,
     ) -> Result<(), Wrong> {
-        if matches!(packet, Packet::ConnAck(_) | Packet::SubAck(_)) {
+        if matches!(packet, Packet::ConnAck(_) | Packet::SubAck(_) | Packet::Auth(_)) {
             self.hook_heard(now, books.ledger);
         }
         let Books { ledger, counts, marks, .. } = &mut *books;
@@ -31,24 +41,11 @@ impl Wire {
                 self.ended = true;
                 marks.hit("a connection is refused");
             }
-            Packet::ConnAck(connack) => {
-                (self.online, self.last_flow) = (true, now);
-                counts.look("INV-22");
-                let wanted = self.goes_on.unwrap_or_else(|| greeting.let_in(link, ledger));
-                if self.version != Version::V31 && connack.session_present != wanted {
-                    return Err((
-                        "INV-22",
-                        format!(
-                            "Session Present is {}, there {} one",
-                            connack.session_present,
-                            if wanted { "was" } else { "was not" }
-                        ),
-                    ));
-                }
-                if wanted {
-                    marks.hit("a session goes on");
-                }
+            Packet::Auth(auth) => {
+                self.is_asked = true;
+                return within_exchange(greeting, auth.properties.authentication_method);
             }
+            Packet::ConnAck(connack) => return self.welcomed(now, link, connack, books),
             Packet::Publish(publish) => {
                 return self.message(now, link, publish, books, max_inflight);
             }
@@ -62,6 +59,7 @@ impl Wire {
                 if !known && ack.reason == ReasonCode::Success && self.version == Version::V5 {
                     return Err(("INV-12", format!("PUBREL #{} of nothing", ack.packet_id.get())));
                 }
+                self.promises(&Fact::Released(client_id, ack.packet_id.get()), books)?;
             }
             Packet::PubComp(ack) => {
                 counts.look("INV-13");
@@ -69,29 +67,10 @@ impl Wire {
                 if next != Some(ack.packet_id.get()) {
                     return Err(("INV-13", format!("PUBCOMP #{}, {next:?} is next", ack.packet_id.get())));
                 }
+                self.promises(&Fact::Completed(client_id, ack.packet_id.get()), books)?;
             }
-            Packet::SubAck(ack) => match self.requests.pop_front() {
-                Some(Request::Subscribe(id, filters))
-                    if id == ack.packet_id.get() && filters.len() == ack.reasons.iter().count() =>
-                {
-                    counts.look("INV-32");
-                    for ((filter, options), code) in filters.iter().zip(ack.reasons.iter()) {
-                        if !code.is_error() && code as u8 > options.qos as u8 {
-                            let asked = options.qos as u8;
-                            return Err(("INV-32", format!("{filter} gets {code:?}, asked for {asked}")));
-                        }
-                        // What came behind it may be in force already.
-                        if !self.requests.iter().any(|request| request.is_about(filter)) {
-                            ledger.subscribed(&client_id, filter, *options, code);
-                        }
-                    }
-                }
-                other => return Err(("INV-32", format!("SUBACK #{} for {other:?}", ack.packet_id.get()))),
-            },
-            Packet::UnsubAck(ack) => match self.requests.pop_front() {
-                Some(Request::Unsubscribe(id, _)) if id == ack.packet_id.get() => {}
-                other => return Err(("INV-32", format!("UNSUBACK #{} for {other:?}", ack.packet_id.get()))),
-            },
+            Packet::SubAck(ack) => return self.subscribed(&client_id, ack, books),
+            Packet::UnsubAck(ack) => return self.unsubscribed(&client_id, ack.packet_id.get(), books),
             Packet::PingResp => {
                 self.pings =
                     self.pings.checked_sub(1).ok_or(("INV-07", "PINGRESP for nothing".to_owned()))?;
@@ -120,6 +99,78 @@ impl Wire {
         Ok(())
     }
 
+    /// A packet leaves that promises this. What somebody who does not keep to the protocol has asked for is not known.
+    fn promises(&self, fact: &Fact, books: &mut Books<'_>) -> Result<(), Wrong> {
+        if self.hostile { Ok(()) } else { books.promises.kept(fact, books.counts) }
+    }
+
+    /// CONNACK lets it in.
+    fn welcomed(
+        &mut self,
+        now: u64,
+        link: usize,
+        connack: &ConnAck<'_>,
+        books: &mut Books<'_>,
+    ) -> Result<(), Wrong> {
+        let Some(greeting) = &self.greeting else { return Ok(()) };
+        within_exchange(greeting, connack.properties.authentication_method)?;
+        books.counts.look("INV-22");
+        let wanted = self.goes_on.unwrap_or_else(|| greeting.let_in(link, books.ledger));
+        if self.version != Version::V31 && connack.session_present != wanted {
+            let there = if wanted { "was" } else { "was not" };
+            let detail = format!("Session Present is {}, there {there} one", connack.session_present);
+            return Err(("INV-22", detail));
+        }
+        if wanted {
+            books.marks.hit("a session goes on");
+        }
+        self.promises(&Fact::Session(greeting.client_id.clone()), books)?;
+        (self.online, self.last_flow) = (true, now);
+        if let (Some(keep_alive), Some(greeting)) = (connack.properties.server_keep_alive, &mut self.greeting)
+        {
+            greeting.keep_alive = keep_alive;
+        }
+        Ok(())
+    }
+
+    fn subscribed(&mut self, client_id: &str, ack: &SubAck<'_>, books: &mut Books<'_>) -> Result<(), Wrong> {
+        let (id, request) = (ack.packet_id.get(), self.requests.pop_front());
+        let filters = match request {
+            Some(Request::Subscribe(asked, filters))
+                if asked == id && filters.len() == ack.reasons.iter().count() =>
+            {
+                filters
+            }
+            other => return Err(("INV-32", format!("SUBACK #{id} for {other:?}"))),
+        };
+        books.counts.look("INV-32");
+        for ((filter, options), code) in filters.iter().zip(ack.reasons.iter()) {
+            if !code.is_error() && code as u8 > options.qos as u8 {
+                let asked = options.qos as u8;
+                return Err(("INV-32", format!("{filter} gets {code:?}, asked for {asked}")));
+            }
+            // What came behind it may be in force already.
+            if !self.requests.iter().any(|request| request.is_about(filter)) {
+                self.promises(&Fact::Subscription(client_id.to_owned(), filter.clone()), books)?;
+                books.ledger.subscribed(client_id, filter, *options, code);
+            }
+        }
+        Ok(())
+    }
+
+    fn unsubscribed(&mut self, client_id: &str, id: u16, books: &mut Books<'_>) -> Result<(), Wrong> {
+        let filters = match self.requests.pop_front() {
+            Some(Request::Unsubscribe(asked, filters)) if asked == id => filters,
+            other => return Err(("INV-32", format!("UNSUBACK #{id} for {other:?}"))),
+        };
+        for filter in filters {
+            if !self.requests.iter().any(|request| request.is_about(&filter)) {
+                self.promises(&Fact::Subscription(client_id.to_owned(), filter), books)?;
+            }
+        }
+        Ok(())
+    }
+
     fn answered(
         &mut self,
         link: usize,
@@ -127,7 +178,7 @@ impl Wire {
         ack: &Ack<'_>,
         books: &mut Books<'_>,
     ) -> Result<(), Wrong> {
-        let Books { ledger, counts, oracle, .. } = books;
+        let Books { ledger, counts, oracle, promises, .. } = books;
         let id = ack.packet_id.get();
         counts.look("INV-07");
         if self.unanswered[kind].is_empty() {
@@ -138,10 +189,18 @@ impl Wire {
         if next != Some(id) {
             return Err(("INV-13", format!("#{id} is acknowledged, {next:?} is next")));
         }
-        if !ack.reason.is_error()
-            && let Some(number) = self.numbers.remove(&id)
-        {
-            ledger.accepted(number);
+        if !ack.reason.is_error() {
+            let number = self.numbers.remove(&id);
+            let received = self.greeting.as_ref().filter(|_| kind == 1);
+            let received = received.map(|greeting| Fact::Received(greeting.client_id.clone(), id));
+            // What was acknowledged before may wait for others meanwhile.
+            let message = number.filter(|number| !ledger.is_accepted(*number)).map(Fact::Message);
+            for fact in received.into_iter().chain(message).filter(|_| !self.hostile) {
+                promises.kept(&fact, counts)?;
+            }
+            if let Some(number) = number {
+                ledger.accepted(number, self.version);
+            }
         }
         if let Some(oracle) = oracle {
             oracle.answered(link, kind, id, ack.reason, counts)?;
@@ -157,7 +216,7 @@ impl Wire {
         books: &mut Books<'_>,
         max_inflight: u16,
     ) -> Result<(), Wrong> {
-        let Books { ledger, counts, marks, oracle, .. } = books;
+        let Books { ledger, counts, marks, oracle, promises, .. } = books;
         let Some(greeting) = &self.greeting else { return Ok(()) };
         let topic = self.topic(publish, greeting.topic_alias_maximum, counts, marks)?;
         if let (Some(alias), Some(name)) = (publish.properties.topic_alias, publish.topic) {
@@ -170,6 +229,13 @@ impl Wire {
             None => return Err(("INV-04", "a message of nobody".to_owned())),
             Some(number) => number,
         };
+        let is_new = self.version == Version::V5;
+        if is_new && number != UNNUMBERED {
+            let says = Properties::of_publish(&publish.properties);
+            if !ledger.said(number, &says) {
+                return Err(("INV-04", format!("message {number} did not say {says:?}")));
+            }
+        }
         let route = Route {
             now,
             number,
@@ -189,9 +255,10 @@ impl Wire {
                 qos: publish.qos,
                 retain: publish.retain,
                 expiry: publish.properties.message_expiry_interval,
-                has_expiry: self.version == Version::V5,
+                is_new,
+                ids: Some(publish.properties.subscription_ids.iter().collect()),
             };
-            oracle.given(now, &given, counts)?;
+            oracle.given(now, given, counts)?;
         }
         let Some(id) = publish.packet_id.map(mqtt_proto::PacketId::get) else {
             return if number == UNNUMBERED { Ok(()) } else { ledger.sent(&route, counts, marks) };
@@ -199,6 +266,9 @@ impl Wire {
         // It may be for a session that another one has replaced in this very call.
         if ledger.is_replaced(&greeting.client_id, link) {
             return Ok(());
+        }
+        if publish.qos == QoS::ExactlyOnce && !self.hostile {
+            promises.kept(&Fact::Begun(greeting.client_id.clone(), id), counts)?;
         }
         let outgoing = Outgoing { number, qos: publish.qos, link, released: false, order: 0 };
         if publish.dup && !ledger.never_left(&greeting.client_id, id, publish.qos) {

@@ -109,13 +109,15 @@ pub(super) fn length(stream: &mut Stream, new: bool) -> Vec<u8> {
     let mut bytes = client_packet(stream, new);
     let (first, body) = (bytes[0], bytes[2..].to_vec());
     let len = body.len();
-    let lie = match stream.below(8) {
+    let lie = match stream.below(9) {
         0 => var_int(len + 1),
         1 => var_int(len.saturating_sub(1)),
         2 => var_int(2 * len),
         3 => vec![0xFF, 0xFF, 0xFF, 0x7F],
         4 => vec![0xFF, 0xFF, 0xFF, 0xFF, 0x01],
-        5 => vec![u8::try_from(len).unwrap_or(0) | 0x80, 0],
+        // As much as may come before CONNACK.
+        5 => var_int(16_000),
+        6 => vec![u8::try_from(len).unwrap_or(0) | 0x80, 0],
         // A byte in the body that is a length more often than not.
         _ => {
             let at = 2 + place(stream, len.max(1));

@@ -25,6 +25,7 @@ impl Small {
         self.limits_of(&mut clients);
         self.wills_everywhere(&mut clients);
         self.clocks(&mut clients);
+        self.incurable(&mut clients);
         if let Some(mut stream) = self.class("C12") {
             mixed(&mut clients, &mut stream);
         }
@@ -43,6 +44,8 @@ impl Small {
             } else {
                 0
             },
+            expiry: None,
+            properties: None,
         });
         Client {
             id,
@@ -67,6 +70,8 @@ impl Small {
             uses_aliases: stream.chance(300),
             last_packet_id: if stream.chance(150) { 65_533 } else { 0 },
             drift: Drift::default(),
+            incurable: false,
+            steps: None,
         }
     }
 
@@ -126,6 +131,8 @@ impl Small {
                 qos: u8::try_from(stream.between(0, self.highest_qos)).unwrap_or(0),
                 retain: stream.chance(200),
                 delay: *stream.pick(&[0, 0, 1, 5, 30]),
+                expiry: None,
+                properties: None,
             });
         }
     }
@@ -136,6 +143,14 @@ impl Small {
             let size = i32::try_from(stream.by_magnitude(1, 100)).unwrap_or(1);
             let per_mille = if stream.chance(500) { size } else { -size };
             client.drift = Drift { per_mille, turns: *stream.pick(&[0, 0, 5 * SECOND, 60 * SECOND]) };
+        }
+    }
+
+    /// Some stay as they are when the world heals. The first one has to get well, to leave nothing behind.
+    fn incurable(&self, clients: &mut [Client]) {
+        let Some(mut stream) = self.seldom("incurable", 300) else { return };
+        for client in clients.iter_mut().skip(1) {
+            client.incurable = stream.chance(300);
         }
     }
 }

@@ -22,7 +22,7 @@ fn subscription(filter: String, qos: u8) -> Filter {
 }
 
 fn publication(topic: &str, qos: u8) -> What {
-    What::Publish(Message { topic: topic.to_owned(), qos, retain: false, size: 8, expiry: None })
+    What::Publish(Message { topic: topic.to_owned(), qos, size: 8, ..Message::default() })
 }
 
 fn world(seed: u64, limits: Config, clients: Vec<Client>, operations: Vec<Operation>) -> Scenario {

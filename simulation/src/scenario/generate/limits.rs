@@ -69,6 +69,17 @@ impl Small {
             config.maximum_qos = QoS::AtLeastOnce;
         }
         config.bind_session_to_user = stream.chance(300);
+        // Those that came later have a stream of their own.
+        let mut stream = (self.stream)("small limits");
+        if stream.chance(150) {
+            config.max_retained_messages = u32::try_from(stream.between(1, 4)).unwrap_or(1);
+        }
+        if stream.chance(150) {
+            config.max_subscriptions_per_session = u32::try_from(stream.between(1, 5)).unwrap_or(1);
+        }
+        if stream.chance(150) {
+            config.max_keep_alive = u16::try_from(stream.by_magnitude(1, 60)).unwrap_or(1);
+        }
         if let Some(mut stream) = self.class("N14") {
             config.max_connections = u32::try_from(stream.between(2, 8)).unwrap_or(1);
         }

@@ -27,7 +27,7 @@ pub(super) fn dense(seed: u64, clients: usize) -> Scenario {
         let mut at = start + stream.below(10 * SECOND) + 2 * SECOND;
         let to = stream.below(clients as u64);
         while at < end {
-            let message = Message { topic: format!("t/{to}"), qos: 1, retain: false, size: 64, expiry: None };
+            let message = Message { topic: format!("t/{to}"), qos: 1, size: 64, ..Message::default() };
             operations.push(Operation { at, client, what: What::Publish(message) });
             at += 10 * SECOND;
         }
@@ -62,7 +62,14 @@ pub(super) fn fleet(seed: u64, clients: usize) -> Scenario {
         keep_alive: 60,
         clean: false,
         expiry: 600,
-        will: Some(Will { topic: format!("gone/{number}"), qos: 0, retain: false, delay: 30 }),
+        will: Some(Will {
+            topic: format!("gone/{number}"),
+            qos: 0,
+            retain: false,
+            delay: 30,
+            expiry: None,
+            properties: None,
+        }),
         reconnect: Some(20 * SECOND),
         ..quiet()
     };
@@ -99,5 +106,7 @@ pub(crate) fn quiet() -> Client {
         uses_aliases: false,
         last_packet_id: 0,
         drift: Drift::default(),
+        incurable: false,
+        steps: None,
     }
 }

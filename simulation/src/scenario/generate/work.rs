@@ -136,6 +136,7 @@ impl Small {
             },
             expiry: (new && stream.chance(300))
                 .then(|| u32::try_from(stream.by_magnitude(1, 100)).unwrap_or(1)),
+            properties: None,
         }
     }
 }
