@@ -84,6 +84,9 @@ impl Engine {
             return MemoryPressure::None;
         }
         let used = self.memory_used();
+        if planted!("overload-stays") && self.counters.publish_refused > 0 {
+            return MemoryPressure::High;
+        }
         if self.config.memory_max.is_some_and(|max| used >= max) {
             MemoryPressure::Max
         } else if self.config.memory_high.is_some_and(|high| used >= high) {

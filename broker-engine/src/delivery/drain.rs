@@ -68,6 +68,9 @@ impl Engine {
         match publish {
             None if planted!("pubrel-not-resent") => {}
             None => self.send_ack(id, Packet::PubRel, packet_id, ReasonCode::Success, out),
+            Some(delivery) if planted!("expiry-ends-exchange") && self.is_expired(delivery.message) => {
+                self.drop_inflight(id, key, index, DropReason::Expired, out);
+            }
             Some(delivery) => {
                 let Some(buffer) = self.messages.get(delivery.message).map(super::message::Message::buffer)
                 else {

@@ -102,6 +102,7 @@ impl Engine {
             }
             _ => 0,
         };
+        let by_hash = planted!("hash-decides").then(|| self.clients.hash(publication.payload));
         let Self { index, sessions, config, .. } = self;
         let group = index.group_mut(id)?;
         let count = group.members.len();
@@ -132,6 +133,7 @@ impl Engine {
         self.budget = self.budget.saturating_sub(u32::try_from(looked_at / GLANCES).unwrap_or(u32::MAX));
         let chosen = online.or_else(|| order.find(|at| group.members.get(*at).is_some_and(may_read)))?;
         let chosen = if planted!("first-member-always") { 0 } else { chosen };
+        let chosen = by_hash.map_or(chosen, |hash| usize::try_from(hash).unwrap_or_default() % count.max(1));
         group.next = u32::try_from(chosen + 1).unwrap_or(0);
         group.sticky = u32::try_from(chosen).unwrap_or(0);
         group.members.get(chosen).map(|member| Recipient { group: Some(id), ..Recipient::new(member) })

@@ -5,6 +5,7 @@ use super::index::FilterId;
 use super::trie::{Trie, Visit, Walk};
 use crate::collections::{HashKey, KeyedIndex};
 use alloc::{boxed::Box, vec::Vec};
+use mqtt_proto::planted;
 use serde::{Deserialize, Serialize};
 
 /// Most nodes and most filters of a match that is remembered. One that looks at more is rare, or an attack, and
@@ -90,7 +91,8 @@ impl MatchCache {
         let known = self.by_topic.get_hashed(hash, is_topic);
         if let Some(entry) = known.and_then(|at| entries.get(at as usize))
             && let Some(left) = steps.checked_sub(entry.steps)
-            && entry.visited.iter().all(|(node, generation)| trie.generation(*node) == Some(*generation))
+            && (planted!("suback-before-routes")
+                || entry.visited.iter().all(|(node, generation)| trie.generation(*node) == Some(*generation)))
         {
             found.extend_from_slice(&entry.found);
             *steps = left;

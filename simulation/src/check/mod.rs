@@ -26,7 +26,8 @@ use crate::scenario::Outside;
 use crate::trace::Trace;
 use crate::world::Table;
 use broker_engine::{
-    Config, DeadlineReason, Durability, Engine, Input, MemoryPressure, Note, StoreOp, StoreSeq, View,
+    Answer, CallId, Config, DeadlineReason, Durability, Engine, Input, MemoryPressure, Note, StoreOp,
+    StoreSeq, View,
 };
 use ledger::Ledger;
 use promises::Promises;
@@ -59,7 +60,7 @@ impl fmt::Display for Violation {
 }
 
 /// Every statement that is looked at here, and what it says.
-pub const INVARIANTS: [(&str, &str); 49] = [
+pub const INVARIANTS: [(&str, &str); 50] = [
     ("INV-01", "QoS 1 and 2: who subscribed gets what was acknowledged, or a drop is counted for it"),
     ("INV-02", "no message is first sent twice to a session, unless its publisher sent it twice"),
     ("INV-03", "QoS 0: at most once for each subscription, at once or dropped with a reason"),
@@ -98,6 +99,7 @@ pub const INVARIANTS: [(&str, &str); 49] = [
     ("INV-33", "a message goes to exactly those whose filters match, and its publisher hears if to nobody"),
     ("INV-34", "of each shared group exactly one member gets a message"),
     ("INV-35", "members of a shared group that stay connected take turns"),
+    ("INV-42", "nobody is let in without a yes to the question about them"),
     ("INV-50", "what goes out are whole, valid packets of the connection's version"),
     ("INV-51", "CONNACK comes first and once, and nothing after DISCONNECT"),
     ("INV-53", "a breach of the protocol ends its connection, and nobody is accused of one without"),
@@ -211,6 +213,8 @@ pub struct Checks {
     oracle: Option<Oracle>,
     wires: Wires,
     promises: Promises,
+    /// Connections that questions are about, until they are answered.
+    questions: BTreeMap<CallId, usize>,
     /// The broker was told to shut down.
     pub(crate) shutting_down: bool,
     seen: Sightings,
@@ -239,6 +243,7 @@ impl Checks {
             oracle: follows.then(|| Oracle::new(config, late)).filter(Oracle::is_decided),
             wires: Wires::new(config, outside.store_max),
             promises: Promises::new(config),
+            questions: BTreeMap::new(),
             shutting_down: false,
             seen: Sightings::new(config),
             told_losses: 0,
@@ -289,9 +294,10 @@ impl Checks {
     }
 
     /// The engine asks about a client.
-    pub(crate) fn asked(&mut self, now: u64, link: usize) {
+    pub(crate) fn asked(&mut self, now: u64, link: usize, call: CallId) {
         if let Some(wire) = self.wires.get_mut(link) {
             wire.asked(now);
+            self.questions.insert(call, link);
         }
     }
 
@@ -299,6 +305,7 @@ impl Checks {
     pub(crate) fn begin_anew(&mut self) {
         self.ledger.begin_anew();
         self.promises.begin_anew();
+        self.questions.clear();
         self.told_losses = 0;
         if let Some(oracle) = &mut self.oracle {
             oracle.begin_anew();
@@ -338,6 +345,11 @@ impl Checks {
 
     /// The engine is about to be told something.
     pub(crate) fn told(&mut self, input: &Input<'_>) {
+        if let Input::Reply { call, answer } = input
+            && let Some(wire) = self.questions.remove(call).and_then(|link| self.wires.get_mut(link))
+        {
+            wire.is_allowed = matches!(answer, Answer::Allow | Answer::AllowWith(_));
+        }
         self.promises.told(input);
     }
 
@@ -411,6 +423,10 @@ impl Checks {
                 && let Some(link) = links.get(*conn)
                 && let Some(wire) = self.wires.get_mut(link)
             {
+                self.counts.look("INV-42");
+                if !wire.is_allowed {
+                    return Err(Violation::new("INV-42", now, format!("{client_id} is let in unasked")));
+                }
                 wire.let_in(link, client_id, &mut self.ledger);
             }
             self.told_losses += u64::from(matches!(note, Note::MessageDropped { .. }));

@@ -37,6 +37,8 @@ pub(super) struct Wire {
     /// What came cannot be understood; nothing further is expected of the engine but a close.
     pub(super) garbled: bool,
     pub(super) greeting: Option<Greeting>,
+    /// The latest answer about it was yes.
+    pub(super) is_allowed: bool,
     /// It was let in, which CONNACK tells once the store has kept it: did an earlier session go on?
     goes_on: Option<bool>,
     /// The broker waits for its AUTH.
@@ -153,6 +155,7 @@ impl Wires {
             greeting: None,
             goes_on: None,
             is_asked: false,
+            is_allowed: false,
             online: false,
             ended: false,
             said_goodbye: false,

@@ -1,6 +1,6 @@
 //! A world in which something is wrong on purpose, as if the engine did it: shows that the checkers see it.
 
-use broker_engine::{Config, Input, Note, StoreSeq};
+use broker_engine::{Answer, Config, Input, Note, StoreSeq};
 
 /// From a packet of the engine and its number to what is sent instead, if anything else is.
 pub type PacketChange = fn(u64, &[u8]) -> Option<Vec<Vec<u8>>>;
@@ -21,6 +21,8 @@ pub struct Mutation {
     pub bytes: Option<BytesChange>,
     /// The engine is told that the store has kept everything so far, whenever it has kept something.
     pub kept: bool,
+    /// Whatever is answered, the engine hears a yes.
+    pub agreeable: bool,
     /// The host does not hear that a client is to be read again.
     pub deaf: bool,
     /// A snapshot is damaged before it is read back.
@@ -40,6 +42,7 @@ impl Mutation {
     pub(super) fn input<'i>(&self, input: Input<'i>) -> Input<'i> {
         match input {
             Input::Stored { .. } if self.kept => Input::Stored { upto: StoreSeq(u64::MAX) },
+            Input::Reply { call, .. } if self.agreeable => Input::Reply { call, answer: Answer::Allow },
             Input::Received { conn, data } => {
                 let instead = self.bytes.and_then(|change| change(data));
                 Input::Received { conn, data: instead.unwrap_or(data) }

@@ -249,7 +249,7 @@ impl World<'_> {
         }
         for call in &out.calls {
             if let Some(link) = self.by_conn.get(call.conn) {
-                self.checks.asked(self.now, link);
+                self.checks.asked(self.now, link, call.id);
             }
         }
         Ok(())
