@@ -4,6 +4,7 @@ use super::{at_least_one, tell};
 use crate::machine;
 use crate::output::say;
 use clap::Args;
+use simulation::check::Counts;
 use simulation::idle;
 use simulation::scenario::{Profile, generate};
 use simulation::trace::seconds;
@@ -128,7 +129,18 @@ fn measure(profile: Profile, clients: usize, runs: usize) -> bool {
         };
         say!("{value:>14.2} {name}{wanted}{}", if is_reached { "" } else { " - MISSED" });
     }
+    looked_at(&outcome.checks.counts);
     tell(&outcome, false)
+}
+
+/// In a large world most statements are not looked at: which are.
+fn looked_at(counts: &Counts) {
+    let all = counts.by_name();
+    let (seen, never): (Vec<_>, Vec<_>) = all.iter().partition(|(_, count)| **count > 0);
+    let looks: u64 = seen.iter().map(|(_, count)| **count).sum();
+    let names = |some: &[(&&str, &u64)]| some.iter().map(|(name, _)| **name).collect::<Vec<_>>().join(" ");
+    say!("{looks} looks at {} of {} statements: {}", seen.len(), all.len(), names(&seen));
+    say!("none at: {}", names(&never));
 }
 
 /// Holds if none takes more than 2 KiB.
