@@ -503,57 +503,6 @@ fn what_promises_nothing_does_not_wait_for_what_failed() {
     assert_eq!(sent, b"\x40\x02\x00\x01\x40\x03\x00\x02\x10");
 }
 
-/// What somebody else gets, and need not be kept, does not hide what must be.
-#[test]
-fn an_acknowledgement_waits_for_every_copy() {
-    let (mut world, publisher) = durable();
-    let other = world.client(Version::V5, "z");
-    world.subscribe(other, "t", ExactlyOnce);
-    world.hold_stored = true;
-    world.publish(publisher, "t", "m", AtLeastOnce, 1);
-    world.publish(publisher, "t", "n", ExactlyOnce, 2);
-    world.expect(other, &["PUBLISH q1 #1 t m", "PUBLISH q2 #2 t n"]);
-    world.expect(publisher, &[]);
-    world.release_stored();
-    world.expect(publisher, &["PUBACK #1", "PUBREC #2"]);
-}
-
-/// A fan-out that takes several calls, to two sessions that are away, and who publishes.
-fn unfinished() -> (World, ConnId) {
-    let config = Config { durability: Durability::Durable, work_per_call: 1, ..Config::default() };
-    let mut world = World::new(config);
-    for name in ["s", "u"] {
-        let subscriber = world.persistent(Version::V5, name);
-        world.subscribe(subscriber, "t", AtLeastOnce);
-        world.cut(subscriber);
-    }
-    let publisher = world.client(Version::V5, "p");
-    world.settle();
-    world.hold_stored = true;
-    world.publish(publisher, "t", "m", AtLeastOnce, 1);
-    assert_eq!(world.engine.view().fanouts(), (1, 0));
-    (world, publisher)
-}
-
-#[test]
-fn the_acknowledgement_of_a_long_fan_out_waits_for_the_store() {
-    let (mut world, publisher) = unfinished();
-    world.settle();
-    assert_eq!(world.engine.view().fanouts(), (0, 0));
-    world.expect(publisher, &[]);
-    world.release_stored();
-    world.expect(publisher, &["PUBACK #1"]);
-}
-
-#[test]
-fn a_store_that_fails_within_a_long_fan_out_is_told_to_its_publisher() {
-    let (mut world, publisher) = unfinished();
-    world.handle(Input::StoreFailed { seq: StoreSeq(1) });
-    world.expect(publisher, &["DISCONNECT Quota exceeded", "closed"]);
-    world.settle();
-    assert_eq!(world.engine.view().fanouts(), (0, 0));
-}
-
 /// CONNACK is the first packet also when it waits for the store [MQTT-3.2.0-1].
 #[test]
 fn nothing_overtakes_a_connack_that_waits() {
