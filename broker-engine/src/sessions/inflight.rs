@@ -164,11 +164,6 @@ impl Inflight {
         self.append(id, Step::Released(position));
     }
 
-    /// After an earlier process: identifiers go on behind the latest one.
-    pub(crate) fn go_on(&mut self) {
-        self.last = self.sent.back().map_or(0, |sent| sent.id.get());
-    }
-
     fn append(&mut self, id: PacketId, step: Step) {
         self.lapped = match (self.sent.front(), self.sent.back()) {
             (Some(oldest), Some(newest)) => {

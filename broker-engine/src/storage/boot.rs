@@ -322,7 +322,6 @@ impl Boot {
                 None => dangling.push(position),
             }
         }
-        session.inflight.go_on();
         for loaded in core::mem::take(&mut draft.waiting).into_values() {
             let (delivery, size) = placed(loaded);
             session.queue.push(delivery, size);
