@@ -24,6 +24,8 @@ pub(crate) struct Publisher {
     pub(crate) sent: u64,
     /// Deliveries seen.
     delivered: u64,
+    /// Messages that the broker has acknowledged.
+    acknowledged: u64,
     /// Messages to send at most.
     most: u64,
     /// When the last one was sent, and when its last delivery came.
@@ -44,7 +46,7 @@ pub(crate) struct Load {
     /// Between two messages of one publisher, where they are paced.
     pub(crate) pace: Option<Duration>,
     pub(crate) deliveries: u64,
-    /// Clients keep their sessions.
+    /// Clients keep their sessions, and publishers wait for acknowledgements instead of deliveries.
     pub(crate) sessions_last: bool,
     /// Microseconds from sending to arrival, while they are wanted.
     pub(crate) latencies: Option<Vec<u32>>,
@@ -120,6 +122,7 @@ impl Load {
             fan,
             sent: 0,
             delivered: 0,
+            acknowledged: 0,
             most,
             all_sent: None,
             all_delivered: None,
@@ -166,7 +169,11 @@ impl Load {
             let publisher = &mut self.publishers[number];
             let client = &mut self.clients[publisher.client];
             while publisher.sent < publisher.most
-                && publisher.sent * publisher.fan < publisher.delivered + self.window * publisher.fan
+                && if self.sessions_last {
+                    publisher.sent < publisher.acknowledged + self.window
+                } else {
+                    publisher.sent * publisher.fan < publisher.delivered + self.window * publisher.fan
+                }
             {
                 if let Some(pace) = self.pace {
                     // Spread evenly over the interval.
@@ -234,6 +241,12 @@ impl Load {
                             }
                         }
                         Packet::PubRec(ack) => client.acknowledge(ack.packet_id, Packet::PubRel)?,
+                        Packet::PubAck(_) | Packet::PubComp(_) => {
+                            let from = event.token().0;
+                            if let Some(publisher) = publishers.iter_mut().find(|one| one.client == from) {
+                                publisher.acknowledged += 1;
+                            }
+                        }
                         Packet::PubRel(ack) => client.acknowledge(ack.packet_id, Packet::PubComp)?,
                         Packet::Disconnect(bye) => return Err(format!("DISCONNECT {:?}", bye.reason).into()),
                         _ => {}

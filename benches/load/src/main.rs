@@ -87,7 +87,7 @@ struct Traffic {
     /// MQTT 5.0 instead of 3.1.1.
     #[arg(long)]
     v5: bool,
-    /// Sessions last, so that a broker with a store keeps them.
+    /// Sessions last, so that a broker with a store keeps them, and a message is on its way until it is acknowledged.
     #[arg(long)]
     lasting: bool,
     /// Idle clients subscribe, each to a topic filter of its own.
