@@ -215,7 +215,7 @@ impl Entrance {
             return Ok(Next::Continue(Stage::Service));
         }
         let tls = Tls::new(certificates.current()).map_err(|error| Refused::new(format!("TLS: {error}")))?;
-        self.layers.tls = Some(tls);
+        self.layers.tls = Some(Box::new(tls));
         Ok(Next::Continue(Stage::Handshake))
     }
 
@@ -288,7 +288,7 @@ impl Entrance {
     fn decrypt(&mut self) -> Result<(), Refused> {
         let (mut raw, plain) = (mem::take(&mut self.raw), &mut self.plain);
         let received = self.layers.receive(&mut raw, |bytes| plain.extend_from_slice(bytes));
-        received.map_err(|_| match self.layers.tls.as_ref().and_then(Tls::fault) {
+        received.map_err(|_| match self.layers.tls.as_deref().and_then(Tls::fault) {
             Some(fault) => Refused::new(format!("TLS: {fault}")),
             None => Refused::new("TLS: ended before MQTT began"),
         })

@@ -16,7 +16,8 @@ const UNREAD: usize = 4 << 10;
 /// TLS, WebSocket, or both, of one connection.
 #[derive(Debug, Default)]
 pub struct Layers {
-    pub(super) tls: Option<Tls>,
+    /// A kilobyte, which those without it need not have.
+    pub(super) tls: Option<Box<Tls>>,
     pub(super) websocket: Option<WebSocket>,
     /// Bytes for the socket, which has taken the first `written` of them.
     outgoing: Vec<u8>,
