@@ -40,7 +40,7 @@ async fn run<R: Runtime>(shared: Rc<Shared<R>>, socket: Rc<Socket<R>>) {
             }
             shared.driver.borrow_mut().closed(shared.now(), socket.id, cause);
             shared.fed();
-            // Why it ends, in the words of a layer.
+            // Why it ends, in the words of a layer; unread input would take that away from the client.
             if socket.has_goodbye() {
                 socket.end.set(End::Closing);
                 Box::pin(let_go(&shared, &socket)).await;

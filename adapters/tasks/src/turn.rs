@@ -53,9 +53,9 @@ impl<R: Runtime> Socket<R> {
         self.waker.set(Some(known.unwrap_or_else(|| context.waker().clone())));
     }
 
-    /// Has a layer something left to say?
+    /// Has a layer said why it ends?
     pub(crate) fn has_goodbye(&self) -> bool {
-        self.layers.as_ref().is_some_and(|layers| layers.borrow().has_outgoing())
+        self.layers.as_ref().is_some_and(|layers| layers.borrow().is_over())
     }
 
     fn wake(&self) {

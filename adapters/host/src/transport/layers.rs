@@ -70,6 +70,11 @@ impl Layers {
         end
     }
 
+    /// Has one side said goodbye?
+    pub fn is_over(&self) -> bool {
+        self.is_over
+    }
+
     /// Is there something that the socket has not taken?
     pub fn has_outgoing(&self) -> bool {
         self.written < self.outgoing.len()

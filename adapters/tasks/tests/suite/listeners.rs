@@ -359,6 +359,22 @@ fn who_does_not_read_over_any_transport_disturbs_nobody() {
 }
 
 #[test]
+fn why_a_websocket_ends_is_read_although_more_was_sent() {
+    let authority = authority();
+    let broker = everything(&authority).authenticator(AllowAll).start().unwrap();
+    for round in 0..20 {
+        let mut socket = websocket(tcp(&broker, Transport::Ws), "/mqtt", || ());
+        let stream = socket.get_mut();
+        // Text, and behind it what nobody will look at.
+        stream.write_all(&[0x81, 0x84, 0, 0, 0, 0, b't', b'e', b'x', b't']).unwrap();
+        for _ in 0..10 {
+            stream.write_all(&[0; 4096]).unwrap();
+        }
+        expect(stream, &[0x88, 2, 0x03, 0xeb], &format!("round {round}"));
+    }
+}
+
+#[test]
 fn an_address_has_so_many_strangers_and_no_more() {
     let limited = |proxies: &[&str]| ListenerConfig {
         max_strangers_per_address: 2,
