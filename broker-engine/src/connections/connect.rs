@@ -344,9 +344,12 @@ impl Engine {
         }
         self.count_session(key);
         self.count_connection(id);
-        // Of a new one that ends with its connection, the store need not know.
         if present || is_stored {
             self.store_session(key);
+        } else {
+            // Of a new one that ends with its connection, the store need not know. That an earlier one of this client has
+            // ended may be on its way there, and CONNACK promises it.
+            self.gates.stand_behind_all();
         }
         if will_changed {
             self.store_will(key);
