@@ -112,6 +112,8 @@ fn beside(scenario: &Scenario, reader: Reader) -> Scenario {
         retain_as_published: false,
         retain_handling: 2,
     };
+    // Behind a pause many things happen in one microsecond, and who is first in it is nobody's promise.
+    operations.retain(|operation| !matches!(operation.what, What::Pause(_)));
     let last = if reader == Reader::Stalled { What::StopReading } else { What::Read };
     let client = clients.len() - 1;
     let does = [What::Connect, What::Subscribe(vec![everything]), last];
