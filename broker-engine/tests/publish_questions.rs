@@ -121,7 +121,7 @@ fn messages_are_carried_out_in_their_order() {
     let (mut world, publisher, witness) = world(asking(), Version::V5);
     world.publish(publisher, "t", "1", AtLeastOnce, 1);
     world.publish(publisher, "t", "2", ExactlyOnce, 2);
-    // About this one nobody has to be asked, but its answer must not overtake [MQTT-4.6.0-2].
+    // About this one nobody has to be asked, but its answer must not overtake.
     world.publish(publisher, "$SYS/t", "no", AtLeastOnce, 3);
     world.publish(publisher, "t", "3", AtMostOnce, 0);
     assert_eq!(open(&world), ["1", "2", "3"]);
