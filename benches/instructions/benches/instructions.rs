@@ -42,10 +42,10 @@ fn pair(qos: QoS, version: Version) -> (Bench, QoS, Vec<u8>, ConnId, ConnId) {
 }
 
 #[library_benchmark]
-#[bench::qos0(args = (pair(QoS::AtMostOnce, V311)), config = of(2_485_787))]
-#[bench::qos1(args = (pair(QoS::AtLeastOnce, V311)), config = of(5_090_787))]
-#[bench::qos2(args = (pair(QoS::ExactlyOnce, V311)), config = of(7_803_787))]
-#[bench::qos1_v5(args = (pair(QoS::AtLeastOnce, V5)), config = of(5_524_787))]
+#[bench::qos0(args = (pair(QoS::AtMostOnce, V311)), config = of(2_818_071))]
+#[bench::qos1(args = (pair(QoS::AtLeastOnce, V311)), config = of(5_562_071))]
+#[bench::qos2(args = (pair(QoS::ExactlyOnce, V311)), config = of(8_497_071))]
+#[bench::qos1_v5(args = (pair(QoS::AtLeastOnce, V5)), config = of(5_996_071))]
 fn one_to_one_1000(world: (Bench, QoS, Vec<u8>, ConnId, ConnId)) -> Bench {
     let (mut bench, qos, packet, publisher, subscriber) = world;
     for _ in 0..1000 {
@@ -83,8 +83,8 @@ fn addressed(qos: QoS) -> (Bench, QoS, ConnId, Vec<ConnId>) {
 
 // One call of the engine for each acknowledgement.
 #[library_benchmark]
-#[bench::qos1(args = (addressed(QoS::AtLeastOnce)), config = of(975_063))]
-#[bench::qos2(args = (addressed(QoS::ExactlyOnce)), config = of(2_311_262))]
+#[bench::qos1(args = (addressed(QoS::AtLeastOnce)), config = of(1_073_087))]
+#[bench::qos2(args = (addressed(QoS::ExactlyOnce)), config = of(2_521_377))]
 fn acknowledge_1000(world: (Bench, QoS, ConnId, Vec<ConnId>)) -> Bench {
     let (mut bench, qos, publisher, subscribers) = world;
     bench.acknowledge(qos, publisher, &subscribers, 2);
@@ -98,7 +98,7 @@ fn filters(count: usize) -> (Bench, ConnId, Vec<Vec<u8>>) {
 }
 
 // Names that have not been seen before, so that nothing is remembered of them.
-#[library_benchmark(config = of(6_283_385))]
+#[library_benchmark(config = of(6_607_996))]
 #[bench::cold(filters(10_000))]
 fn match_1000_of_10000(world: (Bench, ConnId, Vec<Vec<u8>>)) -> Bench {
     let (mut bench, publisher, packets) = world;
@@ -113,7 +113,7 @@ fn hellos() -> (Bench, Vec<Vec<u8>>) {
     (Bench::new(Config::default()), hellos.collect())
 }
 
-#[library_benchmark(config = of(11_438_477))]
+#[library_benchmark(config = of(12_081_625))]
 #[bench::lasting(hellos())]
 fn connect_1000(world: (Bench, Vec<Vec<u8>>)) -> Bench {
     let (mut bench, hellos) = world;

@@ -45,6 +45,7 @@ impl Engine {
     pub(crate) fn publish_packet(&mut self, id: ConnId, publish: &Publish<'_>, out: &mut Outbox) -> After {
         let Some(conn) = self.conn(id) else { return After::Closed };
         let Phase::Online { session } = conn.phase else { return After::Closed };
+        let restricted = conn.restricted;
         if let Some(count) = self.counters.publish_received.get_mut(publish.qos as usize) {
             *count += 1;
         }
@@ -87,8 +88,8 @@ impl Engine {
                 out,
             );
         }
-        let Some(conn) = self.conn(id) else { return After::Closed };
-        let is_allowed = self.may_publish_now(conn, session, &topic);
+        // Most clients are not, and then the session is not looked at.
+        let is_allowed = !restricted || self.may_publish(session, &topic);
         let owed = Owed { qos: publish.qos, packet_id: publish.packet_id };
         let decision = match self.judge_publish(&topic, publish) {
             _ if repeated && !planted!("repeat-routed") => Some(Decision::Acknowledge),
@@ -117,7 +118,7 @@ impl Engine {
         };
         match decision {
             Some(decision) if self.undecided.is_empty() || !self.undecided.is_waiting(id) => {
-                self.decided(id, owed, decision, &publication, out)
+                self.decided(id, true, (owed, decision), &publication, out)
             }
             decision => {
                 let message = || ApplicationMessage::of(&topic, publish);
@@ -127,12 +128,12 @@ impl Engine {
         }
     }
 
-    /// Does with a PUBLISH what was decided. Its connection may be gone.
+    /// Does with a PUBLISH what was decided. Of a connection that is not here any more, nobody waits for it.
     pub(crate) fn decided(
         &mut self,
         id: ConnId,
-        owed: Owed,
-        decision: Decision,
+        is_here: bool,
+        (owed, decision): (Owed, Decision),
         publication: &Publication<'_>,
         out: &mut Outbox,
     ) -> After {
@@ -157,7 +158,6 @@ impl Engine {
             return self.refuse_publish(id, owed, reason, out);
         }
         self.remember_received(id, owed);
-        let is_here = self.conn(id).is_some();
         let origin = is_here.then(|| (id, owed.packet_id.map(|packet_id| (owed.qos, packet_id))));
         match self.route(publication, origin, out) {
             Routed::Done { matched } => {
@@ -348,7 +348,9 @@ impl Engine {
     /// Keeps that a QoS 2 message was accepted: behind its deliveries, as with this alone it would be acknowledged when
     /// it is sent again, and go nowhere.
     fn store_received(&mut self, id: ConnId, owed: Owed) {
-        if let Some(key) = self.conn(id).and_then(super::Connection::session) {
+        if owed.qos == QoS::ExactlyOnce
+            && let Some(key) = self.conn(id).and_then(super::Connection::session)
+        {
             self.store_received_of(key, owed);
         }
     }

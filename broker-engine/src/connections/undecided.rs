@@ -176,8 +176,14 @@ impl Engine {
 
     /// Does a packet wait for the PUBLISH packets before it? Everything but a further PUBLISH does, so that what a client
     /// sees does not depend on how its bytes were split.
+    #[inline]
     pub(crate) fn must_wait_for_hooks(&self, id: ConnId, kind: PacketType) -> bool {
-        if self.undecided.is_empty() || self.last_words {
+        !self.undecided.is_empty() && self.is_held_up(id, kind)
+    }
+
+    #[cold]
+    fn is_held_up(&self, id: ConnId, kind: PacketType) -> bool {
+        if self.last_words {
             return false;
         }
         let Some(line) = self.undecided.lines.get(&id) else { return false };
@@ -300,7 +306,8 @@ impl Engine {
                 publisher: Some(session),
             };
             let decision = self.reconsider(session, entry.owed, decision, &publication);
-            self.decided(id, entry.owed, decision, &publication, out);
+            let is_here = self.conn(id).is_some();
+            self.decided(id, is_here, (entry.owed, decision), &publication, out);
         }
         self.arm_undecided(id);
     }

@@ -9,7 +9,6 @@
 mod topics;
 
 use crate::collections::SlotKey;
-use crate::connections::Connection;
 use crate::engine::Engine;
 use alloc::{boxed::Box, string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
@@ -97,12 +96,5 @@ impl Engine {
         if let Some(conn) = conn.and_then(|conn| self.conn_mut(conn)) {
             conn.restricted = restricted;
         }
-    }
-
-    /// [`Engine::may_publish`] for a client that is connected; most are not restricted, and then its session is not
-    /// looked at.
-    #[inline]
-    pub(crate) fn may_publish_now(&self, conn: &Connection, session: SlotKey, topic: &str) -> bool {
-        !conn.restricted || self.may_publish(session, topic)
     }
 }
