@@ -361,7 +361,7 @@ fn who_does_not_read_over_any_transport_disturbs_nobody() {
 #[test]
 fn why_a_websocket_ends_is_read_although_more_was_sent() {
     let authority = authority();
-    let broker = everything(&authority).authenticator(AllowAll).start().unwrap();
+    let broker = everything(&authority).hook(AllowAll).start().unwrap();
     for round in 0..20 {
         let mut socket = websocket(tcp(&broker, Transport::Ws), "/mqtt", || ());
         let stream = socket.get_mut();
