@@ -193,7 +193,7 @@ impl Engine {
             }
             Command::Unsubscribe { client_id, filter } => {
                 if let Some(key) = self.session_of(&client_id) {
-                    self.unsubscribe(key, &filter);
+                    self.unsubscribe(key, &filter, out);
                 }
             }
         }

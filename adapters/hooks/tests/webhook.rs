@@ -111,6 +111,26 @@ fn it_is_asked_and_decides() {
 }
 
 #[test]
+fn it_is_asked_about_messages() {
+    let (url, asked) = service(&[ALLOW, ALLOW, Some(r#"{"result": "deny"}"#), None]);
+    let mut world = World::new(&url, Duration::from_secs(60));
+    let (conn, _) = world.connect();
+    let mut publish = |topic: u8| {
+        world.driver.received(NOW, conn, &[0x33, 7, 0, 1, topic, 0, 1, 0, b'x']);
+        let puback = world.wait(conn);
+        if puback[1] == 2 { 0 } else { puback[4] }
+    };
+    // The second time the answer is remembered; nobody has subscribed.
+    assert_eq!((publish(b'a'), publish(b'a')), (0x10, 0x10));
+    assert_eq!(publish(b'b'), 0x87);
+    // No answer is no.
+    assert_eq!(publish(b'c'), 0x87);
+    let asked = asked.lock().unwrap();
+    let wanted = r#"{"action":"publish","client_id":"c","username":"u","peer":"192.0.2.7:4711","topic":"a","qos":1,"retain":true}"#;
+    assert_eq!((asked.len(), &*asked[1]), (4, wanted));
+}
+
+#[test]
 fn what_is_no_answer_is_no_and_is_told() {
     let (url, _) = service(&[
         None,

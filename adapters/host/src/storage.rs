@@ -79,6 +79,7 @@ impl StorageEngine {
     }
 
     /// The file or folder of a store in a directory, if there is one.
+    #[cfg_attr(not(any(feature = "redb", feature = "fjall")), allow(unused_variables))]
     pub fn place(self, directory: &Path) -> Option<PathBuf> {
         match self {
             #[cfg(feature = "redb")]

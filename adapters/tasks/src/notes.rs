@@ -36,6 +36,9 @@ fn log(note: &Note, peer: Option<SocketAddr>) {
             let (conn, reason, detail) = (conn.slot(), reason.name(), detail.as_str());
             tracing::info!(conn, peer, client = client_id.as_str(), reason, detail, "client disconnected");
         }
+        Note::WillSent { client_id, topic } => {
+            tracing::debug!(client = client_id.as_str(), topic = topic.as_str(), "will sent");
+        }
         Note::SessionEnded { client_id } => tracing::debug!(client = client_id.as_str(), "session ended"),
         Note::MessageDropped { client_id, topic, reason } => {
             let (client, topic, reason) = (client_id.as_str(), topic.as_str(), reason.name());

@@ -346,10 +346,10 @@ impl Engine {
         self.count_connection(id);
         if present || is_stored {
             self.store_session(key);
-        } else {
+        } else if let Some(session) = self.sessions.get(key) {
             // Of a new one that ends with its connection, the store need not know. That an earlier one of this client has
             // ended may be on its way there, and CONNACK promises it.
-            self.gates.stand_behind_all();
+            self.gates.stand_behind_end(&session.client_id);
         }
         if will_changed {
             self.store_will(key);

@@ -23,12 +23,15 @@ impl Interest {
     pub const NONE: Self = Self(0);
     /// Ask [`Question::Subscribe`].
     pub const SUBSCRIBE: Self = Self(1);
-    /// Tell of clients that come and go: [`Note::Connected`], [`Note::Disconnected`], [`Note::SessionEnded`].
+    /// Tell of clients that come and go: [`Note::Connected`], [`Note::Disconnected`], [`Note::SessionEnded`],
+    /// [`Note::WillSent`].
     pub const CLIENTS: Self = Self(2);
     /// Tell of dropped messages: [`Note::MessageDropped`].
     pub const DROPS: Self = Self(4);
     /// Ask [`Question::Publish`].
     pub const PUBLISH: Self = Self(8);
+    /// Tell of subscriptions that are made, replaced and ended: [`Note::Subscribed`], [`Note::Unsubscribed`].
+    pub const SUBSCRIPTIONS: Self = Self(16);
 
     /// Does this include all of `other`?
     pub const fn contains(self, other: Self) -> bool {
@@ -177,6 +180,32 @@ pub enum Note {
     SessionEnded {
         /// Client identifier.
         client_id: String,
+    },
+    /// A will was published.
+    WillSent {
+        /// Client identifier of who left it.
+        client_id: String,
+        /// Topic name.
+        topic: String,
+    },
+    /// A session has a subscription, by its client or a command.
+    Subscribed {
+        /// Client identifier.
+        client_id: String,
+        /// Topic filter, with its `$share` part.
+        filter: String,
+        /// With the QoS that was granted.
+        options: SubscribeOptions,
+        /// It has replaced one with the same filter.
+        existed: bool,
+    },
+    /// A session has no such subscription any more, by its client or a command. At the end of a session there is none for
+    /// each: [`Note::SessionEnded`] is about all.
+    Unsubscribed {
+        /// Client identifier.
+        client_id: String,
+        /// Topic filter, with its `$share` part.
+        filter: String,
     },
     /// A message was not delivered to a session. There is one for each that [`crate::Counters::dropped`] counts.
     MessageDropped {

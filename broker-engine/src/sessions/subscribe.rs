@@ -4,7 +4,7 @@ use super::{Subscriber, Subscription};
 use crate::collections::{SlotKey, make_room};
 use crate::connections::{About, After, Connection, SubscribeRequest};
 use crate::engine::Engine;
-use crate::hooks::{Answer, Interest, Question};
+use crate::hooks::{Answer, Interest, Note, Question};
 use crate::ids::ConnId;
 use crate::memory::MemoryPressure;
 use crate::outbox::Outbox;
@@ -137,6 +137,7 @@ impl Engine {
                 let options = SubscribeOptions { qos, ..*options };
                 match self.put_subscription(key, filter, options, request.id) {
                     Ok(existed) => {
+                        self.tell_subscribed(key, filter, options, existed, out);
                         if wants_retained(filter, options, existed) {
                             *scans.entry(filter).or_default() += 1;
                         }
@@ -180,6 +181,7 @@ impl Engine {
             self.counters.filters_refused += 1;
             return;
         };
+        self.tell_subscribed(key, filter, options, existed, out);
         let conn = self.sessions.get(key).and_then(|session| session.conn);
         if let Some(conn) = conn.filter(|_| wants_retained(filter, options, existed)) {
             if let Some(conn) = self.conn_mut(conn) {
@@ -187,6 +189,22 @@ impl Engine {
             }
             self.count_connection(conn);
             self.scan_on(conn, out);
+        }
+    }
+
+    fn tell_subscribed(
+        &self,
+        key: SlotKey,
+        filter: &str,
+        options: SubscribeOptions,
+        existed: bool,
+        out: &mut Outbox,
+    ) {
+        if let Some(session) = self.sessions.get(key)
+            && self.config.interest.contains(Interest::SUBSCRIPTIONS)
+        {
+            let (client_id, filter) = (session.client_id.to_string(), filter.to_string());
+            out.notes.push(Note::Subscribed { client_id, filter, options, existed });
         }
     }
 
@@ -266,7 +284,7 @@ impl Engine {
         let Some(key) = self.conn(id).and_then(Connection::session) else { return };
         let mut reasons = Vec::with_capacity(packet.filters.len());
         for filter in packet.filters.iter() {
-            reasons.push(self.unsubscribe(key, filter));
+            reasons.push(self.unsubscribe(key, filter, out));
         }
         let packet = Packet::UnsubAck(UnsubAck {
             packet_id: packet.packet_id,
@@ -276,7 +294,7 @@ impl Engine {
         self.send_gated(id, &packet, out);
     }
 
-    pub(crate) fn unsubscribe(&mut self, key: SlotKey, full: &str) -> ReasonCode {
+    pub(crate) fn unsubscribe(&mut self, key: SlotKey, full: &str, out: &mut Outbox) -> ReasonCode {
         if TopicFilter::parse(full).is_err() {
             return ReasonCode::TopicFilterInvalid;
         }
@@ -285,6 +303,10 @@ impl Engine {
             return ReasonCode::NoSubscriptionExisted;
         };
         let entry = session.subscriptions.remove(at).at;
+        if self.config.interest.contains(Interest::SUBSCRIPTIONS) {
+            let (client_id, filter) = (session.client_id.to_string(), full.to_string());
+            out.notes.push(Note::Unsubscribed { client_id, filter });
+        }
         session.filter_levels -= levels(full);
         session.filter_bytes -= full.len() as u64;
         // Memory of once many subscriptions goes back.

@@ -4,6 +4,7 @@ use crate::collections::SlotKey;
 use crate::connections::forwarded;
 use crate::delivery::{Expiry, Publication, stored_publish};
 use crate::engine::Engine;
+use crate::hooks::{Interest, Note};
 use crate::outbox::Outbox;
 use crate::storage::{StoreOp, StoredWill};
 use alloc::{boxed::Box, string::ToString, vec::Vec};
@@ -93,6 +94,15 @@ impl Will {
 }
 
 impl Engine {
+    fn tell_will_sent(&self, key: SlotKey, will: &Will, out: &mut Outbox) {
+        if let Some(session) = self.sessions.get(key)
+            && self.config.interest.contains(Interest::CLIENTS)
+        {
+            let (client_id, topic) = (session.client_id.to_string(), will.topic.to_string());
+            out.notes.push(Note::WillSent { client_id, topic });
+        }
+    }
+
     /// Publishes the session's will, if it has one. Its expiry counts from now.
     pub(crate) fn send_will(&mut self, key: SlotKey, out: &mut Outbox) {
         let Some(session) = self.sessions.get_mut(key) else { return };
@@ -107,6 +117,7 @@ impl Engine {
             return;
         }
         self.counters.wills_sent += 1;
+        self.tell_will_sent(key, &will, out);
         let publication = will.publication(self.expiry(self.now, will.message_expiry), Some(key));
         if will.retain {
             // Over quota the live copies still go out.

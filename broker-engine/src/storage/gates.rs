@@ -5,7 +5,7 @@ use crate::collections::SlotKey;
 use crate::config::Durability;
 use crate::ids::ConnId;
 use crate::outbox::Outbox;
-use alloc::{collections::BTreeMap, collections::VecDeque, vec::Vec};
+use alloc::{collections::BTreeMap, collections::VecDeque, string::String, vec::Vec};
 use mqtt_proto::{PacketType, QoS, planted};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,8 @@ pub(crate) struct Gates {
     bytes: u64,
     /// What waits for each connection, so that a later acknowledgement cannot overtake.
     by_connection: BTreeMap<ConnId, Counts>,
+    /// Clients whose session has ended, by the operation that keeps that.
+    endings: BTreeMap<String, u64>,
     /// Pages that were asked for, and for which session.
     fetches: BTreeMap<StoreSeq, SlotKey>,
 }
@@ -57,6 +59,7 @@ impl Gates {
             waiting: VecDeque::new(),
             bytes: 0,
             by_connection: BTreeMap::new(),
+            endings: BTreeMap::new(),
             fetches: BTreeMap::new(),
         }
     }
@@ -83,6 +86,11 @@ impl Gates {
         self.touched = true;
     }
 
+    /// Whoever hears that there is no session of this client hears of its end, where that is not kept yet.
+    pub(crate) fn stand_behind_end(&mut self, client_id: &str) {
+        self.touched |= self.endings.contains_key(client_id);
+    }
+
     /// A delivery promises only its own operations; says what the packet being handled promises beside it.
     #[inline]
     pub(crate) fn begin_delivery(&mut self) -> bool {
@@ -97,6 +105,9 @@ impl Gates {
 
     pub(crate) fn emit(&mut self, op: StoreOp) {
         self.last += 1;
+        if let StoreOp::EndSession { client_id } = &op {
+            self.endings.insert(client_id.clone(), self.last);
+        }
         self.pending.push((StoreSeq(self.last), op));
         self.touched = true;
     }
@@ -158,6 +169,7 @@ impl Gates {
     /// Everything up to `upto` is kept: these frames may leave, in order.
     pub(crate) fn open(&mut self, upto: StoreSeq) -> Vec<(ConnId, Vec<u8>)> {
         self.stored = self.stored.max(upto.0.min(self.last));
+        self.endings.retain(|_, seq| *seq > self.stored);
         let mut frames = Vec::new();
         let ready = self.waiting.iter().take_while(|waiting| waiting.seq <= self.stored).count();
         for _ in 0..ready {

@@ -1,4 +1,4 @@
-//! Asking a web service who may connect and subscribe.
+//! Asking a web service who may connect, subscribe and publish.
 //!
 //! * [`Webhook`] — the hook: what it asks, how it reads the answer, and what it remembers
 //! * `http` — one request over TCP
@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `{"action": "connect", "client_id": …, "username": …, "password": …, "peer": …, "will_topic": …}` | `{"result": "allow"}`, `"deny"`, or `"ignore"` for the next hook |
 //! | `{"action": "subscribe", "client_id": …, "username": …, "peer": …, "filters": [ … ]}` | the same for all topic filters, or `{"filters": ["allow", "deny"]}` for each |
+//! | `{"action": "publish", "client_id": …, "username": …, "peer": …, "topic": …, "qos": …, "retain": …}` | `{"result": "allow"}`, `"deny"`, or `"ignore"`, which leaves it to the next hook |
 //!
 //! What is not known is `null`; a password that is not UTF-8 is a list of bytes. Any other answer, a status that is not
 //! 200, and none in time are no (0x88), and are not remembered.
@@ -17,7 +18,7 @@ mod http;
 
 use crate::checkers::Checkers;
 use http::Url;
-use metronome_host::engine::{Answer, Authenticate, Interest};
+use metronome_host::engine::{Answer, ApplicationMessage, Authenticate, Interest};
 use metronome_host::{Client, Decision, Hook};
 use mqtt_proto::{ReasonCode, SubscribeOptions};
 use serde::{Deserialize, Serialize};
@@ -34,7 +35,7 @@ const THREADS: usize = 8;
 /// Answers that are remembered.
 const REMEMBERED: usize = 10_000;
 
-/// Asks a web service who may connect and subscribe, on threads of its own.
+/// Asks a web service who may connect, subscribe and publish, on threads of its own.
 #[derive(Debug)]
 pub struct Webhook {
     service: Arc<Service>,
@@ -67,6 +68,14 @@ enum Question<'a> {
         username: Option<&'a str>,
         peer: Option<String>,
         filters: Vec<&'a str>,
+    },
+    Publish {
+        client_id: &'a str,
+        username: Option<&'a str>,
+        peer: Option<String>,
+        topic: &'a str,
+        qos: u8,
+        retain: bool,
     },
 }
 
@@ -146,7 +155,7 @@ const UNAVAILABLE: Decision = Decision::deny(ReasonCode::ServerUnavailable);
 
 impl Hook for Webhook {
     fn interest(&self) -> Interest {
-        Interest::SUBSCRIBE
+        Interest::SUBSCRIBE | Interest::PUBLISH
     }
 
     fn authenticate(&mut self, client: &Client, connect: &Authenticate) -> Decision {
@@ -189,6 +198,22 @@ impl Hook for Webhook {
                 Verdict::Deny => ReasonCode::NotAuthorized,
             };
             (each.len() == count).then(|| Answer::Filters(each.into_iter().map(verdict).collect()).into())
+        })
+    }
+
+    fn publish(&mut self, client: &Client, message: &ApplicationMessage) -> Decision {
+        let question = Question::Publish {
+            client_id: &client.client_id,
+            username: client.username.as_deref(),
+            peer: client.peer.map(|peer| peer.to_string()),
+            topic: &message.topic,
+            qos: message.qos as u8,
+            retain: message.retain,
+        };
+        self.ask(&question, |said| match said {
+            Said::Result(Verdict::Allow | Verdict::Ignore) => Some(Decision::NotMine),
+            Said::Result(Verdict::Deny) => Some(Decision::deny(ReasonCode::NotAuthorized)),
+            Said::Filters(_) => None,
         })
     }
 }

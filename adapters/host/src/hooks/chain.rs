@@ -194,6 +194,7 @@ impl HookChain {
     pub(crate) fn note(&mut self, note: &Note, peer: Option<SocketAddr>) {
         let kind = match note {
             Note::MessageDropped { .. } => Interest::DROPS,
+            Note::Subscribed { .. } | Note::Unsubscribed { .. } => Interest::SUBSCRIPTIONS,
             _ => Interest::CLIENTS,
         };
         for link in self.links.iter_mut().filter(|link| link.interest.contains(kind)) {

@@ -37,11 +37,11 @@ use std::net::SocketAddr;
 /// ```
 pub trait Hook: Send {
     /// Which questions and notes it wants, beyond authentication; taken down when it joins a chain. A point that no
-    /// hook wants costs nothing. By default every question, and clients that come and go; dropped messages, of which
-    /// there may be very many, have to be asked for. Who has no [`Hook::publish`] says so here, as it would be asked about
+    /// hook wants costs nothing. By default every question, and clients and subscriptions that come and go; dropped messages,
+    /// of which there may be very many, have to be asked for. Who has no [`Hook::publish`] says so here, as it would be asked about
     /// each message.
     fn interest(&self) -> Interest {
-        Interest::SUBSCRIBE | Interest::PUBLISH | Interest::CLIENTS
+        Interest::SUBSCRIBE | Interest::PUBLISH | Interest::CLIENTS | Interest::SUBSCRIPTIONS
     }
 
     /// Called when it joins a chain, with a way to have the broker do something.
