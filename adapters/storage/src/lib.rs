@@ -3,7 +3,7 @@
 //! * [`store`] — what a store has to do: keep records by key, batch by batch
 //! * [`record`] — operations of the engine as records, and back
 //! * [`keeper`] — a store on a thread of its own: group commit, pages of queues, retries
-//! * [`load`] — from the records of a store to an engine that goes on
+//! * [`load()`] — from the records of a store to an engine that goes on
 //! * [`export`] — what is in a store, for people and other programs
 //! * [`clock`] — a wall clock that never goes back
 //! * `redb` — the embedded B-tree

@@ -92,14 +92,14 @@ fn a_profile_changes_defaults_and_files_are_stronger() {
 #[test]
 fn files_of_other_brokers_can_be_used_and_what_is_not_honoured_is_named() {
     let mochi = "
-listeners: [{type: tcp, id: t1, address: '127.0.0.1:0'}, {type: ws, id: w1, address: ':1882'}]
+listeners: [{type: tcp, id: t1, address: '127.0.0.1:0'}, {type: pigeon, id: w1, address: ':1882'}]
 hooks: {auth: {ledger: {users: {bob: {password: secret}}, auth: [{client: c, allow: true}]}}}
 options: {capabilities: {receive_maximum: 9}}
 ";
     let path = file("mochi.yaml", mochi);
     let (code, said, _) = said(&["check-config", path.to_str().unwrap()], &[]);
     assert_eq!(code, Some(0));
-    assert!(said.starts_with("not honoured: listeners: a listener of the type ws\n"), "{said}");
+    assert!(said.starts_with("not honoured: listeners: a listener of the type pigeon\n"), "{said}");
     let mut command = metronome();
     command.arg("--config").arg(path);
     let mut broker = start(command);
