@@ -112,7 +112,7 @@ options: {capabilities: {receive_maximum: 9}}
     }
     broker.child.kill().unwrap();
     let (_, log) = broker.ended();
-    assert!(log.contains("not honoured") && log.contains("type ws"), "{log}");
+    assert!(log.contains("not honoured") && log.contains("type pigeon"), "{log}");
 }
 
 #[test]
