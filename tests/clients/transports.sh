@@ -19,6 +19,8 @@ head -c 786432 /dev/urandom | base64 -w 0 >"$work/large"
 
 # from_to NAME VERSION: from the client $publisher to the client $subscriber.
 from_to() {
+  # What the last one has heard says nothing of this one.
+  : >"$work/got"
   timeout 20 stdbuf -oL mosquitto_sub "${subscriber[@]}" -V "$2" -t "$1/$2" -q 2 -C 1 -d -F '>>%p' >"$work/got" &
   local waiting=$!
   for _ in $(seq 100); do grep -aq Subscribed "$work/got" && break; sleep 0.05; done
