@@ -67,8 +67,8 @@ fn crowd(qos: QoS) -> (Bench, QoS, Vec<u8>, ConnId, Vec<ConnId>) {
 // From the publisher's bytes to frames in the outbox; what the subscribers answer is counted by itself.
 #[library_benchmark]
 #[bench::qos0(args = (crowd(QoS::AtMostOnce)), config = of(254_259))]
-#[bench::qos1(args = (crowd(QoS::AtLeastOnce)), config = of(563_990))]
-#[bench::qos2(args = (crowd(QoS::ExactlyOnce)), config = of(567_222))]
+#[bench::qos1(args = (crowd(QoS::AtLeastOnce)), config = of(608_584))]
+#[bench::qos2(args = (crowd(QoS::ExactlyOnce)), config = of(612_834))]
 fn fan_out_to_1000(world: (Bench, QoS, Vec<u8>, ConnId, Vec<ConnId>)) -> Bench {
     let (mut bench, qos, packet, publisher, subscribers) = world;
     bench.fan_out(qos, &packet, publisher, &subscribers);
