@@ -3,9 +3,9 @@
 mod common;
 
 use broker_engine::{Answer, Config, ConnId, Durability, Interest};
-use common::{World, lasting};
+use common::{World, lasting, will};
 use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce};
-use mqtt_proto::{Connect, ReasonCode, SubscribeOptions, TopicName, Version, Will, WillProperties};
+use mqtt_proto::{Connect, ReasonCode, SubscribeOptions, Version};
 
 /// Subscribers to everything; more than one call of the table's smallest budget serves.
 const WITNESSES: usize = 5;
@@ -40,14 +40,7 @@ fn config(wait: Wait) -> Config {
 }
 
 fn with_will() -> Connect<'static> {
-    let will = Will {
-        topic: TopicName::parse("will").unwrap(),
-        payload: b"gone",
-        qos: AtMostOnce,
-        retain: false,
-        properties: WillProperties::default(),
-    };
-    Connect { will: Some(will), ..lasting(Version::V5, "c") }
+    Connect { will: Some(will()), ..lasting(Version::V5, "c") }
 }
 
 /// A client whose packets wait from now on.

@@ -3,9 +3,9 @@
 mod common;
 
 use broker_engine::{Command, Config, Input, Interest, Note, Outbox};
-use common::{World, clean, lasting};
-use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce};
-use mqtt_proto::{Connect, SubscribeOptions, TopicName, Version, Will, WillProperties};
+use common::{World, clean, lasting, will};
+use mqtt_proto::QoS::AtLeastOnce;
+use mqtt_proto::{Connect, SubscribeOptions, Version};
 
 /// What is told when the engine is given this, a line for each note.
 fn told(world: &mut World, input: Input<'_>) -> Vec<String> {
@@ -50,14 +50,7 @@ fn subscriptions_are_told_by_whom_ever_they_are_made() {
 fn a_will_that_is_sent_is_told() {
     let mut world = World::new(Config { interest: Interest::CLIENTS, ..Config::default() });
     for connect in [clean(Version::V311, "c"), lasting(Version::V5, "c")] {
-        let will = Will {
-            topic: TopicName::parse("will").unwrap(),
-            payload: b"gone",
-            qos: AtMostOnce,
-            retain: false,
-            properties: WillProperties::default(),
-        };
-        let conn = world.connect_with(&Connect { will: Some(will), ..connect });
+        let conn = world.connect_with(&Connect { will: Some(will()), ..connect });
         let gone = Input::Closed { conn, cause: broker_engine::CloseCause::Fault };
         assert_eq!(told(&mut world, gone), ["the will of c goes to will"]);
     }

@@ -5,9 +5,9 @@ mod common;
 use broker_engine::{
     Admission, Answer, Command, Config, ConnId, DropReason, Input, Permission, Permissions, SharedStrategy,
 };
-use common::{World, clean, lasting, message};
+use common::{World, clean, lasting, message, will};
 use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
-use mqtt_proto::{Connect, Packet, Publish, TopicName, Version, Will, WillProperties};
+use mqtt_proto::{Connect, Packet, Publish, Version, Will};
 
 /// Rules in words: `+r a/b` allows reading, `-w a/#` denies publishing, `+rw $#` reaches topics with `$` too.
 fn permissions(rules: &[&str]) -> Permissions {
@@ -210,16 +210,7 @@ fn a_member_of_a_shared_group_that_may_not_read_is_passed_over() {
 
 #[test]
 fn a_will_is_judged_when_it_is_set_and_when_it_is_due() {
-    let with_will = |version| {
-        let will = Will {
-            topic: TopicName::parse("will").unwrap(),
-            payload: b"gone",
-            qos: AtMostOnce,
-            retain: true,
-            properties: WillProperties::default(),
-        };
-        Connect { will: Some(will), ..clean(version, "c") }
-    };
+    let with_will = |version| Connect { will: Some(Will { retain: true, ..will() }), ..clean(version, "c") };
     for (version, refusal) in [
         (Version::V5, "CONNACK Not authorized"),
         // Return code 5.

@@ -3,10 +3,11 @@
 mod common;
 
 use broker_engine::{Answer, ApplicationMessage, Config, ConnId, Input, Interest, Question};
-use common::{World, clean, lasting, message};
+use common::{World, clean, lasting, message, will};
 use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
-use mqtt_proto::{Connect, Packet, Publish, PublishProperties, QoS, ReasonCode, TopicName, UserProperties};
-use mqtt_proto::{Version, Will, WillProperties};
+use mqtt_proto::{
+    Connect, Packet, Publish, PublishProperties, QoS, ReasonCode, TopicName, UserProperties, Version,
+};
 
 fn asking() -> Config {
     Config { interest: Interest::PUBLISH, ..Config::default() }
@@ -209,18 +210,11 @@ fn nobody_answering_means_no() {
 #[test]
 fn what_was_asked_outlives_its_connection() {
     for version in [Version::V311, Version::V5] {
-        let will = Will {
-            topic: TopicName::parse("will").unwrap(),
-            payload: b"gone",
-            qos: AtMostOnce,
-            retain: false,
-            properties: WillProperties::default(),
-        };
         let mut world = World::new(asking());
         let witness = world.client(Version::V5, "witness");
         world.subscribe(witness, "#", AtMostOnce);
         let before = world.held();
-        let publisher = world.connect_with(&Connect { will: Some(will), ..clean(version, "p") });
+        let publisher = world.connect_with(&Connect { will: Some(will()), ..clean(version, "p") });
         world.hold_questions = true;
         for payload in ["1", "2", "3"] {
             world.publish(publisher, "t", payload, AtMostOnce, 0);

@@ -8,17 +8,6 @@ use broker_engine::mqtt_proto::{
 /// QoS 1 and 2 are acknowledged when it has returned.
 pub type PacketHandler = Box<dyn FnMut(&Packet<'_>) + Send>;
 
-/// The broker's packets are as large as its publishers' were.
-const LIMITS: Limits = Limits {
-    max_packet_size: u32::MAX,
-    max_user_properties: u16::MAX,
-    max_user_property_bytes: u32::MAX,
-    max_topic_length: u16::MAX,
-    max_topic_levels: u16::MAX,
-    max_client_id_length: u16::MAX,
-    max_filters: u16::MAX,
-};
-
 /// Why a packet was not taken as a client's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -32,8 +21,8 @@ pub enum InjectError {
 /// Hands whole packets of the broker to `handle`; returns what the client answers by itself.
 pub(crate) fn receive(bytes: &[u8], mut handle: impl FnMut(&Packet<'_>)) -> Vec<u8> {
     let (mut rest, mut answers) = (bytes, Vec::new());
-    // The engine's packets are whole and valid.
-    while let Ok(Some((packet, length))) = Packet::parse(rest, Version::V5, &LIMITS) {
+    // The engine's packets are whole and valid, and as large as its publishers' were.
+    while let Ok(Some((packet, length))) = Packet::parse(rest, Version::V5, &Limits::NONE) {
         handle(&packet);
         if let Some(answer) = acknowledgement(&packet) {
             // Into memory, and with nothing that could be too long.

@@ -3,25 +3,8 @@
 
 mod common;
 
-use common::directory;
+use common::{directory, keys, put};
 use metronome_storage::{Batch, FjallStore, Store, StoreError};
-use std::ops::ControlFlow;
-
-fn put(store: &mut FjallStore, key: &[u8]) {
-    let mut batch = Batch::default();
-    batch.put(key.to_vec(), b"value".to_vec());
-    store.commit(&batch).unwrap();
-}
-
-fn keys(store: &FjallStore) -> Vec<Vec<u8>> {
-    let mut keys = Vec::new();
-    let mut each = |key: &[u8], _: &[u8]| {
-        keys.push(key.to_vec());
-        ControlFlow::Continue(())
-    };
-    store.scan(&[], &mut each).unwrap();
-    keys
-}
 
 #[test]
 fn it_is_there_again_and_for_one_broker_and_its_owner_only() {

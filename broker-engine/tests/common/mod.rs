@@ -8,7 +8,7 @@ use broker_engine::{
 use mqtt_proto::{
     Ack, AckProperties, Connect, ConnectProperties, Disconnect, DisconnectProperties, Limits, Packet,
     PacketId, Publish, PublishProperties, QoS, ReasonCode, Subscribe, SubscribeFilters, SubscribeOptions,
-    TopicName, Unsubscribe, UnsubscribeFilters, UserProperties, Version,
+    TopicName, Unsubscribe, UnsubscribeFilters, UserProperties, Version, Will, WillProperties,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -385,6 +385,17 @@ pub fn lasting(version: Version, client_id: &str) -> Connect<'_> {
         connect.properties.session_expiry_interval = Some(600);
     }
     connect
+}
+
+/// A will to `will` that says `gone`.
+pub fn will() -> Will<'static> {
+    Will {
+        topic: TopicName::parse("will").unwrap(),
+        payload: b"gone",
+        qos: QoS::AtMostOnce,
+        retain: false,
+        properties: WillProperties::default(),
+    }
 }
 
 pub fn message<'a>(topic: &'a str, payload: &'a str, qos: QoS, id: u16) -> Publish<'a> {

@@ -3,6 +3,7 @@
 
 use metronome_storage::{Batch, Store, StoreError, Visit};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -70,4 +71,22 @@ pub(crate) fn directory() -> PathBuf {
         std::fs::remove_dir_all(&path).unwrap();
     }
     path
+}
+
+/// Keeps a value under this key.
+pub(crate) fn put(store: &mut dyn Store, key: &[u8]) {
+    let mut batch = Batch::default();
+    batch.put(key.to_vec(), b"value".to_vec());
+    store.commit(&batch).unwrap();
+}
+
+/// All keys, in their order.
+pub(crate) fn keys(store: &dyn Store) -> Vec<Vec<u8>> {
+    let mut keys = Vec::new();
+    let mut each = |key: &[u8], _: &[u8]| {
+        keys.push(key.to_vec());
+        ControlFlow::Continue(())
+    };
+    store.scan(&[], &mut each).unwrap();
+    keys
 }
