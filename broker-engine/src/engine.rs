@@ -9,7 +9,7 @@ use crate::ids::ConnId;
 use crate::input::{CloseCause, Command, Input};
 use crate::outbox::Outbox;
 use crate::sessions::{Ending, Session, Subscriber};
-use crate::storage::{Gates, StoreSeq};
+use crate::storage::{Gates, Held, StoreSeq};
 use crate::time::{Deadline, DeadlineReason, Time};
 use crate::timers::TimerKey;
 use crate::topics::{RetainedStore, SubscriptionIndex};
@@ -203,6 +203,7 @@ impl Engine {
         if core::mem::replace(&mut self.shutting_down, true) {
             return;
         }
+        self.gates.forget_all();
         let open: Vec<ConnId> = self.connections.iter().flatten().map(|conn| conn.id).collect();
         for conn in open {
             self.close(
@@ -214,8 +215,11 @@ impl Engine {
     }
 
     fn stored(&mut self, upto: StoreSeq, out: &mut Outbox) {
-        for (conn, frame) in self.gates.open(upto) {
-            self.send_now(conn, &frame, out);
+        for (conn, held) in self.gates.open(upto) {
+            match held {
+                Held::Frame(frame) => self.send_now(conn, &frame, out),
+                Held::Publish { packet_id, dup } => self.send_held(conn, packet_id, dup, out),
+            }
             self.greeted(conn, out);
         }
     }

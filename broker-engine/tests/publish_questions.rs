@@ -252,6 +252,18 @@ fn what_the_client_sends_again_is_taken_once() {
     world.expect(witness, &["PUBLISH q2 #1 t 1", "PUBLISH q0 t 0"]);
 }
 
+/// Whatever a hook says of a message that was accepted before: it is acknowledged as such.
+#[test]
+fn what_was_accepted_is_not_refused_when_it_comes_again() {
+    let (mut world, publisher, witness) = world(asking(), Version::V5);
+    world.publish(publisher, "t", "1", ExactlyOnce, 1);
+    world.publish_with(publisher, &Publish { dup: true, ..message("t", "1", ExactlyOnce, 1) });
+    answer(&mut world, "1", Answer::Allow);
+    answer(&mut world, "1", Answer::Deny(ReasonCode::NotAuthorized));
+    world.expect(publisher, &["PUBREC #1", "PUBREC #1"]);
+    world.expect(witness, &["PUBLISH q2 #1 t 1"]);
+}
+
 #[test]
 fn open_questions_count_for_receive_maximum() {
     let (mut world, publisher, _) = world(Config { receive_maximum: 2, ..asking() }, Version::V5);

@@ -325,7 +325,7 @@ impl Engine {
             && owed.packet_id.is_some_and(|packet_id| self.is_received(session, packet_id));
         let expired = publication.expiry.at.is_some_and(|at| at <= self.called_at);
         match decision {
-            _ if routed && (repeated || expired) => Decision::Acknowledge,
+            _ if repeated || (routed && expired) => Decision::Acknowledge,
             // Judged by the name under which it goes out, and by what the client may now.
             _ if routed && !self.may_publish(session, publication.topic) => {
                 Decision::Refuse(self.refusal(ReasonCode::NotAuthorized))

@@ -1,14 +1,16 @@
 //! What waits for a connected client is sent as far as quota, socket and this call's budget allow.
 
+use super::encode::Turn;
 use crate::collections::SlotKey;
 use crate::counters::DropReason;
 use crate::engine::Engine;
 use crate::ids::{ConnId, MessageKey};
 use crate::outbox::Outbox;
 use crate::sessions::Session;
-use crate::sessions::inflight::Step;
+use crate::sessions::inflight::{Sent, Step};
+use crate::storage::StoreOp;
 use mqtt_proto::planted;
-use mqtt_proto::{Packet, QoS, ReasonCode};
+use mqtt_proto::{Packet, PacketId, QoS, ReasonCode};
 
 impl Engine {
     /// First what was in flight on an earlier connection, in its order, then the queue [MQTT-4.4.0-1, 4.6.0-5].
@@ -76,16 +78,35 @@ impl Engine {
                 else {
                     return true;
                 };
-                let may_read = |session: &Session| session.may_read(buffer.publication().topic);
-                if !self.sessions.get(key).is_none_or(may_read) {
+                let again = Turn { dup: !planted!("resend-without-dup"), is_kept: false };
+                if self.is_revoked(key, delivery.message) {
                     self.drop_inflight(id, key, index, DropReason::AclRevoked, out);
-                } else if !self.resend_publish(id, &buffer, &delivery, packet_id, out) {
+                } else if !self.send_in_flight(id, &buffer, &delivery, (packet_id, again), out) {
                     // The client takes smaller packets now than when it was sent first.
                     self.drop_inflight(id, key, index, DropReason::PacketTooLarge, out);
                 }
             }
         }
         true
+    }
+
+    /// What a PUBLISH waited for at the store's gate is kept: it leaves, unless it has expired before its first time
+    /// [MQTT-3.3.2-5], or may not be read any more.
+    pub(crate) fn send_held(&mut self, id: ConnId, packet_id: PacketId, dup: bool, out: &mut Outbox) {
+        let Some((key, index)) = self.find_inflight(id, packet_id) else { return };
+        let sent = self.sessions.get(key).and_then(|session| session.inflight.get(index));
+        let Some(delivery) = sent.and_then(Sent::delivery).cloned() else { return };
+        if !dup && self.is_expired(delivery.message) {
+            self.drop_inflight(id, key, index, DropReason::Expired, out);
+            self.drain_later(id);
+        } else if self.is_revoked(key, delivery.message) {
+            self.drop_inflight(id, key, index, DropReason::AclRevoked, out);
+            self.drain_later(id);
+        } else if let Some(buffer) = self.messages.get(delivery.message).map(super::message::Message::buffer)
+        {
+            let turn = Turn { dup, is_kept: true };
+            self.send_in_flight(id, &buffer, &delivery, (packet_id, turn), out);
+        }
     }
 
     /// May the session's client not read a message any more that waits for it?
@@ -117,7 +138,7 @@ impl Engine {
             self.start(id, key, delivery, &publication, out);
             return self.flush_templates(out);
         }
-        let message = delivery.message;
+        let (message, position) = (delivery.message, delivery.position);
         if self.send_publish(
             id,
             &publication,
@@ -134,5 +155,6 @@ impl Engine {
         }
         self.flush_templates(out);
         self.messages.let_go(&delivery);
+        self.store_for(key, |client_id| StoreOp::RemoveQueued { client_id, position });
     }
 }

@@ -10,6 +10,7 @@ use crate::engine::Engine;
 use crate::ids::{ConnId, MessageKey};
 use crate::outbox::{ArenaSink, Frame, Outbox, SHARED_PAYLOAD, Target, Wire};
 use crate::sessions::{Delivery, SubIds};
+use crate::storage::Held;
 use alloc::{boxed::Box, vec::Vec};
 use bytes::Bytes;
 use mqtt_proto::planted;
@@ -29,6 +30,19 @@ struct Template {
     frame: Option<Frame>,
     packet_id_at: Option<u32>,
     targets: Vec<Target>,
+}
+
+/// A PUBLISH on its way out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn {
+    /// It was sent before.
+    pub(crate) dup: bool,
+    /// It has waited for the store.
+    pub(crate) is_kept: bool,
+}
+
+impl Turn {
+    pub(crate) const FIRST: Self = Self { dup: false, is_kept: false };
 }
 
 /// Topic aliases of a connection, both directions. Nothing is allocated before the first one.
@@ -76,12 +90,9 @@ impl Aliases {
     /// The alias of a topic and whether the client knows it already. Called only for packets that are written,
     /// because the one that defines an alias must really go out; one that waits for the store would be overtaken by
     /// those that use the alias, and `may_define` none.
-    fn outbound(&mut self, topic: &str, may_define: bool) -> Option<(u16, bool)> {
+    fn outbound(&mut self, topic: &str) -> Option<(u16, bool)> {
         if let Some(index) = self.outbound.iter().position(|known| &**known == topic) {
             return Some((u16::try_from(index + 1).ok()?, true));
-        }
-        if !may_define {
-            return None;
         }
         let alias =
             u16::try_from(self.outbound.len() + 1).ok().filter(|alias| *alias <= self.outbound_limit)?;
@@ -118,7 +129,17 @@ impl Engine {
         }
         let v5 = conn.version.is_v5();
         if v5 && (!ids.is_none() || conn.aliases.may_alias(publication.topic)) || self.gates.holds(qos) {
-            return self.send_own_publish(id, publication, kept, qos, retain, false, packet_id, ids, out);
+            return self.send_own_publish(
+                id,
+                publication,
+                kept,
+                qos,
+                retain,
+                Turn::FIRST,
+                packet_id,
+                ids,
+                out,
+            );
         }
         let form = usize::from(v5) | (qos as usize) << 1 | usize::from(retain) << 3;
         let templates = &mut self.scratch.templates;
@@ -170,13 +191,13 @@ impl Engine {
         }
     }
 
-    /// Sends a delivery again, with DUP and its old identifier.
-    pub(crate) fn resend_publish(
+    /// Sends a delivery that has its identifier already, for the first time or again.
+    pub(crate) fn send_in_flight(
         &mut self,
         id: ConnId,
         buffer: &MessageBuffer,
         delivery: &Delivery,
-        packet_id: PacketId,
+        (packet_id, turn): (PacketId, Turn),
         out: &mut Outbox,
     ) -> bool {
         let publication = buffer.publication();
@@ -187,7 +208,7 @@ impl Engine {
             Some(*message),
             *qos,
             *retain,
-            !planted!("resend-without-dup"),
+            turn,
             Some(packet_id),
             ids,
             out,
@@ -204,13 +225,14 @@ impl Engine {
         kept: Option<MessageKey>,
         qos: QoS,
         retain: bool,
-        dup: bool,
+        turn: Turn,
         packet_id: Option<PacketId>,
         ids: &SubIds,
         out: &mut Outbox,
     ) -> bool {
         let now = self.called_at;
-        let may_wait = self.gates.holds(qos);
+        let Turn { dup, is_kept } = turn;
+        let must_wait = !is_kept && self.gates.holds(qos) && self.must_wait_for_store(id, out);
         let Some(conn) = self.conn_mut(id) else { return false };
         let version = conn.version;
         let v5 = version.is_v5();
@@ -230,14 +252,18 @@ impl Engine {
         // Judged without alias: a packet that defines one is three bytes larger, so it may go without.
         if head.packet_len(version).is_none_or(|len| len > max) {
             if planted!("alias-of-nothing") {
-                conn.aliases.outbound(publication.topic, true);
+                conn.aliases.outbound(publication.topic);
             }
             return false;
+        }
+        if let Some(packet_id) = packet_id.filter(|_| must_wait) {
+            self.gates.wait(id, Held::Publish { packet_id, dup });
+            return true;
         }
         if v5
             && conn.aliases.may_alias(publication.topic)
             && head.packet_len(version).is_some_and(|len| len.saturating_add(8) <= max)
-            && let Some((alias, known)) = conn.aliases.outbound(publication.topic, !may_wait)
+            && let Some((alias, known)) = conn.aliases.outbound(publication.topic)
         {
             head.topic_alias = Some(alias);
             if known {
@@ -250,12 +276,14 @@ impl Engine {
             .then(|| shared_payload(publication, kept, &self.messages));
         let Some((frame, _)) = encode(out, &head, version, publication.payload, shared) else { return false };
         self.count_publish(id, qos, frame.len());
-        if may_wait {
-            self.gate_frame(id, frame, out);
-        } else {
-            out.wire.push(Wire::Send { conn: id, frame });
-        }
+        out.wire.push(Wire::Send { conn: id, frame });
         true
+    }
+
+    /// Hands the operations so far to the store; must a packet to this connection wait for it?
+    fn must_wait_for_store(&mut self, id: ConnId, out: &mut Outbox) -> bool {
+        self.gates.flush_ops(out);
+        self.gates.must_wait(id)
     }
 
     fn count_publish(&mut self, id: ConnId, qos: QoS, len: usize) {
@@ -307,27 +335,16 @@ impl Engine {
 
     /// Emits a control packet behind the store operations that it promises.
     pub(crate) fn send_gated(&mut self, id: ConnId, packet: &Packet<'_>, out: &mut Outbox) {
-        if !self.gates.must_wait(id) {
-            self.gates.flush_ops(out);
+        if !self.must_wait_for_store(id, out) {
             return self.send(id, packet, out);
         }
         let Some(version) = self.conn(id).map(|conn| conn.version) else { return };
         if self.takes(id, packet)
             && let Some(frame) = encode_packet(out, packet, version)
         {
-            self.gate_frame(id, frame, out);
-        }
-    }
-
-    fn gate_frame(&mut self, id: ConnId, frame: Frame, out: &mut Outbox) {
-        self.gates.flush_ops(out);
-        if self.gates.must_wait(id) {
-            let mut bytes = Vec::with_capacity(frame.len());
-            bytes.extend_from_slice(out.head(&frame));
-            bytes.extend_from_slice(&frame.payload);
-            self.gates.wait(id, bytes);
-        } else {
-            out.wire.push(Wire::Send { conn: id, frame });
+            // A control packet has no payload.
+            let bytes = out.head(&frame).to_vec();
+            self.gates.wait(id, Held::Frame(bytes));
         }
     }
 

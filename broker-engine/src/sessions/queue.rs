@@ -193,7 +193,7 @@ impl Queue {
         paged.count -= 1;
         paged.qos0 = paged.qos0.saturating_sub(u64::from(qos == QoS::AtMostOnce));
         paged.bytes = paged.bytes.saturating_sub(size);
-        paged.from = position + 1;
+        paged.from = position.saturating_add(1);
         if paged.count == 0 {
             self.forget_paged();
         }

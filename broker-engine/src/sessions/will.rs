@@ -114,7 +114,7 @@ impl Engine {
         if !self.may_publish(key, &will.topic) {
             // It was allowed when it was set.
             self.counters.publish_refused += 1;
-            return;
+            return self.store_will(key);
         }
         self.counters.wills_sent += 1;
         self.tell_will_sent(key, &will, out);

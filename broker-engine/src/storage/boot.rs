@@ -162,12 +162,14 @@ impl Boot {
                 None => self.report.damaged += 1,
             },
             StoreOp::PutInflight { client_id, position, packet_id, released } => {
-                match PacketId::new(packet_id) {
+                match PacketId::new(packet_id).filter(|_| is_position(position)) {
                     Some(packet_id) => self.draft(client_id).send(position, packet_id, released),
                     None => self.report.damaged += 1,
                 }
             }
-            StoreOp::PutQueued { client_id, delivery } => self.push_delivery(client_id, &delivery),
+            StoreOp::PutQueued { client_id, delivery } if is_position(delivery.position) => {
+                self.push_delivery(client_id, &delivery);
+            }
             StoreOp::PutRetained { topic, publish, qos, lifetime } => {
                 self.push_retained(&topic, &publish, qos, lifetime);
             }
@@ -357,13 +359,19 @@ impl Boot {
     }
 }
 
+/// No engine has ever counted so far, and the next ones have to be counted on from here.
+fn is_position(position: u64) -> bool {
+    position < u64::MAX / 2
+}
+
 impl Draft {
     /// A delivery was sent.
     fn send(&mut self, position: u64, packet_id: PacketId, released: bool) {
-        let loaded = self.waiting.remove(&position);
-        self.bytes -= loaded.as_ref().map_or(0, |loaded| loaded.size);
+        let waiting = self.waiting.remove(&position);
+        self.bytes -= waiting.as_ref().map_or(0, |loaded| loaded.size);
         self.next = self.next.max(position.saturating_add(1));
-        self.in_flight.insert(position, InFlight { packet_id, released, loaded });
+        let before = self.in_flight.remove(&position).and_then(|sent| sent.loaded);
+        self.in_flight.insert(position, InFlight { packet_id, released, loaded: waiting.or(before) });
     }
 
     /// Takes a delivery; says what was in its place.

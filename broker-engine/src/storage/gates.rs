@@ -5,8 +5,8 @@ use crate::collections::SlotKey;
 use crate::config::Durability;
 use crate::ids::ConnId;
 use crate::outbox::Outbox;
-use alloc::{collections::BTreeMap, collections::VecDeque, string::String, vec::Vec};
-use mqtt_proto::{PacketType, QoS, planted};
+use alloc::{collections::BTreeMap, collections::BTreeSet, collections::VecDeque, string::String, vec::Vec};
+use mqtt_proto::{PacketId, PacketType, QoS, planted};
 use serde::{Deserialize, Serialize};
 
 /// Store operations on their way out, and the frames behind them.
@@ -21,24 +21,57 @@ pub(crate) struct Gates {
     /// The packet being handled made an operation.
     touched: bool,
     waiting: VecDeque<Waiting>,
-    /// Bytes of the frames that wait.
+    /// Bytes of the frames that wait, and of the clients whose session has ended.
     bytes: u64,
     /// What waits for each connection, so that a later acknowledgement cannot overtake.
     by_connection: BTreeMap<ConnId, Counts>,
-    /// Clients whose session has ended, by the operation that keeps that.
+    /// Clients whose session has ended, with the operation that keeps that.
     endings: BTreeMap<String, u64>,
+    /// The same clients by operation.
+    ended: BTreeMap<u64, String>,
     /// Pages that were asked for, and for which session.
     fetches: BTreeMap<StoreSeq, SlotKey>,
 }
 
-/// A frame behind the operations that it promises.
+/// A packet behind the operations that it promises.
 #[derive(Debug, Serialize, Deserialize)]
 struct Waiting {
     /// The last of them.
     seq: u64,
     conn: ConnId,
-    frame: Vec<u8>,
-    is_puback: bool,
+    held: Held,
+}
+
+/// A packet that waits.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Held {
+    /// What it will be on the wire.
+    Frame(Vec<u8>),
+    /// A PUBLISH in flight, under this identifier. What it says, and whether it may leave at all, is judged when it leaves.
+    Publish { packet_id: PacketId, dup: bool },
+}
+
+impl Held {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Frame(frame) => frame.len() as u64,
+            Self::Publish { .. } => 0,
+        }
+    }
+
+    fn is_puback(&self) -> bool {
+        match self {
+            Self::Frame(frame) => frame.first().is_some_and(|first| first >> 4 == PacketType::PubAck as u8),
+            Self::Publish { .. } => false,
+        }
+    }
+}
+
+/// Rough size of a name in both tables of ended sessions.
+const ENDED: u64 = 128;
+
+fn ended_bytes(client_id: &str) -> u64 {
+    ENDED + 2 * client_id.len() as u64
 }
 
 /// Frames of one connection that wait.
@@ -60,6 +93,7 @@ impl Gates {
             bytes: 0,
             by_connection: BTreeMap::new(),
             endings: BTreeMap::new(),
+            ended: BTreeMap::new(),
             fetches: BTreeMap::new(),
         }
     }
@@ -105,11 +139,24 @@ impl Gates {
 
     pub(crate) fn emit(&mut self, op: StoreOp) {
         self.last += 1;
-        if let StoreOp::EndSession { client_id } = &op {
-            self.endings.insert(client_id.clone(), self.last);
+        if let StoreOp::EndSession { client_id } = &op
+            && self.level == Durability::Durable
+        {
+            self.ends(client_id.clone());
         }
         self.pending.push((StoreSeq(self.last), op));
         self.touched = true;
+    }
+
+    /// The last operation keeps that this client's session has ended.
+    fn ends(&mut self, client_id: String) {
+        match self.endings.insert(client_id.clone(), self.last) {
+            Some(before) => {
+                self.ended.remove(&before);
+            }
+            None => self.bytes += ended_bytes(&client_id),
+        }
+        self.ended.insert(self.last, client_id);
     }
 
     /// Asks for a page of a session's queue. It is no fact, so nothing waits for it.
@@ -154,31 +201,34 @@ impl Gates {
         self.by_connection.get(&conn).map_or(0, |counts| counts.pubacks as usize)
     }
 
-    pub(crate) fn wait(&mut self, conn: ConnId, frame: Vec<u8>) {
-        let is_puback = frame.first().is_some_and(|first| first >> 4 == PacketType::PubAck as u8);
+    pub(crate) fn wait(&mut self, conn: ConnId, held: Held) {
         let counts = self.by_connection.entry(conn).or_default();
         counts.frames += 1;
-        counts.pubacks += u32::from(is_puback);
-        self.bytes += frame.len() as u64;
+        counts.pubacks += u32::from(held.is_puback());
+        self.bytes += held.bytes();
         // What promises nothing waits for its turn alone: the latest operation may have failed already.
         let before = self.waiting.back().filter(|_| !self.touched);
         let seq = before.map_or(self.last, |waiting| waiting.seq);
-        self.waiting.push_back(Waiting { seq, conn, frame, is_puback });
+        self.waiting.push_back(Waiting { seq, conn, held });
     }
 
-    /// Everything up to `upto` is kept: these frames may leave, in order.
-    pub(crate) fn open(&mut self, upto: StoreSeq) -> Vec<(ConnId, Vec<u8>)> {
+    /// Everything up to `upto` is kept: these packets may leave, in order.
+    pub(crate) fn open(&mut self, upto: StoreSeq) -> Vec<(ConnId, Held)> {
         self.stored = self.stored.max(upto.0.min(self.last));
-        self.endings.retain(|_, seq| *seq > self.stored);
-        let mut frames = Vec::new();
+        while let Some(first) = self.ended.first_entry().filter(|first| *first.key() <= self.stored) {
+            let client_id = first.remove();
+            self.endings.remove(&client_id);
+            self.bytes -= ended_bytes(&client_id);
+        }
+        let mut packets = Vec::new();
         let ready = self.waiting.iter().take_while(|waiting| waiting.seq <= self.stored).count();
         for _ in 0..ready {
             let Some(waiting) = self.waiting.pop_front() else { break };
             self.leave(&waiting);
-            frames.push((waiting.conn, waiting.frame));
+            packets.push((waiting.conn, waiting.held));
         }
         self.shrink();
-        frames
+        packets
     }
 
     /// Memory goes back after a storm.
@@ -188,20 +238,30 @@ impl Gates {
         }
     }
 
-    /// Nothing from `seq` on is kept: connections whose frames will never leave.
-    pub(crate) fn fail(&mut self, seq: StoreSeq) -> Vec<ConnId> {
+    /// Nothing from `seq` on is kept: connections with packets that will never leave. All that waits for them is
+    /// forgotten.
+    pub(crate) fn fail(&mut self, seq: StoreSeq) -> BTreeSet<ConnId> {
         let lost = self.waiting.iter().filter(|waiting| waiting.seq >= seq.0);
-        let mut conns: Vec<ConnId> = lost.map(|waiting| waiting.conn).collect();
-        conns.sort_unstable();
-        conns.dedup();
+        let conns: BTreeSet<ConnId> = lost.map(|waiting| waiting.conn).collect();
+        self.waiting.retain(|waiting| !conns.contains(&waiting.conn));
+        self.by_connection.retain(|conn, _| !conns.contains(conn));
+        self.bytes = self.recount();
+        self.shrink();
         conns
     }
 
+    /// All connections are about to end; nothing is looked for in what waits for each of them.
+    pub(crate) fn forget_all(&mut self) {
+        self.waiting = VecDeque::new();
+        self.by_connection = BTreeMap::new();
+        self.bytes = self.recount();
+    }
+
     fn leave(&mut self, waiting: &Waiting) {
-        self.bytes -= waiting.frame.len() as u64;
+        self.bytes -= waiting.held.bytes();
         if let Some(counts) = self.by_connection.get_mut(&waiting.conn) {
             counts.frames -= 1;
-            counts.pubacks -= u32::from(waiting.is_puback);
+            counts.pubacks -= u32::from(waiting.held.is_puback());
             if counts.frames == 0 {
                 self.by_connection.remove(&waiting.conn);
             }
@@ -220,21 +280,24 @@ impl Gates {
     /// Overwrites secrets in the frames that wait.
     pub(crate) fn mask(&mut self, mask_for: impl Fn(ConnId) -> mqtt_proto::Mask) {
         for waiting in &mut self.waiting {
-            mask_for(waiting.conn).apply(&mut waiting.frame);
+            if let Held::Frame(frame) = &mut waiting.held {
+                mask_for(waiting.conn).apply(frame);
+            }
         }
     }
 
-    /// Bytes of the frames that wait.
+    /// Bytes that it keeps.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// The same, counted anew.
     pub(crate) fn recount(&self) -> u64 {
-        self.waiting.iter().map(|waiting| waiting.frame.len() as u64).sum()
+        let packets: u64 = self.waiting.iter().map(|waiting| waiting.held.bytes()).sum();
+        packets + self.endings.keys().map(|client_id| ended_bytes(client_id)).sum::<u64>()
     }
 
-    /// Frames that wait.
+    /// Packets that wait.
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }

@@ -9,7 +9,7 @@ mod gates;
 mod memory;
 
 pub use boot::{Boot, BootReport};
-pub(crate) use gates::Gates;
+pub(crate) use gates::{Gates, Held};
 pub use memory::MemoryStore;
 
 use alloc::{string::String, vec::Vec};
