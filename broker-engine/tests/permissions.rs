@@ -233,6 +233,47 @@ fn a_will_is_judged_when_it_is_set_and_when_it_is_due() {
     }
 }
 
+/// Who publishes and leaves is judged by what it might, whoever has its session by the time a hook has thought.
+#[test]
+fn what_is_decided_after_its_client_left_is_judged_by_what_the_client_might() {
+    use broker_engine::Interest;
+    enum After {
+        Nothing,
+        Another(&'static [&'static str]),
+        Revoked,
+    }
+    for (mut connect, rules, after, wanted) in [
+        (clean(Version::V5, "c"), &["+w mine"], After::Nothing, &["PUBLISH q0 mine 2"][..]),
+        (lasting(Version::V5, "c"), &["+w mine"], After::Nothing, &["PUBLISH q0 mine 2"]),
+        // Another one's permissions do not help, and may stand in the way.
+        (lasting(Version::V5, "c"), &["+w mine"], After::Another(&["+w #"]), &["PUBLISH q0 mine 2"]),
+        (lasting(Version::V5, "c"), &["+w mine"], After::Another(&["+w other"]), &[]),
+        (lasting(Version::V5, "c"), &["+w mine"], After::Revoked, &[]),
+    ] {
+        let mut world = World::new(Config { interest: Interest::PUBLISH, ..Config::default() });
+        let witness = world.client(Version::V5, "w");
+        world.subscribe(witness, "#", AtMostOnce);
+        let client = admitted(&mut world, &connect, rules);
+        world.hold_questions = true;
+        world.publish(client, "other", "1", AtMostOnce, 0);
+        world.publish(client, "mine", "2", AtMostOnce, 0);
+        world.cut(client);
+        let calls = std::mem::take(&mut world.questions);
+        match after {
+            After::Nothing => {}
+            After::Another(rules) => {
+                connect.username = Some("another");
+                admitted(&mut world, &connect, rules);
+            }
+            After::Revoked => restrict(&mut world, "c", &[]),
+        }
+        for call in calls {
+            world.handle(Input::Reply { call: call.id, answer: Answer::Allow });
+        }
+        world.expect(witness, wanted);
+    }
+}
+
 /// A message is judged by the name under which it goes out: a hook may put another in its place.
 #[test]
 fn a_hooks_own_message_is_judged_too() {

@@ -13,6 +13,7 @@ use crate::engine::Engine;
 use crate::hooks::{Answer, Call, Question};
 use crate::ids::{CallId, ConnId};
 use crate::outbox::Outbox;
+use crate::permissions::Permissions;
 use crate::time::Time;
 use crate::timers::TimerKey;
 use alloc::{boxed::Box, collections::BTreeMap, collections::VecDeque, string::String, vec::Vec};
@@ -38,6 +39,8 @@ pub(crate) struct Undecided {
 struct Line {
     /// The publisher's session.
     session: SlotKey,
+    /// What its client might when the connection ended; by then the session may be gone, or another user's.
+    left_with: Option<Box<Permissions>>,
     entries: VecDeque<Entry>,
     /// The timer entry that is set for it.
     armed: Option<Time>,
@@ -77,6 +80,11 @@ impl Entry {
 }
 
 impl Line {
+    fn recount(&self) -> u64 {
+        let permissions = self.left_with.as_ref().map_or(0, |permissions| permissions.kept());
+        permissions + self.entries.iter().map(Entry::bytes).sum::<u64>()
+    }
+
     /// When its oldest open question times out.
     fn deadline(&self) -> Option<Time> {
         self.entries.iter().find(|entry| entry.decision.is_none()).map(|entry| entry.deadline)
@@ -101,7 +109,7 @@ impl Undecided {
 
     /// The same, counted anew, for consistency checks.
     pub(crate) fn recount(&self) -> u64 {
-        self.lines.values().flat_map(|line| &line.entries).map(Entry::bytes).sum()
+        self.lines.values().map(Line::recount).sum()
     }
 
     pub(crate) fn is_waiting(&self, id: ConnId) -> bool {
@@ -164,6 +172,7 @@ impl Engine {
         let bytes = entry.bytes();
         let line = self.undecided.lines.entry(id).or_insert_with(|| Line {
             session,
+            left_with: None,
             entries: VecDeque::new(),
             armed: None,
             bytes: 0,
@@ -293,7 +302,6 @@ impl Engine {
                 return;
             }
             let Some((session, decision, entry)) = self.undecided.pop_decided(id) else { break };
-            self.forget_empty_line(id);
             self.gates.begin_packet();
             let message = &entry.message;
             let publication = Publication {
@@ -305,7 +313,8 @@ impl Engine {
                 expiry: self.expiry(message.arrived, message.expiry_interval),
                 publisher: Some(session),
             };
-            let decision = self.reconsider(session, entry.owed, decision, &publication);
+            let decision = self.reconsider(id, session, entry.owed, decision, &publication);
+            self.forget_empty_line(id);
             let is_here = self.conn(id).is_some();
             self.decided(id, is_here, (entry.owed, decision), &publication, out);
         }
@@ -315,6 +324,7 @@ impl Engine {
     /// What has changed since a PUBLISH came.
     fn reconsider(
         &mut self,
+        id: ConnId,
         session: SlotKey,
         owed: Owed,
         decision: Decision,
@@ -327,7 +337,10 @@ impl Engine {
         match decision {
             _ if repeated || (routed && expired) => Decision::Acknowledge,
             // Judged by the name under which it goes out, and by what the client may now.
-            _ if routed && !self.may_publish(session, publication.topic) => {
+            _ if routed
+                && !(self.might_publish(id, publication.topic)
+                    && self.may_publish(session, publication.topic)) =>
+            {
                 Decision::Refuse(self.refusal(ReasonCode::NotAuthorized))
             }
             // A hook's own message keeps to the limits, too.
@@ -342,12 +355,21 @@ impl Engine {
         }
     }
 
+    /// Might the client of a connection that has ended publish to this topic then?
+    fn might_publish(&self, id: ConnId, topic: &str) -> bool {
+        let line = self.undecided.lines.get(&id);
+        let left_with = line.and_then(|line| line.left_with.as_deref());
+        left_with.is_none_or(|permissions| permissions.may_publish(topic))
+    }
+
     /// A connection ends: what its client waits to have acknowledged it sends again, the rest is carried out.
     pub(crate) fn disown_undecided(&mut self, id: ConnId) {
         let Some(line) = self.undecided.lines.get_mut(&id) else { return };
         let before = (line.entries.len(), line.bytes);
         line.entries.retain(|entry| entry.owed.packet_id.is_none());
-        line.bytes = line.entries.iter().map(Entry::bytes).sum();
+        let session = self.sessions.get(line.session);
+        line.left_with = session.and_then(|session| session.permissions.clone());
+        line.bytes = line.recount();
         self.counters.publish_refused += (before.0 - line.entries.len()) as u64;
         self.undecided.bytes = self.undecided.bytes - before.1 + line.bytes;
         self.forget_empty_line(id);
@@ -358,6 +380,7 @@ impl Engine {
             && line.entries.is_empty()
         {
             let armed = line.armed;
+            self.undecided.bytes -= line.bytes;
             self.undecided.lines.remove(&id);
             self.disarm(armed, TimerKey::Undecided(id));
         }
