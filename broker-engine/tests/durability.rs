@@ -3,9 +3,9 @@
 mod common;
 
 use broker_engine::{Command, Config, ConnId, Durability, Input, Permissions, StoreOp, StoreSeq};
-use common::{World, lasting, message, will};
+use common::{World, clean, lasting, message, will};
 use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
-use mqtt_proto::{Connect, Packet, PublishProperties, Version};
+use mqtt_proto::{Connect, Packet, PublishProperties, Version, Will};
 
 fn durable(config: Config) -> World {
     World::new(Config { durability: Durability::Durable, ..config })
@@ -82,6 +82,44 @@ fn a_refused_will_is_gone_for_good() {
     assert_eq!(world.engine.view().counters().publish_refused, 1);
     let report = world.restart();
     assert_eq!((report.sessions, report.wills), (1, 0));
+}
+
+/// A will whose fan-out takes several calls is the store's until the last of them.
+#[test]
+fn a_process_that_ends_within_the_fan_out_of_a_will_loses_nobodys_copy() {
+    for connect in [clean(Version::V5, "c"), lasting(Version::V5, "c")] {
+        for is_settled in [true, false] {
+            let mut world = durable(Config { work_per_call: 1, ..Config::default() });
+            let subscribers = ["s", "u", "v"];
+            for name in subscribers {
+                let subscriber = world.persistent(Version::V5, name);
+                world.subscribe(subscriber, "will", AtLeastOnce);
+                world.cut(subscriber);
+            }
+            let will = Will { qos: AtLeastOnce, ..will() };
+            let client = world.connect_with(&Connect { will: Some(will), ..connect.clone() });
+            world.settle();
+            // Nothing calls the engine meanwhile.
+            world.hold_stored = true;
+            world.cut(client);
+            if is_settled {
+                world.settle();
+            } else {
+                assert_eq!(world.engine.view().fanouts(), (1, 1));
+            }
+            let report = world.restart();
+            assert_eq!(report.wills, u64::from(!is_settled));
+            world.settle();
+            for name in subscribers {
+                let subscriber = world.connect_with(&lasting(Version::V5, name));
+                world.settle();
+                let got = world.take(subscriber);
+                let copies = got.iter().filter(|line| line.ends_with("will gone")).count();
+                assert!(if is_settled { copies == 1 } else { copies >= 1 }, "{got:?}");
+            }
+            assert_eq!(world.restart().wills, 0);
+        }
+    }
 }
 
 /// What waited at QoS 0 and was sent is not kept.

@@ -25,6 +25,8 @@ struct Fanout {
     message: MessageKey,
     /// `None` for wills and the broker's own messages.
     origin: Option<Origin>,
+    /// The client whose will it is, where the store has that until it is over.
+    will_of: Option<Box<str>>,
     stage: Stage,
 }
 
@@ -110,6 +112,13 @@ impl Fanouts {
         origins.filter_map(|(conn, owed)| owed.map(|_| conn))
     }
 
+    /// The last one is a will.
+    pub(crate) fn is_will_of(&mut self, client_id: &str) {
+        if let Some(last) = self.queue.back_mut() {
+            last.will_of = Some(client_id.into());
+        }
+    }
+
     fn pop(&mut self) -> Option<Fanout> {
         let first = self.queue.pop_front();
         if self.queue.is_empty() {
@@ -135,7 +144,7 @@ impl Engine {
             self.index.watch();
         }
         self.fanouts.unowned += u32::from(origin.is_none());
-        self.fanouts.queue.push_back(Fanout { message, origin, stage });
+        self.fanouts.queue.push_back(Fanout { message, origin, will_of: None, stage });
         self.work.push_back(Work::Fanout);
         Routed::Queued
     }
@@ -233,12 +242,15 @@ impl Engine {
 
     /// The PUBLISH that waited is acknowledged and the packets behind it go on.
     fn end_fanout(&mut self, matched: bool, out: &mut Outbox) {
-        let Some(Fanout { message, origin, .. }) = self.fanouts.pop() else { return };
+        let Some(Fanout { message, origin, will_of, .. }) = self.fanouts.pop() else { return };
         let publisher = self.messages.get(message).and_then(|message| message.publisher);
         self.messages.release(message);
         self.gates.begin_packet();
         // Its deliveries were kept in earlier calls too.
         self.gates.stand_behind_all();
+        if let Some(client_id) = will_of {
+            self.store_will_of(&client_id);
+        }
         let owed = origin.and_then(|(_, owed)| owed);
         let owed = owed.map(|(qos, packet_id)| Owed { qos, packet_id: Some(packet_id) });
         if let (Some(publisher), Some(owed)) = (publisher, owed) {

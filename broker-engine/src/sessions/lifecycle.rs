@@ -83,12 +83,12 @@ impl Engine {
         if cancelled.is_some() {
             self.store_will(key);
         }
-        if delay == Some(0) {
-            self.send_will(key, out);
-        }
         if expiry == 0 {
             self.end_session(key, Ending::WithConnection, out);
             return;
+        }
+        if delay == Some(0) {
+            self.send_will(key, out);
         }
         let ends_at = self.expiry_deadline(expiry);
         if let Some(session) = self.sessions.get_mut(key) {
@@ -101,10 +101,11 @@ impl Engine {
 
     /// Forgets a session and everything in it. A will that was still waiting is sent now [MQTT-3.1.2-8].
     pub(crate) fn end_session(&mut self, key: SlotKey, ending: Ending, out: &mut Outbox) {
+        let mut leaving = None;
         if self.sessions.get(key).is_some_and(|session| session.conn.is_none())
             && !planted!("will-lost-with-session")
         {
-            self.send_will(key, out);
+            leaving = self.send_will(key, out);
         }
         let Some(mut session) = self.sessions.remove(key) else { return };
         self.session_bytes -= session.counted;
@@ -120,7 +121,11 @@ impl Engine {
         self.hand_on_all(&mut session, reason, out);
         self.counters.sessions_ended += 1;
         if self.gates.is_on() {
-            self.gates.emit(StoreOp::EndSession { client_id: session.client_id.to_string() });
+            let client_id = session.client_id.to_string();
+            self.gates.emit(StoreOp::EndSession { client_id: client_id.clone() });
+            if let Some(will) = leaving {
+                self.gates.emit(StoreOp::PutWill { client_id, will });
+            }
         }
         if self.config.interest.contains(Interest::CLIENTS) {
             out.notes.push(Note::SessionEnded { client_id: session.client_id.into_string() });

@@ -2,7 +2,7 @@
 
 use crate::collections::SlotKey;
 use crate::connections::forwarded;
-use crate::delivery::{Expiry, Publication, stored_publish};
+use crate::delivery::{Expiry, Publication, Routed, stored_publish};
 use crate::engine::Engine;
 use crate::hooks::{Interest, Note};
 use crate::outbox::Outbox;
@@ -103,18 +103,20 @@ impl Engine {
         }
     }
 
-    /// Publishes the session's will, if it has one. Its expiry counts from now.
-    pub(crate) fn send_will(&mut self, key: SlotKey, out: &mut Outbox) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
+    /// Publishes the session's will, if it has one. Its expiry counts from now. Says which it is where the store has to
+    /// have it until later calls have delivered it.
+    pub(crate) fn send_will(&mut self, key: SlotKey, out: &mut Outbox) -> Option<StoredWill> {
+        let session = self.sessions.get_mut(key)?;
         session.will_at = None;
         let twice = planted!("will-sent-twice").then(|| session.will.clone()).flatten();
-        let Some(will) = session.will.take() else { return };
+        let will = session.will.take()?;
         session.will = twice;
         self.count_session(key);
         if !self.may_publish(key, &will.topic) {
             // It was allowed when it was set.
             self.counters.publish_refused += 1;
-            return self.store_will(key);
+            self.store_will(key);
+            return None;
         }
         self.counters.wills_sent += 1;
         self.tell_will_sent(key, &will, out);
@@ -123,9 +125,26 @@ impl Engine {
             // Over quota the live copies still go out.
             let _over_quota = self.retain(&publication);
         }
-        self.route(&publication, None, out);
-        // Behind its deliveries, so that no cut between loses it.
-        self.store_will(key);
+        // Forgotten behind its deliveries, so that no cut between loses it.
+        match self.route(&publication, None, out) {
+            Routed::Queued if self.gates.is_on() => {
+                let client_id = &self.sessions.get(key)?.client_id;
+                self.fanouts.is_will_of(client_id);
+                Some(will.stored())
+            }
+            _ => {
+                self.store_will(key);
+                None
+            }
+        }
+    }
+
+    /// A will is delivered: the store forgets it, unless the client has another one by now.
+    pub(crate) fn store_will_of(&mut self, client_id: &str) {
+        match self.session_of(client_id) {
+            Some(key) => self.store_will(key),
+            None => self.gates.emit(StoreOp::RemoveWill { client_id: client_id.into() }),
+        }
     }
 
     /// Keeps whether a session has a will, and which.
