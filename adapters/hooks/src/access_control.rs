@@ -49,21 +49,29 @@ impl Hook for AccessControl {
             return Decision::NotMine;
         }
         let (rules, allow_anonymous) = (self.rules.begin(client), self.allow_anonymous);
+        let in_force = self.rules.clone();
+        let decide = move |client: &Client, connect: &Authenticate| {
+            let decision = decide(&rules, client, connect, allow_anonymous);
+            if matches!(decision, Decision::NotMine) {
+                // Whoever lets it in says what it may.
+                in_force.forget(client.conn);
+            }
+            decision
+        };
         // Without a password nothing is slow.
         if connect.password.is_none() {
-            return decide(&rules, client, connect, allow_anonymous);
+            return decide(client, connect);
         }
         let (client, connect) = (client.clone(), connect.clone());
         let checkers = self.checkers.clone();
-        Decision::later(move |responder| {
-            checkers.check(responder, move || decide(&rules, &client, &connect, allow_anonymous));
-        })
+        Decision::later(move |responder| checkers.check(responder, move || decide(&client, &connect)))
     }
 
     fn note(&mut self, note: &Note, _: Option<SocketAddr>) {
         match note {
             Note::Connected { conn, client_id, .. } => self.rules.connected(*conn, client_id),
-            Note::Disconnected { conn, .. } => self.rules.forget(*conn),
+            Note::Disconnected { conn, .. } => self.rules.disconnected(*conn),
+            Note::SessionEnded { client_id, .. } => self.rules.ended(client_id),
             _ => {}
         }
     }

@@ -3,7 +3,7 @@
 use crate::criteria::ClientFacts;
 use crate::rules::Rules;
 use metronome_host::engine::mqtt_proto::ReasonCode;
-use metronome_host::engine::{Command, ConnId};
+use metronome_host::engine::{Command, ConnId, Permissions};
 use metronome_host::{Client, Commands};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +17,8 @@ struct State {
     rules: Arc<Rules>,
     /// Clients that connect or are connected.
     clients: BTreeMap<ConnId, Known>,
+    /// Those whose session goes on without them, by client identifier: its will may yet be sent.
+    away: BTreeMap<String, Known>,
     commands: Option<Commands>,
 }
 
@@ -40,13 +42,14 @@ impl RulesInForce {
         Arc::clone(&self.lock().rules)
     }
 
-    /// Has others in their place from now on, also for clients that are connected: each may what the new rules say, and who
-    /// would not have been let in as it was, because its user or password has changed, is disconnected (0x87).
+    /// Has others in their place from now on, also for clients that are connected or have a session: each may what the new
+    /// rules say. Who would not have been let in as it was, because its user or password has changed, is disconnected
+    /// (0x87), or, while it is away, may nothing: its will is not sent.
     pub fn replace(&self, rules: Rules) {
         let mut state = self.lock();
         state.rules = Arc::new(rules);
-        let State { rules, clients, commands } = &mut *state;
-        for known in clients.values_mut().filter(|known| known.connected) {
+        let State { rules, clients, away, commands } = &mut *state;
+        for known in clients.values_mut().filter(|known| known.connected).chain(away.values_mut()) {
             known.follow(rules, commands.as_ref());
         }
     }
@@ -71,7 +74,8 @@ impl RulesInForce {
     /// It was let in, and goes by this identifier. The rules may be others by now.
     pub(crate) fn connected(&self, conn: ConnId, client_id: &str) {
         let mut state = self.lock();
-        let State { rules, clients, commands } = &mut *state;
+        let State { rules, clients, away, commands } = &mut *state;
+        away.remove(client_id);
         let Some(known) = clients.get_mut(&conn) else { return };
         known.connected = true;
         // One that was assigned is another than the empty one that was asked about.
@@ -82,6 +86,21 @@ impl RulesInForce {
         }
     }
 
+    /// Its session may go on.
+    pub(crate) fn disconnected(&self, conn: ConnId) {
+        let mut state = self.lock();
+        if let Some(known) = state.clients.remove(&conn).filter(|known| known.connected) {
+            let known = Known { connected: false, ..known };
+            state.away.insert(known.client.client_id.clone(), known);
+        }
+    }
+
+    /// Its session has ended.
+    pub(crate) fn ended(&self, client_id: &str) {
+        self.lock().away.remove(client_id);
+    }
+
+    /// These rules have no say in what it may.
     pub(crate) fn forget(&self, conn: ConnId) {
         self.lock().clients.remove(&conn);
     }
@@ -98,8 +117,11 @@ impl Known {
         let was_assigned = self.generation == rules.generation();
         let command = if rules.standing(&facts) == self.standing || was_assigned {
             Command::SetPermissions { client_id, permissions: Some(rules.permissions(&facts)) }
-        } else {
+        } else if self.connected {
             Command::Disconnect { client_id, reason: ReasonCode::NotAuthorized, end_session: false }
+        } else {
+            // It would not be let in, so nothing may be done for it.
+            Command::SetPermissions { client_id, permissions: Some(Permissions::default()) }
         };
         (self.generation, self.standing) = (rules.generation(), rules.standing(&facts));
         if let Some(commands) = commands {

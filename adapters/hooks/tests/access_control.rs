@@ -2,8 +2,8 @@
 
 use metronome_hooks::ledger::Ledger;
 use metronome_hooks::{AccessControl, RuleFiles, Rules, RulesInForce, Source};
-use metronome_host::engine::{Config, ConnId, Engine, HashKey, ListenerId, Seed, Time};
-use metronome_host::{Driver, HookChain};
+use metronome_host::engine::{CloseCause, Config, ConnId, Engine, HashKey, ListenerId, Seed, Time};
+use metronome_host::{AllowAll, Driver, HookChain};
 use std::path::PathBuf;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
@@ -39,18 +39,23 @@ struct Connect {
     password: Option<&'static str>,
     method: Option<&'static str>,
     will: Option<&'static str>,
+    /// Session Expiry Interval, and Will Delay Interval of half of it.
+    expiry: u8,
 }
 
 impl Connect {
     /// The reason code that it is answered with.
     fn send(self, driver: &mut Driver) -> (ConnId, u8) {
-        let Self { username, password, method, will } = self;
+        let Self { username, password, method, will, expiry } = self;
         let flag = |is: bool, bit: u8| if is { bit } else { 0 };
         let flags =
             2 | flag(username.is_some(), 0x80) | flag(password.is_some(), 0x40) | flag(will.is_some(), 4);
-        let properties = method.map(|method| [&[0x15], &text(method)[..]].concat()).unwrap_or_default();
+        let mut properties = method.map(|method| [&[0x15], &text(method)[..]].concat()).unwrap_or_default();
+        properties.extend([0x11, 0, 0, 0, expiry]);
         let length = [u8::try_from(properties.len()).unwrap()];
-        let will = will.map(|topic| [&[0], &text(topic)[..], &text("lost")].concat()).unwrap_or_default();
+        let will = will
+            .map(|topic| [&[5, 0x18, 0, 0, 0, expiry / 2], &text(topic)[..], &text("lost")].concat())
+            .unwrap_or_default();
         let credentials = [username, password].into_iter().flatten().flat_map(text).collect::<Vec<_>>();
         let head = [&b"\0\x04MQTT\x05"[..], &[flags, 0, 0], &length, &properties];
         let body = [&head.concat()[..], &text("c"), &will, &credentials].concat();
@@ -127,6 +132,49 @@ fn topic_filters_are_granted_by_the_rules_that_hold_then() {
     in_force.replace(rules("users: {bob: {password: other}}"));
     assert!(poll(&mut driver).is_ready());
     assert!(driver.is_closing(conn));
+}
+
+/// Whose connection is gone is still followed: its will may be due, and its session may be the next one's.
+#[test]
+fn a_will_that_waits_is_sent_by_the_rules_that_hold_then() {
+    let bob = Connect {
+        username: Some("bob"),
+        password: Some("secret"),
+        will: Some("bob/gone"),
+        expiry: 60,
+        ..Connect::default()
+    };
+    for (changed, is_sent) in [
+        (LEDGER, true),
+        ("users: {bob: {password: secret, acl: {bob/#: read, '#': deny}}}", false),
+        ("users: {bob: {password: other, acl: {'#': readwrite}}}", false),
+    ] {
+        let in_force = RulesInForce::new(rules(LEDGER));
+        let mut driver = driver(&in_force, false);
+        let (conn, _) = bob.send(&mut driver);
+        driver.closed(NOW, conn, CloseCause::Fault);
+        in_force.replace(rules(changed));
+        assert!(driver.poll_hooks(NOW, &Context::from_waker(Waker::noop())).is_ready());
+        driver.tick(Time::from_secs(40));
+        assert_eq!(driver.view().counters().wills_sent, u64::from(is_sent), "{changed}");
+    }
+}
+
+/// Whom another hook lets in is not followed: these rules have no say in what it may.
+#[test]
+fn clients_of_other_hooks_are_left_alone() {
+    let in_force = RulesInForce::new(rules(LEDGER));
+    let hooks = HookChain::from(AccessControl::new(in_force.clone(), false).unwrap()).and(AllowAll);
+    let config = Config { interest: hooks.interest(), ..Config::default() };
+    let mut driver = Driver::new(Engine::new(config, Seed(1), HashKey([1, 2])), hooks);
+    for username in [Some("stranger"), None] {
+        for password in [Some("any"), None] {
+            assert_eq!(Connect { username, password, ..Connect::default() }.send(&mut driver).1, 0);
+            in_force.replace(rules(LEDGER));
+            let polled = driver.poll_hooks(NOW, &Context::from_waker(Waker::noop()));
+            assert!(polled.is_pending(), "nothing is said of it");
+        }
+    }
 }
 
 fn file(name: &str, text: &str) -> PathBuf {
