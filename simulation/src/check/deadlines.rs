@@ -35,13 +35,13 @@ impl Wires {
     ) -> Result<(), Violation> {
         let nobody_waits = config.durability == Durability::Memory && config.memory_high.is_none();
         // Everything is answered at once, but for who is asked about.
-        let at_once = nobody_waits && !works && self.open().any(|wire| wire.asked_at.is_some());
+        let at_once = nobody_waits && !works && self.followed().any(|wire| wire.asked_at.is_some());
         // Hooks and the store stand still with the world, and with them whatever waits for them. Publishers are slowed
         // down one packet after the other.
         let slowed = config.memory_high.map_or(0, |_| SLOWED);
         let patience =
             |since: u64| micros(config.hook_timeout) + self.slowest_store + slowed + standstills.since(since);
-        for wire in self.open() {
+        for wire in self.followed() {
             let mut holds = wire.in_time(now, config, patience, counts);
             if at_once && holds.is_ok() {
                 holds = wire.undelayed(counts);

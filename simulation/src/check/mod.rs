@@ -6,31 +6,35 @@
 //! * `ceilings` — the configuration's limits
 //! * `ledger` — messages and sessions: who has to get what, and who got it
 //! * `promises` — what is acknowledged only when the store has kept it
+//! * `sample` — how closely each client is followed
 //! * `marks` — things that a campaign must have seen at least once, and the faults that happened
 //! * `sightings` — where those take a memory to see
 //!
-//! In worlds of up to 50 clients the reference broker in `oracle` looks as well.
+//! In worlds of up to 50 clients the reference broker in `oracle` looks as well, in larger ones at a sample of them.
 
 mod ceilings;
 mod deadlines;
 mod ledger;
 mod marks;
 mod promises;
+mod sample;
 mod sightings;
 mod wire;
 
 pub use marks::{FAULTS, MARKS, Marks, STATES};
+pub(crate) use sample::Part;
 
 use crate::oracle::{Oracle, Turn};
-use crate::scenario::Outside;
+use crate::scenario::Scenario;
 use crate::trace::Trace;
 use crate::world::Table;
 use broker_engine::{
-    Answer, CallId, Config, DeadlineReason, Durability, Engine, Input, MemoryPressure, Note, StoreOp,
-    StoreSeq, View,
+    Answer, CallId, Config, ConnId, DeadlineReason, Durability, Engine, Input, MemoryPressure, Note, Outbox,
+    StoreOp, StoreSeq, View, Wire,
 };
 use ledger::Ledger;
 use promises::Promises;
+use sample::Sample;
 use sightings::Sightings;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -188,8 +192,11 @@ struct Books<'a> {
     works: bool,
 }
 
-/// Most clients of a world in which everything is looked at after every call.
-const MANY: usize = 50;
+/// Clients of a large world that are followed by everything, unless another number is asked for.
+pub const SAMPLE: usize = 50;
+
+/// Of so many calls that have to do with a sample, one looks at the deadlines of all of it.
+const SELDOM: u64 = 16;
 
 /// Bytes that may be reserved for a connection whatever came.
 const ROOM: u64 = 4 << 10;
@@ -209,8 +216,12 @@ pub struct Checks {
     pub marks: Marks,
     config: Config,
     pub(crate) ledger: Ledger,
-    /// The reference broker, where there are not too many clients for it.
+    /// The reference broker, where it can follow.
     oracle: Option<Oracle>,
+    sample: Sample,
+    /// The latest call had to do with somebody who is followed, and how many had.
+    attends: bool,
+    attended: u64,
     wires: Wires,
     promises: Promises,
     /// Connections that questions are about, until they are answered.
@@ -227,20 +238,24 @@ pub struct Checks {
     /// Calls between two recounts: each one in small worlds, else some for each client, so that the time for it stays a
     /// small share.
     recount: u64,
-    large: bool,
 }
 
 impl Checks {
     /// `late`: the engine may be called later than it asks for.
-    pub(crate) fn new(config: &Config, clients: usize, outside: &Outside, late: bool) -> Self {
-        let large = clients > MANY;
-        let follows = !large && !outside.ask_subscribe && config.durability == Durability::Memory;
+    pub(crate) fn new(config: &Config, scenario: &Scenario, late: bool, size: usize) -> Self {
+        let (outside, sample) = (&scenario.outside, Sample::of(scenario, size));
+        let is_clear = sample.is_whole()
+            || sample.count(Part::Chosen) > 0
+                && sample::is_clear(scenario)
+                && config.max_retained_messages >= Config::default().max_retained_messages;
+        let follows = is_clear && !outside.ask_subscribe && config.durability == Durability::Memory;
+        let oracle = follows.then(|| Oracle::new(config, late, sample.is_whole()));
         Self {
             counts: Counts::default(),
             marks: Marks::default(),
             config: config.clone(),
             ledger: Ledger::new(config, outside.store_max),
-            oracle: follows.then(|| Oracle::new(config, late)).filter(Oracle::is_decided),
+            oracle: oracle.filter(Oracle::is_decided),
             wires: Wires::new(config, outside.store_max),
             promises: Promises::new(config),
             questions: BTreeMap::new(),
@@ -249,8 +264,10 @@ impl Checks {
             told_losses: 0,
             working: (0, 0),
             works: false,
-            recount: if large { 16 * clients as u64 } else { 1 },
-            large,
+            recount: if sample.is_whole() { 1 } else { 16 * scenario.clients.len() as u64 },
+            sample,
+            attends: true,
+            attended: 0,
         }
     }
 
@@ -259,11 +276,48 @@ impl Checks {
         self.oracle.is_some()
     }
 
+    /// Clients that are followed by everything, and those whose messages to them are followed.
+    pub fn followed(&self) -> (usize, usize) {
+        (self.sample.count(Part::Chosen), self.sample.count(Part::Sender))
+    }
+
     pub(crate) fn opened(&mut self, now: u64, link: usize, client: usize) {
-        self.wires.opened(now, link, client);
-        if let Some(oracle) = &mut self.oracle {
-            oracle.opened();
+        let part = self.sample.part(client);
+        self.wires.opened(now, link, client, part == Part::Chosen);
+        if let Some(oracle) = self.oracle.as_mut().filter(|_| part != Part::Other) {
+            oracle.opened(link, part);
         }
+    }
+
+    /// Does the reference broker follow this connection?
+    pub(crate) fn is_followed(&self, link: usize) -> bool {
+        let client = self.wires.get(link).map(|wire| wire.client);
+        client.is_some_and(|client| self.sample.part(client) != Part::Other)
+    }
+
+    /// Has a call to do with somebody who is followed? It was `about` a connection, if about any.
+    pub(crate) fn attend(&mut self, about: Option<usize>, out: &Outbox, links: &Table) -> bool {
+        let is_followed = |conn: ConnId| links.get(conn).is_some_and(|link| self.is_followed(link));
+        let is_told = |note: &Note| match note {
+            Note::Connected { conn, .. } | Note::Disconnected { conn, .. } => is_followed(*conn),
+            Note::SessionEnded { client_id } | Note::MessageDropped { client_id, .. } => {
+                self.oracle.as_ref().is_some_and(|oracle| oracle.part(client_id) != Part::Other)
+            }
+            _ => false,
+        };
+        let is_sent = |wire: &Wire| match wire {
+            Wire::Send { conn, .. } | Wire::Flow { conn, .. } | Wire::Close { conn } => is_followed(*conn),
+            Wire::Fanout { targets, .. } => {
+                out.targets(targets).iter().any(|target| is_followed(target.conn))
+            }
+            _ => false,
+        };
+        self.attends = self.sample.is_whole()
+            || about.is_some_and(|link| self.is_followed(link))
+            || out.notes.iter().any(is_told)
+            || out.wire.iter().any(is_sent);
+        self.attended += u64::from(self.attends);
+        self.attends
     }
 
     /// From now on a client sends what need not mean anything.
@@ -283,7 +337,9 @@ impl Checks {
         if let Some(wire) = self.wires.get_mut(link) {
             (wire.paused, wire.last_flow) = (paused, now);
         }
-        if let Some(oracle) = &mut self.oracle {
+        if self.is_followed(link)
+            && let Some(oracle) = &mut self.oracle
+        {
             oracle.paused(link);
         }
     }
@@ -324,9 +380,6 @@ impl Checks {
         (self.counts, self.marks, self.seen) = (counts, marks, seen);
         self.ledger.goes_back_from(ledger);
         self.wires.goes_back_from(&wires);
-        if let Some(oracle) = &mut self.oracle {
-            oracle.goes_back_from(self.wires.len());
-        }
         self.stands_still(at, now - at);
     }
 
@@ -380,7 +433,9 @@ impl Checks {
         bytes: &[u8],
         trace: &mut Trace,
     ) -> Result<(), Violation> {
+        let is_followed = self.is_followed(link);
         let (wires, mut books) = self.wires_and_books();
+        books.oracle = books.oracle.filter(|_| is_followed);
         wires.emitted(now, link, bytes, &mut books, trace)
     }
 
@@ -455,6 +510,10 @@ impl Checks {
         let works = engine.next_deadline().is_some_and(|deadline| deadline.reason == DeadlineReason::Work);
         let calls = if works && self.working.0 == now { self.working.1 + 1 } else { 0 };
         (self.working, self.works) = ((now, calls), works);
+        if works && self.attends && !self.sample.is_whole() {
+            // What is done when is for the engine to say, as where there is little work for each call.
+            self.oracle = None;
+        }
         self.counts.look("LIV-5");
         if u64::from(calls) * u64::from(self.config.work_per_call) > TIRELESS {
             return Err(Violation::new("LIV-5", now, "the engine never comes to rest"));
@@ -476,13 +535,17 @@ impl Checks {
 
     /// Everything that the engine wanted is carried out.
     pub(crate) fn carried_out(&mut self, now: u64, engine: &Engine) -> Result<(), Violation> {
+        if !self.attends {
+            return Ok(());
+        }
         if let Some(oracle) = &mut self.oracle {
             let result = oracle.carried_out(&mut self.counts);
             result.map_err(|(name, detail)| Violation::new(name, now, detail))?;
             oracle.came_to_rest(engine);
         }
         // With little work for each call, packets and timers may still wait.
-        if self.large || self.config.work_per_call < AT_ONCE {
+        let is_due = self.sample.is_whole() || self.attended.is_multiple_of(SELDOM);
+        if self.config.work_per_call < AT_ONCE || !is_due {
             return Ok(());
         }
         let works = engine.next_deadline().is_some_and(|deadline| deadline.reason == DeadlineReason::Work);

@@ -19,6 +19,8 @@ pub(super) struct Wires {
     links: Vec<Option<Box<Wire>>>,
     /// Those that are open.
     live: BTreeSet<usize>,
+    /// Those of them that are followed by everything.
+    followed: BTreeSet<usize>,
     limits: Limits,
     max_inflight: u16,
     /// Time until the store has kept something at most.
@@ -129,15 +131,19 @@ impl Wires {
         Self {
             links: Vec::new(),
             live: BTreeSet::new(),
+            followed: BTreeSet::new(),
             limits,
             max_inflight: config.max_inflight,
             slowest_store,
         }
     }
 
-    pub(super) fn opened(&mut self, now: u64, link: usize, client: usize) {
+    pub(super) fn opened(&mut self, now: u64, link: usize, client: usize, is_followed: bool) {
         debug_assert_eq!(link, self.links.len());
         self.live.insert(link);
+        if is_followed {
+            self.followed.insert(link);
+        }
         self.links.push(Some(Box::new(Wire {
             client,
             opened_at: now,
@@ -177,22 +183,22 @@ impl Wires {
         self.links.resize_with(later.links.len(), || None);
     }
 
-    /// Connections, open or not.
-    pub(super) fn len(&self) -> usize {
-        self.links.len()
+    pub(super) fn get(&self, link: usize) -> Option<&Wire> {
+        self.links.get(link)?.as_deref()
     }
 
     pub(super) fn get_mut(&mut self, link: usize) -> Option<&mut Wire> {
         self.links.get_mut(link)?.as_deref_mut()
     }
 
-    /// Those that are open, in order.
-    pub(super) fn open(&self) -> impl Iterator<Item = &Wire> {
-        self.live.iter().filter_map(|link| self.links.get(*link)?.as_deref())
+    /// Those that are open and followed by everything, in order.
+    pub(super) fn followed(&self) -> impl Iterator<Item = &Wire> {
+        self.followed.iter().filter_map(|link| self.get(*link))
     }
 
     pub(super) fn closed(&mut self, link: usize, ledger: &mut Ledger) {
         self.live.remove(&link);
+        self.followed.remove(&link);
         let wire = self.links.get_mut(link).and_then(Option::take);
         if let Some(greeting) = wire.and_then(|wire| wire.greeting) {
             ledger.closed(&greeting.client_id);

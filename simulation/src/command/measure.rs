@@ -4,7 +4,7 @@ use super::{at_least_one, tell};
 use crate::machine;
 use crate::output::say;
 use clap::Args;
-use simulation::check::Counts;
+use simulation::check::{Checks, SAMPLE};
 use simulation::idle;
 use simulation::scenario::{Profile, generate};
 use simulation::trace::seconds;
@@ -19,6 +19,8 @@ pub(crate) struct Bench {
     /// Runs, of which the median counts
     #[arg(long, default_value_t = 1, value_parser = at_least_one())]
     runs: usize,
+    #[command(flatten)]
+    sample: Sample,
 }
 
 #[derive(Args)]
@@ -29,11 +31,20 @@ pub(crate) struct Fleet {
     /// Nothing but their sessions in one engine: how much memory each takes
     #[arg(long)]
     idle: bool,
+    #[command(flatten)]
+    sample: Sample,
+}
+
+#[derive(Args)]
+struct Sample {
+    /// Clients that are followed by everything, where there are more than 50
+    #[arg(long, default_value_t = SAMPLE)]
+    sample: usize,
 }
 
 impl Bench {
     pub(crate) fn run(&self) -> bool {
-        measure(Profile::Dense { clients: self.clients }, self.clients, self.runs)
+        measure(Profile::Dense { clients: self.clients }, self.clients, self.runs, &self.sample)
     }
 }
 
@@ -42,7 +53,7 @@ impl Fleet {
         if self.idle {
             return measure_idle(self.clients);
         }
-        measure(Profile::Fleet { clients: self.clients }, self.clients, 1)
+        measure(Profile::Fleet { clients: self.clients }, self.clients, 1, &self.sample)
     }
 }
 
@@ -97,12 +108,13 @@ impl Measured {
     }
 }
 
-fn measure(profile: Profile, clients: usize, runs: usize) -> bool {
+fn measure(profile: Profile, clients: usize, runs: usize, sample: &Sample) -> bool {
     let scenario = generate(1, profile);
+    let options = Options { sample: Some(sample.sample), ..Options::default() };
     let mut all: Vec<(Duration, Outcome)> = Vec::new();
     for _ in 0..runs {
         let start = Instant::now();
-        let outcome = play(&scenario, Options::default());
+        let outcome = play(&scenario, options);
         all.push((start.elapsed(), outcome));
     }
     all.sort_by_key(|(took, _)| *took);
@@ -129,18 +141,25 @@ fn measure(profile: Profile, clients: usize, runs: usize) -> bool {
         };
         say!("{value:>14.2} {name}{wanted}{}", if is_reached { "" } else { " - MISSED" });
     }
-    looked_at(&outcome.checks.counts);
+    looked_at(&outcome.checks);
     tell(&outcome, false)
 }
 
-/// In a large world most statements are not looked at: which are.
-fn looked_at(counts: &Counts) {
+/// What was looked at, and how often: some statements for everybody, all of them for those who are followed.
+fn looked_at(checks: &Checks) {
+    let ((chosen, senders), counts) = (checks.followed(), &checks.counts);
+    say!(
+        "{chosen} clients are followed by everything, with {senders} that send to them: {} decisions of the reference \
+         broker, {} left open",
+        counts.decided,
+        counts.left_open
+    );
     let all = counts.by_name();
     let (seen, never): (Vec<_>, Vec<_>) = all.iter().partition(|(_, count)| **count > 0);
-    let looks: u64 = seen.iter().map(|(_, count)| **count).sum();
-    let names = |some: &[(&&str, &u64)]| some.iter().map(|(name, _)| **name).collect::<Vec<_>>().join(" ");
-    say!("{looks} looks at {} of {} statements: {}", seen.len(), all.len(), names(&seen));
-    say!("none at: {}", names(&never));
+    let seen: Vec<String> = seen.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    let never: Vec<&str> = never.iter().map(|(name, _)| **name).collect();
+    say!("looks at {} of {} statements: {}", seen.len(), all.len(), seen.join(", "));
+    say!("none at: {}", never.join(" "));
 }
 
 /// Holds if none takes more than 2 KiB.

@@ -6,7 +6,7 @@ use super::session::{Copy, Session};
 use super::shared::SharedCopy;
 use super::topics::{is_shared, matches};
 use super::{Oracle, State};
-use crate::check::Counts;
+use crate::check::{Counts, Part};
 use broker_engine::{DeadlineReason, Engine, Note, SharedStrategy};
 use mqtt_proto::{QoS, ReasonCode, Version};
 use std::collections::{BTreeSet, VecDeque};
@@ -195,11 +195,13 @@ impl Oracle {
         let mut ended: Vec<&str> = Vec::new();
         for note in notes {
             match note {
-                Note::MessageDropped { client_id, topic, reason } => {
+                Note::MessageDropped { client_id, topic, reason } if self.part(client_id) == Part::Chosen => {
                     counts.look("INV-92");
                     self.lost(now, client_id, topic, *reason, counts)?;
                 }
-                Note::SessionEnded { client_id } => ended.push(client_id),
+                Note::SessionEnded { client_id } if self.part(client_id) != Part::Other => {
+                    ended.push(client_id);
+                }
                 _ => {}
             }
         }
@@ -210,6 +212,14 @@ impl Oracle {
         if ended != expected {
             return Err(("INV-23", format!("sessions of {ended:?} end, it is time for {expected:?}")));
         }
+        if self.parts.is_none() {
+            self.agrees_in_all(engine, counts)?;
+        }
+        self.agrees_in_each(engine, counts)
+    }
+
+    /// What the engine keeps altogether.
+    fn agrees_in_all(&self, engine: &Engine, counts: &mut Counts) -> Result<(), Wrong> {
         let (view, broker) = (engine.view(), &self.broker);
         counts.look("INV-26");
         if view.counters().wills_sent != broker.wills {
@@ -226,16 +236,23 @@ impl Oracle {
             let (kept, due) = (view.sessions(), broker.sessions.len());
             return Err(("INV-20", format!("{kept} sessions are there, there should be {due}")));
         }
+        Ok(())
+    }
+
+    /// What it keeps for each session that has changed.
+    fn agrees_in_each(&self, engine: &Engine, counts: &mut Counts) -> Result<(), Wrong> {
+        let (view, broker) = (engine.view(), &self.broker);
         for client_id in &broker.touched {
             let (Some(session), Some(seen)) = (broker.sessions.get(client_id), view.session(client_id))
             else {
                 continue;
             };
             let filters: Vec<&str> = session.subscriptions.keys().map(String::as_str).collect();
+            let is_sender = self.part(client_id) == Part::Sender;
             for (name, is_equal, what) in [
                 ("INV-20", seen.connection().is_some() == session.link.is_some(), "a connection"),
                 ("INV-26", seen.has_will() == session.will.is_some(), "a will"),
-                ("INV-32", seen.filters().eq(filters), "subscriptions"),
+                ("INV-32", is_sender || seen.filters().eq(filters), "subscriptions"),
                 ("INV-08", seen.received() == session.received.len(), "QoS 2 messages without PUBREL"),
             ] {
                 let name = if self.refused.contains(client_id) { "INV-21" } else { name };
@@ -250,6 +267,9 @@ impl Oracle {
 
     /// A PUBLISH leaves for the first time.
     pub(crate) fn given(&mut self, now: u64, mut given: Given<'_>, counts: &mut Counts) -> Result<(), Wrong> {
+        if self.part(given.client_id) != Part::Chosen {
+            return Ok(());
+        }
         for session in self.broker.sessions_of(given.client_id) {
             session.is_untold |= !given.is_new;
             given.ids = given.ids.take().filter(|_| !session.is_untold);
@@ -412,7 +432,7 @@ impl Oracle {
         spared: &BTreeSet<usize>,
         counts: &mut Counts,
     ) -> Result<(), Wrong> {
-        let connections = self.connections.iter().enumerate().filter(|(link, _)| !spared.contains(link));
+        let connections = self.connections.iter().filter(|(link, _)| !spared.contains(link));
         let is_online: Vec<String> = connections
             .filter_map(|(_, connection)| match &connection.state {
                 State::Online(hello) => Some(hello.client_id.clone()),

@@ -4,13 +4,20 @@ use super::Oracle;
 use super::broker::{Hello, told_until};
 use super::compare::Wrong;
 use super::session::{Message, Will};
-use crate::check::Counts;
+use crate::check::{Counts, Part};
 use mqtt_proto::{Connect, Packet, Publish, QoS, ReasonCode, Version};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::{Index, IndexMut};
+
+/// Those that are followed, by their number.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Connections(BTreeMap<usize, Connection>);
 
 /// A network connection.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Connection {
+    /// How closely its client is followed.
+    part: Part,
     pub(super) state: State,
     /// Bytes that are not a whole packet yet, or wait for CONNACK.
     inbox: Vec<u8>,
@@ -49,10 +56,55 @@ pub(super) enum State {
     Over,
 }
 
+impl Connections {
+    pub(super) fn open(&mut self, link: usize, part: Part) {
+        self.0.insert(link, Connection::new(part, State::Opening));
+    }
+
+    /// Is this one followed?
+    pub(super) fn has(&self, link: usize) -> bool {
+        self.0.contains_key(&link)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Connection)> {
+        self.0.iter().map(|(link, connection)| (*link, connection))
+    }
+
+    /// All have ended.
+    pub(super) fn end(&mut self) {
+        for connection in self.0.values_mut() {
+            *connection = Connection::new(connection.part, State::Over);
+        }
+    }
+}
+
+impl Index<usize> for Connections {
+    type Output = Connection;
+
+    fn index(&self, link: usize) -> &Connection {
+        &self.0[&link]
+    }
+}
+
+impl IndexMut<usize> for Connections {
+    fn index_mut(&mut self, link: usize) -> &mut Connection {
+        self.0.get_mut(&link).expect("a connection that is followed")
+    }
+}
+
 impl Connection {
-    /// One that has ended.
-    pub(super) fn over() -> Self {
-        Self { state: State::Over, ..Self::default() }
+    fn new(part: Part, state: State) -> Self {
+        Self {
+            part,
+            state,
+            inbox: Vec::new(),
+            last_seen: 0,
+            was_paused: false,
+            said_goodbye: false,
+            aliases: BTreeMap::new(),
+            unreleased: BTreeSet::new(),
+            answers: [VecDeque::new(), VecDeque::new()],
+        }
     }
 
     pub(super) fn hello(&self) -> Option<&Hello> {
@@ -118,6 +170,8 @@ impl Oracle {
                     session.received.remove(&ack.packet_id.get());
                 }
             }
+            // What it gets is not judged.
+            Packet::Subscribe(_) if self.connections[link].part == Part::Sender => {}
             Packet::Subscribe(subscribe) => {
                 let filters: Vec<_> =
                     subscribe.filters.iter().map(|(filter, options)| (filter.to_owned(), options)).collect();
@@ -220,7 +274,10 @@ impl Oracle {
         };
         let matched = self.broker.publish(message);
         if publish.qos > QoS::AtMostOnce {
-            self.connections[link].answers[kind].push_back((id, Answer::Routed { matched }));
+            // It may be for somebody who is not followed.
+            let is_known = matched || self.parts.is_none();
+            let answer = if is_known { Answer::Routed { matched } } else { Answer::Any };
+            self.connections[link].answers[kind].push_back((id, answer));
         }
     }
 
@@ -259,6 +316,9 @@ impl Oracle {
             && (hello.keep_alive == 0 || hello.keep_alive > longest)
         {
             hello.keep_alive = longest;
+        }
+        if let Some(parts) = &mut self.parts {
+            parts.insert(hello.client_id.clone(), self.connections[link].part);
         }
         let existed = self.broker.connect(now, &hello, link);
         if existed != present {

@@ -28,7 +28,7 @@ impl Oracle {
         let session = self.broker.sessions.get(client_id);
         let head = HEAD + session.map_or(0, |session| session.ids.len() * IDENTIFIER);
         let most = session
-            .and_then(|session| self.connections.get(session.link?)?.hello())
+            .and_then(|session| self.connections[session.link?].hello())
             .map(|hello| hello.maximum_packet_size as usize);
         let broker = &mut self.broker;
         if broker.sessions_of(client_id).next().is_none() {

@@ -25,13 +25,13 @@ mod unclear;
 
 pub(crate) use compare::Given;
 
-use crate::check::{AT_ONCE, Counts};
+use crate::check::{AT_ONCE, Counts, Part};
 use crate::world::Table;
 use broker::Broker;
 use broker_engine::{Config, Note};
-use connection::{Connection, State};
+use connection::{Connections, State};
 use mqtt_proto::{Limits, ReasonCode};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// A shared group, and the connections of all its members.
 type Members = (String, Here);
@@ -56,7 +56,9 @@ pub(crate) enum Turn {
 #[derive(Clone, Debug)]
 pub(crate) struct Oracle {
     broker: Broker,
-    connections: Vec<Connection>,
+    connections: Connections,
+    /// How closely clients are followed that were accepted, by client identifier, where not everybody is.
+    parts: Option<HashMap<String, Part>>,
     limits: Limits,
     /// Messages that each member of a shared group got, by the group and the connections of all its members; nothing
     /// once one was lost.
@@ -73,7 +75,7 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
-    pub(crate) fn new(config: &Config, late: bool) -> Self {
+    pub(crate) fn new(config: &Config, late: bool, follows_all: bool) -> Self {
         Self {
             limits: Limits {
                 max_packet_size: config.max_packet_size,
@@ -82,7 +84,8 @@ impl Oracle {
             },
             undecided: config.work_per_call < AT_ONCE || config.memory_high.is_some(),
             broker: Broker::new(config.clone()),
-            connections: Vec::new(),
+            connections: Connections::default(),
+            parts: (!follows_all).then(HashMap::new),
             turns: BTreeMap::new(),
             exceeded: Vec::new(),
             refused: Vec::new(),
@@ -95,12 +98,7 @@ impl Oracle {
     pub(crate) fn begin_anew(&mut self) {
         self.broker = Broker::new(self.broker.config.clone());
         self.turns.clear();
-        self.connections.fill_with(Connection::over);
-    }
-
-    /// Of so many connections, those that it does not know are over.
-    pub(crate) fn goes_back_from(&mut self, connections: usize) {
-        self.connections.resize_with(connections, Connection::over);
+        self.connections.end();
     }
 
     /// Does it still follow?
@@ -108,13 +106,21 @@ impl Oracle {
         !self.undecided
     }
 
-    pub(crate) fn opened(&mut self) {
-        self.connections.push(Connection::default());
+    pub(crate) fn opened(&mut self, link: usize, part: Part) {
+        self.connections.open(link, part);
     }
 
     /// A client is not read for a while: what its silence says is for the engine to know.
     pub(crate) fn paused(&mut self, link: usize) {
         self.connections[link].was_paused = true;
+    }
+
+    /// How closely is the client of this identifier followed?
+    pub(crate) fn part(&self, client_id: &str) -> Part {
+        match &self.parts {
+            Some(parts) => parts.get(client_id).copied().unwrap_or(Part::Other),
+            None => Part::Chosen,
+        }
     }
 
     /// Does what the engine was just asked to do. Of the engine's notes it uses what is the engine's to decide: who is
@@ -136,6 +142,7 @@ impl Oracle {
                 Note::Disconnected { conn, reason, .. } => Some((links.get(*conn)?, *reason)),
                 _ => None,
             })
+            .filter(|(link, _)| self.connections.has(*link))
             .collect();
         self.broker.ending = notes
             .iter()
@@ -160,7 +167,7 @@ impl Oracle {
         }
         for note in notes {
             if let Note::Connected { conn, client_id, session_present, .. } = note
-                && let Some(link) = links.get(*conn)
+                && let Some(link) = links.get(*conn).filter(|link| self.connections.has(*link))
             {
                 self.accepted(now, link, (client_id, *session_present), counts)?;
             }

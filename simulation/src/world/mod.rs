@@ -31,7 +31,7 @@ pub use host::Host;
 pub use mutation::{BytesChange, Mutation, PacketChange, canary};
 pub use orders::{Mishaps, Step, play_in_order};
 
-use crate::check::{Checks, Violation};
+use crate::check::{Checks, SAMPLE, Violation};
 use crate::figures::Course;
 use crate::random::Stream;
 use crate::scenario::{Scenario, What};
@@ -84,6 +84,8 @@ pub struct Options {
     pub host: Host,
     /// The scenario's last client is this one, and what is sent to it is not part of the digest.
     pub reader: Option<Reader>,
+    /// Clients of a large world that are followed by everything, if not [`SAMPLE`].
+    pub sample: Option<usize>,
     /// Stop before this input, counted from 1.
     pub stop_at: Option<u64>,
     /// Something that is wrong on purpose, which changes what happens.
@@ -276,7 +278,7 @@ impl<'s> World<'s> {
         let mut world = Self {
             scenario,
             options,
-            checks: Checks::new(&believed, scenario.clients.len(), &scenario.outside, is_late(scenario)),
+            checks: Checks::new(&believed, scenario, is_late(scenario), options.sample.unwrap_or(SAMPLE)),
             broker: Broker::new(config, scenario.seed, &options),
             out: Outbox::new(),
             ids: ConnIds::new(),

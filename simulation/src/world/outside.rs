@@ -76,6 +76,10 @@ impl World<'_> {
         self.events += 1;
         self.trace.input(self.events, self.now, &input);
         let turn = self.checks.has_oracle().then(|| self.turn(&input));
+        let about = match &input {
+            Input::Received { conn, .. } | Input::Closed { conn, .. } => self.by_conn.get(*conn),
+            _ => None,
+        };
         let is_told = matches!(input, Input::Stored { .. } | Input::StoreFailed { .. });
         self.checks.told(&input);
         let from = match &input {
@@ -92,6 +96,8 @@ impl World<'_> {
             self.noted(note);
         }
         let Self { checks, broker, by_conn, .. } = self;
+        let attends = checks.attend(about, &out, by_conn);
+        let turn = turn.filter(|_| attends);
         checks.wants(&out.stores, &out.notes, is_told);
         if let Broker::Engine(engine) = broker {
             checks.after_call(self.now, turn.as_ref(), &out.notes, by_conn, engine, self.events)?;
@@ -162,11 +168,12 @@ impl World<'_> {
 
     /// An input, as the oracle sees it.
     fn turn(&self, input: &Input<'_>) -> Turn {
+        let followed = |conn| self.by_conn.get(conn).filter(|link: &usize| self.checks.is_followed(*link));
         match input {
             Input::Received { conn, data } => {
-                self.by_conn.get(*conn).map_or(Turn::Other, |link| Turn::Bytes(link, data.to_vec()))
+                followed(*conn).map_or(Turn::Other, |link| Turn::Bytes(link, data.to_vec()))
             }
-            Input::Closed { conn, .. } => self.by_conn.get(*conn).map_or(Turn::Other, Turn::Gone),
+            Input::Closed { conn, .. } => followed(*conn).map_or(Turn::Other, Turn::Gone),
             Input::Command(Command::Disconnect { client_id, end_session, .. }) => {
                 Turn::Kick { client_id: client_id.clone(), end_session: *end_session }
             }
