@@ -5,7 +5,7 @@ mod common;
 use broker_engine::{Config, Engine, HashKey, Seed, SharedStrategy};
 use common::World;
 use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce};
-use mqtt_proto::{Packet, Version};
+use mqtt_proto::{Packet, SubscribeOptions, Version};
 
 #[test]
 fn shared_subscriptions_by_strategy() {
@@ -26,6 +26,17 @@ fn shared_subscriptions_by_strategy() {
             world.publish(publisher, "t", "x", AtLeastOnce, number);
         }
         assert_eq!(members.map(|conn| world.take(conn).len()), wanted, "{shared_strategy:?}");
+    }
+}
+
+/// The name of a group is no level.
+#[test]
+fn a_shared_subscription_is_as_deep_as_its_filter() {
+    let mut world = World::new(Config { max_topic_levels: 2, ..Config::default() });
+    let client = world.client(Version::V5, "c");
+    for (filter, answer) in [("$share/g/a/b", "SUBACK #9 00"), ("$share/g/a/b/c", "SUBACK #9 8f")] {
+        world.subscribe_with(client, filter, SubscribeOptions::default(), None);
+        world.expect(client, &[answer]);
     }
 }
 

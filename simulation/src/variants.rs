@@ -102,6 +102,9 @@ fn beside(scenario: &Scenario, reader: Reader) -> Scenario {
     // With its place free, others whose time is over at once would end in another order.
     limits.stall_timeout = Duration::from_secs(u64::from(u32::MAX));
     limits.max_session_expiry = u32::MAX;
+    // The reader gets in, and subscribes to everything.
+    limits.max_client_id_length = Config::default().max_client_id_length;
+    limits.wildcard_subscriptions = true;
     // Its session stays whatever becomes of its connection, or publishers would hear that nobody subscribes any more.
     let id = "a reader".to_owned();
     clients.push(Client { id, clean: false, expiry: u32::MAX, incurable: true, ..quiet() });

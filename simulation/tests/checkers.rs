@@ -153,7 +153,6 @@ fn mutations() -> Vec<(&'static str, Mutation)> {
                 }
             }),
         ),
-        ("INV-63", config(|config| config.max_queued_messages = 0)),
         (
             "INV-92",
             notes(|notes| {
@@ -166,6 +165,22 @@ fn mutations() -> Vec<(&'static str, Mutation)> {
         ("LIV-2", packets(|_, p| (kind(p) == 9).then(Vec::new))),
         ("LIV-6", packets(|_, p| (kind(p) == 14 && p[2] == 0x8B).then(Vec::new))),
         ("LIV-7", config(|config| config.memory_high = Some(0))),
+    ]
+}
+
+/// Limits that are not kept, or not as they are told.
+fn limits() -> Vec<(&'static str, Mutation)> {
+    vec![
+        ("INV-63", config(|config| config.max_queued_messages = 0)),
+        // Of what is offered, CONNACK says something else.
+        ("INV-63", config(|config| config.retain_available ^= true)),
+        // A packet that is too large is a malformed one.
+        (
+            "INV-63",
+            packets(
+                |_, p| if p[0] == 0xE0 && p.get(2) == Some(&0x95) { changed(p, 2, |_| 0x81) } else { None },
+            ),
+        ),
     ]
 }
 
@@ -190,7 +205,7 @@ fn within() -> Vec<(&'static str, Mutation)> {
 #[test]
 #[cfg_attr(debug_assertions, ignore = "thousands of worlds; `tests/run` plays them in a release build")]
 fn every_checker_fires() {
-    let mutations = [mutations(), within()].concat();
+    let mutations = [mutations(), limits(), within()].concat();
     for (name, _) in INVARIANTS {
         assert!(mutations.iter().any(|(known, _)| *known == name), "{name} has no mutation");
     }

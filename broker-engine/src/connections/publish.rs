@@ -52,7 +52,7 @@ impl Engine {
         if !publish.properties.subscription_ids.is_empty() {
             return self.breach(id, "a Subscription Identifier in a client's PUBLISH", out);
         }
-        if publish.qos > self.config.maximum_qos {
+        if publish.qos > self.config.maximum_qos && !planted!("maximum-qos-ignored") {
             return self.refuse_packet(id, ReasonCode::QoSNotSupported, "PUBLISH above Maximum QoS", out);
         }
         if publish.retain && !self.config.retain_available {

@@ -65,7 +65,8 @@ impl Engine {
     /// Whether anybody may have this topic filter.
     fn judge_filter(&self, filter: &str) -> Result<(), ReasonCode> {
         let parsed = TopicFilter::parse(filter).map_err(|_| ReasonCode::TopicFilterInvalid)?;
-        if !self.topic_fits(filter) {
+        // The name of a group has a length, and is no level.
+        if filter.len() > usize::from(self.config.max_topic_length) || !self.topic_fits(parsed.filter()) {
             return Err(ReasonCode::TopicFilterInvalid);
         }
         if parsed.share().is_some() && !self.config.shared_subscriptions {

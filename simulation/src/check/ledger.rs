@@ -11,6 +11,7 @@ mod forms;
 mod in_flight;
 
 use super::deadlines::Standstills;
+use super::wire::offered;
 use super::{AT_ONCE, Counts, Marks};
 use crate::oracle::topics::{matches, plain};
 use crate::scenario::{Message, Properties, Will};
@@ -43,7 +44,7 @@ pub(crate) struct Ledger {
     /// Grows with everything that is seen.
     step: u64,
     each_subscription: bool,
-    max_message_expiry: u32,
+    config: Config,
     /// There is room for whatever is retained.
     keeps_all: bool,
     /// QoS 2 waits for the store before it is sent first, and QoS 1 does not.
@@ -155,7 +156,7 @@ impl Ledger {
             interested: BTreeMap::new(),
             step: 0,
             each_subscription: config.overlap == Overlap::PerSubscription,
-            max_message_expiry: config.max_message_expiry,
+            config: config.clone(),
             keeps_all: config.max_retained_messages >= Config::default().max_retained_messages,
             durable: config.durability == Durability::Durable,
             works_on: config.work_per_call < AT_ONCE,
@@ -301,8 +302,9 @@ impl Ledger {
     /// The engine took a message: from now on it is owed to everybody who surely was subscribed all the time.
     pub(super) fn accepted(&mut self, number: u32, version: Version) {
         let Some(sent) = self.messages.get_mut(number as usize) else { return };
-        // A client of 3.x is not told that there was no room.
-        if version < Version::V5 && sent.retain && !self.keeps_all {
+        // A client of 3.x is not told that there was no room, or that the topic name is not taken.
+        let is_untold = sent.retain && !self.keeps_all || !offered::fits(&self.config, &sent.topic);
+        if version < Version::V5 && is_untold {
             return;
         }
         let passes_for_another =
@@ -469,7 +471,8 @@ impl Ledger {
         let stood_still = if waits { self.standstills.since(message.arrived_at) } else { 0 };
         let age = route.now.saturating_sub(message.arrived_at);
         let age = age.saturating_sub(self.slowest_store).saturating_sub(stood_still);
-        let cap = (self.max_message_expiry > 0 && !message.is_will).then_some(self.max_message_expiry);
+        let longest = self.config.max_message_expiry;
+        let cap = (longest > 0 && !message.is_will).then_some(longest);
         let life = message.expiry.filter(|_| !message.lives_on).into_iter().chain(cap).min();
         if !route.begun && !self.slows && life.is_some_and(|life| age > u64::from(life) * 1_000_000) {
             return Err((

@@ -1,10 +1,11 @@
 //! Things that a campaign must have seen at least once, faults among them: a world where they never happen shows
 //! nothing about them.
 
+use mqtt_proto::ReasonCode;
 use std::collections::BTreeMap;
 
 /// Everything that is worth seeing.
-pub const MARKS: [&str; 92] = [
+pub const MARKS: [&str; 97] = [
     "a client back just before its session ended",
     "a client back just behind the end of its session",
     "a client goes on with what was unfinished",
@@ -28,6 +29,7 @@ pub const MARKS: [&str; 92] = [
     "a Maximum Packet Size below CONNACK",
     "a member of a shared group gone with messages in flight",
     "a message between two versions",
+    "a message or will that is not offered",
     "a message dropped: expired",
     "a message dropped: packet too large",
     "a message dropped: QoS 0 for a client that is away",
@@ -42,6 +44,7 @@ pub const MARKS: [&str; 92] = [
     "a message sent again behind its expiry",
     "a message that was acknowledged comes again",
     "a message to a shared subscription",
+    "a packet larger than the broker takes",
     "a packet sent again",
     "a QoS 2 message repeated as if it were new",
     "a QoS 2 message repeated on its connection",
@@ -64,6 +67,7 @@ pub const MARKS: [&str; 92] = [
     "a shared message handed on to another member",
     "a socket that is full",
     "a subscription refused",
+    "a subscription that is not offered",
     "a subscription replaced",
     "a thousand filters in one packet",
     "a Topic Alias Maximum of 65,535",
@@ -78,6 +82,7 @@ pub const MARKS: [&str; 92] = [
     "an engine from an earlier snapshot",
     "an engine from its snapshot",
     "an identifier in use in both directions",
+    "an identifier longer than the broker takes",
     "an oversized message in front of others",
     "bytes held up for long",
     "bytes that mean nothing",
@@ -89,6 +94,7 @@ pub const MARKS: [&str; 92] = [
     "DISCONNECT for too many messages at once",
     "DISCONNECT that leaves the will due",
     "DISCONNECT with another expiry",
+    "more filters or user properties than a packet may have",
     "packet identifiers begin again at 1",
     "PUBREC for nothing",
     "PUBREC two times",
@@ -202,6 +208,19 @@ impl Marks {
         for (mine, theirs) in self.cells.iter_mut().flatten().zip(other.cells.iter().flatten()) {
             *mine += theirs;
         }
+    }
+
+    /// Somebody has asked for what is not offered.
+    pub(crate) fn refused(&mut self, breach: ReasonCode) {
+        self.hit(match breach {
+            ReasonCode::PacketTooLarge => "a packet larger than the broker takes",
+            ReasonCode::QuotaExceeded => "more filters or user properties than a packet may have",
+            ReasonCode::ClientIdNotValid => "an identifier longer than the broker takes",
+            ReasonCode::SharedSubscriptionsNotSupported
+            | ReasonCode::SubscriptionIdsNotSupported
+            | ReasonCode::WildcardSubscriptionsNotSupported => "a subscription that is not offered",
+            _ => "a message or will that is not offered",
+        });
     }
 
     /// A packet with this first byte has come in a state.

@@ -108,7 +108,10 @@ pub const INVARIANTS: [(&str, &str); 50] = [
     ("INV-51", "CONNACK comes first and once, and nothing after DISCONNECT"),
     ("INV-53", "a breach of the protocol ends its connection, and nobody is accused of one without"),
     ("INV-62", "what is reserved for a connection follows what came, and not what is only announced"),
-    ("INV-63", "no limit of the configuration is exceeded"),
+    (
+        "INV-63",
+        "no limit of the configuration is exceeded: CONNACK tells those that it can, each breach has its own answer",
+    ),
     ("INV-66", "nothing is left when everybody has gone"),
     ("INV-73", "an engine from its snapshot goes on as if nothing had happened"),
     ("INV-80", "nothing is acknowledged before the store has kept what that promises"),

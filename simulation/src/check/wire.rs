@@ -1,15 +1,17 @@
 //! Each connection by itself, seen at the engine's two ends: what went in, and what came out.
 //!
 //! * `leaving` — what the engine sends: whether it may, now and in this order
+//! * `offered` — what the broker takes, and what it says to who sends something else
 
 mod leaving;
+pub(super) mod offered;
 
 use super::ledger::Ledger;
 use super::{Books, Counts, Marks, Violation};
 use crate::scenario::Properties;
 use crate::trace::Trace;
 use broker_engine::Config;
-use mqtt_proto::{Connect, Limits, Packet, QoS, ReasonCode, Version};
+use mqtt_proto::{ConnAck, Connect, Disconnect, Limits, Packet, QoS, ReasonCode, Version};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// All connections.
@@ -21,8 +23,9 @@ pub(super) struct Wires {
     live: BTreeSet<usize>,
     /// Those of them that are followed by everything.
     followed: BTreeSet<usize>,
-    limits: Limits,
-    max_inflight: u16,
+    config: Config,
+    /// Of the first packet, and of all others.
+    limits: [Limits; 2],
     /// Time until the store has kept something at most.
     pub(super) slowest_store: u64,
 }
@@ -66,6 +69,8 @@ pub(super) struct Wire {
     pub(super) waiting_since: u64,
     /// Why the broker ended it, if it said so.
     told: Option<ReasonCode>,
+    /// What it may say to a packet that is not what was offered.
+    breaches: Vec<ReasonCode>,
     /// When its latest packet came, and the one before at another time.
     pub(super) last_packet: u64,
     packet_before: u64,
@@ -92,6 +97,8 @@ pub(super) struct Greeting {
     /// Authentication Method.
     method: Option<String>,
     pub(super) keep_alive: u16,
+    /// Session Expiry Interval.
+    expiry: u32,
     receive_maximum: u16,
     maximum_packet_size: u32,
     topic_alias_maximum: u16,
@@ -126,14 +133,18 @@ impl Wires {
         let limits = Limits {
             max_packet_size: config.max_packet_size,
             max_filters: config.max_filters_per_packet,
+            max_user_properties: config.max_user_properties,
+            max_user_property_bytes: config.max_user_property_bytes,
+            max_client_id_length: config.max_client_id_length,
             ..Limits::default()
         };
+        let first = Limits { max_packet_size: config.max_packet_size_before_connect, ..limits };
         Self {
             links: Vec::new(),
             live: BTreeSet::new(),
             followed: BTreeSet::new(),
-            limits,
-            max_inflight: config.max_inflight,
+            config: config.clone(),
+            limits: [first, limits],
             slowest_store,
         }
     }
@@ -155,6 +166,7 @@ impl Wires {
             behind: Vec::new(),
             waiting_since: now,
             told: None,
+            breaches: Vec::new(),
             version: Version::V5,
             inbox: Vec::new(),
             garbled: false,
@@ -235,10 +247,19 @@ impl Wires {
             if let Some(byte) = rest.first() {
                 marks.packet(wire.state(), *byte);
             }
-            match Packet::parse(rest, wire.version, &self.limits) {
+            let limits = &self.limits[usize::from(wire.greeting.is_some())];
+            match Packet::parse(rest, wire.version, limits) {
                 Ok(Some((packet, len))) => {
                     rest = &rest[len..];
                     trace.packet(now, wire.client, true, &packet);
+                    let breaches = offered::breaches(&self.config, wire.version, &packet, len);
+                    if !breaches.is_empty() {
+                        wire.breaks(breaches, marks);
+                        if !matches!(packet, Packet::Connect(_)) {
+                            wire.garbled = true;
+                            break;
+                        }
+                    }
                     // Timers that are due fire before what has come meanwhile, and what waits may end the connection.
                     let in_time = first && !wire.is_overdue(now) && !waits;
                     if wire.last_packet < now {
@@ -250,6 +271,14 @@ impl Wires {
                 Ok(None) => break,
                 Err(_) => {
                     wire.garbled = true;
+                    let breaches = match Packet::parse(rest, wire.version, &Limits::NONE) {
+                        Ok(Some((packet, len))) => {
+                            offered::breaches(&self.config, wire.version, &packet, len)
+                        }
+                        Ok(None) => vec![ReasonCode::PacketTooLarge],
+                        Err(_) => Vec::new(),
+                    };
+                    wire.breaks(breaches, marks);
                     break;
                 }
             }
@@ -297,8 +326,14 @@ impl Wires {
                 );
             }
         }
+        if let Packet::ConnAck(ConnAck { reason, .. }) | Packet::Disconnect(Disconnect { reason, .. }) =
+            &packet
+            && let Err((name, detail)) = wire.refused(*reason, books.counts)
+        {
+            return wrong(name, detail);
+        }
         books.seen.left(now, link, &packet, books.marks);
-        wire.give(now, link, &packet, books, self.max_inflight)
+        wire.give(now, link, &packet, books, &self.config)
             .map_err(|(name, detail)| Violation::new(name, now, format!("client {}: {detail}", wire.client)))
     }
 
@@ -479,15 +514,34 @@ impl Wire {
 
     /// The engine says why it ends the connection: a client that keeps to the rules is not accused of breaking them.
     pub(super) fn accused(&self, reason: ReasonCode) -> Result<(), Wrong> {
-        let accusation = matches!(
-            reason,
-            ReasonCode::MalformedPacket | ReasonCode::ProtocolError | ReasonCode::TopicAliasInvalid
-        );
-        if accusation && self.online && !self.hostile {
+        let is_accused = offered::is_accusation(reason) && self.breaches.is_empty();
+        if is_accused && self.online && !self.hostile {
             return Err((
                 "INV-53",
                 format!("client {} did nothing wrong, and hears {reason:?}", self.client),
             ));
+        }
+        Ok(())
+    }
+
+    /// It has sent what the broker does not take.
+    fn breaks(&mut self, breaches: Vec<ReasonCode>, marks: &mut Marks) {
+        if let Some(breach) = breaches.first() {
+            marks.refused(*breach);
+            self.breaches = breaches;
+        }
+    }
+
+    /// What ends the connection names a breach where there was one, and the right one.
+    fn refused(&self, reason: ReasonCode, counts: &mut Counts) -> Result<(), Wrong> {
+        let is_judged = self.version == Version::V5 && !self.hostile && !self.breaches.is_empty();
+        if !is_judged {
+            return Ok(());
+        }
+        counts.look("INV-63");
+        let is_wrong = offered::is_accusation(reason) && !self.breaches.contains(&reason);
+        if is_wrong || reason == ReasonCode::Success && !self.online {
+            return Err(("INV-63", format!("what breaks {:?} is answered {reason:?}", self.breaches)));
         }
         Ok(())
     }
@@ -505,6 +559,7 @@ impl Wire {
             clean: connect.clean_start,
             method: p.authentication_method.map(str::to_owned),
             keep_alive: connect.keep_alive,
+            expiry: p.session_expiry_interval.unwrap_or(0),
             receive_maximum: p.receive_maximum.unwrap_or(u16::MAX),
             maximum_packet_size: p.maximum_packet_size.unwrap_or(u32::MAX),
             topic_alias_maximum: p.topic_alias_maximum.unwrap_or(0),

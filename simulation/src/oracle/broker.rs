@@ -2,7 +2,7 @@
 
 use super::session::{Copy, Message, Session, Will};
 use super::shared::SharedCopy;
-use super::topics::{is_shared, is_valid, matches, plain};
+use super::topics::{is_shared, is_valid, is_wild, matches, plain};
 use super::unclear::Unclear;
 use broker_engine::{Config, Overlap};
 use mqtt_proto::{QoS, RetainHandling, SubscribeOptions, Version};
@@ -363,6 +363,23 @@ impl Broker {
         }
     }
 
+    /// Is a topic name or filter as short and as flat as it has to be?
+    pub(super) fn is_short(&self, topic: &str) -> bool {
+        topic.len() <= usize::from(self.config.max_topic_length)
+            && plain(topic).split('/').count() <= usize::from(self.config.max_topic_levels)
+    }
+
+    /// May this be subscribed to?
+    pub(super) fn is_taken(&self, filter: &str) -> bool {
+        is_valid(filter) && self.is_short(filter)
+    }
+
+    /// Are subscriptions of this kind offered?
+    pub(super) fn is_offered(&self, filter: &str) -> bool {
+        (self.config.shared_subscriptions || !is_shared(filter))
+            && (self.config.wildcard_subscriptions || !is_wild(plain(filter)))
+    }
+
     /// SUBSCRIBE: each filter by itself [MQTT-3.8.4-3], [MQTT-3.8.4-4].
     pub(super) fn subscribe(
         &mut self,
@@ -372,12 +389,12 @@ impl Broker {
     ) {
         let maximum = self.config.maximum_qos;
         let most = self.config.max_subscriptions_per_session as usize;
-        let (levels, length) =
-            (usize::from(self.config.max_topic_levels), usize::from(self.config.max_topic_length));
         let retained = self.retained.clone();
         for (filter, _) in filters {
             change(&mut self.eras, filter);
         }
+        let taken: Vec<_> =
+            filters.iter().filter(|(filter, _)| self.is_taken(filter) && self.is_offered(filter)).collect();
         let Some(session) = self.session(client_id) else { return };
         // What an earlier SUBSCRIBE asked for is sent again, whether or not it has been sent before.
         for (filter, options) in filters {
@@ -386,9 +403,7 @@ impl Broker {
                 session.scan_again(filter);
             }
         }
-        let is_small = |filter: &str| filter.len() <= length && plain(filter).split('/').count() <= levels;
-        let is_taken = |filter: &str| is_valid(filter) && is_small(filter);
-        for (filter, options) in filters.iter().filter(|(filter, _)| is_taken(filter)) {
+        for (filter, options) in taken {
             let options = SubscribeOptions { qos: options.qos.min(maximum), ..*options };
             if session.subscriptions.len() >= most && !session.subscriptions.contains_key(filter) {
                 continue;

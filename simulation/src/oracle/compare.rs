@@ -396,8 +396,9 @@ impl Oracle {
             (true, Answer::Again) if kind == 1 && reason != ReasonCode::Success => {
                 Err(("INV-08", format!("QoS 2 message #{id} comes again and is answered {reason:?}")))
             }
-            (true, Answer::Full) if version == Some(Version::V5) && reason != ReasonCode::QuotaExceeded => {
-                Err(("INV-30", format!("#{id} is answered {reason:?}, and there is no room to retain it")))
+            (true, Answer::Refused(why)) if version == Some(Version::V5) && reason != why => {
+                let name = if why == ReasonCode::QuotaExceeded { "INV-30" } else { "INV-63" };
+                Err((name, format!("#{id} is answered {reason:?}, and should be refused with {why:?}")))
             }
             (true, Answer::Routed { matched })
                 if told && !reason.is_error() && matched == (reason == ReasonCode::NoMatchingSubscribers) =>

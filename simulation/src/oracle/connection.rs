@@ -40,8 +40,8 @@ pub(super) enum Answer {
     Again,
     /// It is handed on, to somebody or to nobody.
     Routed { matched: bool },
-    /// There is no room for what it wants to be retained.
-    Full,
+    /// Not, for this reason: there is no room for what it wants to be retained, or its topic name is too long.
+    Refused(ReasonCode),
     /// It was not understood.
     Any,
 }
@@ -127,11 +127,12 @@ impl Oracle {
         let mut rest = &inbox[..];
         loop {
             let connection = &mut self.connections[link];
-            let version = match &connection.state {
-                State::Opening => Version::V5,
-                State::Online(hello) => hello.version,
+            let [first, others] = &self.limits;
+            let (version, limits) = match &connection.state {
+                State::Opening => (Version::V5, first),
+                State::Online(hello) => (hello.version, others),
                 // Steps of its authentication; everything else waits.
-                State::Waiting(hello) => match Packet::parse(rest, hello.version, &self.limits) {
+                State::Waiting(hello) => match Packet::parse(rest, hello.version, others) {
                     Ok(Some((Packet::Auth(_), len))) => {
                         rest = &rest[len..];
                         continue;
@@ -140,7 +141,7 @@ impl Oracle {
                 },
                 State::Over => return,
             };
-            match Packet::parse(rest, version, &self.limits) {
+            match Packet::parse(rest, version, limits) {
                 Ok(Some((packet, len))) => {
                     connection.last_seen = now;
                     self.packet(now, link, &packet);
@@ -182,6 +183,16 @@ impl Oracle {
                 {
                     return self.close(now, link, true);
                 }
+                // Who was told what is not offered ends its connection by asking for it.
+                let config = &self.broker.config;
+                let is_told =
+                    self.connections[link].hello().is_some_and(|hello| hello.version == Version::V5);
+                let mut taken = filters.iter().filter(|(filter, _)| self.broker.is_taken(filter));
+                if subscribe.subscription_id.is_some() && !config.subscription_ids
+                    || is_told && taken.any(|(filter, _)| !self.broker.is_offered(filter))
+                {
+                    return self.close(now, link, true);
+                }
                 self.broker.subscribe(&client_id, subscribe.subscription_id, &filters);
             }
             Packet::Unsubscribe(unsubscribe) => {
@@ -214,7 +225,6 @@ impl Oracle {
         let config = &self.broker.config;
         let is_offered = publish.qos <= config.maximum_qos && (!publish.retain || config.retain_available);
         let receive_maximum = usize::from(config.receive_maximum);
-        let (levels, length) = (usize::from(config.max_topic_levels), usize::from(config.max_topic_length));
         let connection = &mut self.connections[link];
         let name = publish.topic.map(|topic| topic.as_str().to_owned());
         let topic = match (name, publish.properties.topic_alias) {
@@ -226,6 +236,11 @@ impl Oracle {
         };
         let Some(topic) = topic.filter(|_| is_offered) else { return self.close(now, link, true) };
         let is_full = publish.retain && !self.broker.can_keep(&topic, publish.payload);
+        let refusal = if self.broker.is_short(&topic) {
+            is_full.then_some(ReasonCode::QuotaExceeded)
+        } else {
+            Some(ReasonCode::TopicNameInvalid)
+        };
         let is_new = connection.hello().is_some_and(|hello| hello.version == Version::V5);
         let id = publish.packet_id.map_or(0, mqtt_proto::PacketId::get);
         let kind = usize::from(publish.qos == QoS::ExactlyOnce);
@@ -240,20 +255,19 @@ impl Oracle {
             self.exceeded.push(link);
             return self.close(now, link, true);
         }
-        let is_large = topic.len() > length || topic.split('/').count() > levels;
-        if topic.is_empty() || is_large || topic.starts_with("$SYS") || topic.starts_with("$share/") {
+        if topic.is_empty() || topic.starts_with("$SYS") || topic.starts_with("$share/") {
             connection.answers[kind].push_back((id, Answer::Any));
             self.undecided = true;
             return;
         }
-        if is_full {
+        if let Some(reason) = refusal {
             // Who cannot be told why goes on to PUBREL.
             if publish.qos == QoS::ExactlyOnce && !is_new {
                 session.received.insert(id);
                 connection.unreleased.insert(id);
             }
             if publish.qos > QoS::AtMostOnce {
-                connection.answers[kind].push_back((id, Answer::Full));
+                connection.answers[kind].push_back((id, Answer::Refused(reason)));
             }
             return;
         }

@@ -59,7 +59,8 @@ pub(crate) struct Oracle {
     connections: Connections,
     /// How closely clients are followed that were accepted, by client identifier, where not everybody is.
     parts: Option<HashMap<String, Part>>,
-    limits: Limits,
+    /// Of the first packet, and of all others.
+    limits: [Limits; 2],
     /// Messages that each member of a shared group got, by the group and the connections of all its members; nothing
     /// once one was lost.
     turns: BTreeMap<Members, Option<BTreeMap<String, u32>>>,
@@ -76,12 +77,17 @@ pub(crate) struct Oracle {
 
 impl Oracle {
     pub(crate) fn new(config: &Config, late: bool, follows_all: bool) -> Self {
+        let limits = Limits {
+            max_packet_size: config.max_packet_size,
+            max_filters: config.max_filters_per_packet,
+            max_user_properties: config.max_user_properties,
+            max_user_property_bytes: config.max_user_property_bytes,
+            max_client_id_length: config.max_client_id_length,
+            ..Limits::default()
+        };
+        let first = Limits { max_packet_size: config.max_packet_size_before_connect, ..limits };
         Self {
-            limits: Limits {
-                max_packet_size: config.max_packet_size,
-                max_filters: config.max_filters_per_packet,
-                ..Limits::default()
-            },
+            limits: [first, limits],
             undecided: config.work_per_call < AT_ONCE || config.memory_high.is_some(),
             broker: Broker::new(config.clone()),
             connections: Connections::default(),

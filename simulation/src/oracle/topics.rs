@@ -32,7 +32,7 @@ pub(crate) fn is_wild(filter: &str) -> bool {
 }
 
 /// May anybody subscribe to this? [MQTT-4.7.1-1, 4.7.1-2, 4.7.3-1, 4.8.2-1, 4.8.2-2]
-pub(super) fn is_valid(filter: &str) -> bool {
+pub(crate) fn is_valid(filter: &str) -> bool {
     let name = filter.strip_prefix("$share/").map(|rest| rest.split('/').next().unwrap_or_default());
     let plain = plain(filter);
     let levels = plain.split('/').collect::<Vec<_>>();

@@ -191,6 +191,9 @@ pub struct Client {
     /// Enhanced authentication in so many steps beyond the first; MQTT 5 only.
     #[serde(default)]
     pub steps: Option<u8>,
+    /// It asks for what the broker does not offer, until the world heals.
+    #[serde(default)]
+    pub heedless: bool,
 }
 
 /// How a client's clock goes beside the broker's.

@@ -5,7 +5,7 @@ use crate::scenario::{Acks, Client, Message, What};
 
 impl Shrinker {
     pub(super) fn plainer(&mut self) {
-        let habits: [fn(&mut Client); 16] = [
+        let habits: [fn(&mut Client); 17] = [
             |client| client.will = None,
             |client| client.reconnect = None,
             |client| client.acks = Acks::Prompt,
@@ -16,6 +16,7 @@ impl Shrinker {
             |client| client.username = None,
             |client| client.clean = true,
             |client| client.incurable = false,
+            |client| client.heedless = false,
             |client| client.steps = None,
             |client| client.will.iter_mut().for_each(|will| (will.expiry, will.properties) = (None, None)),
             |client| client.expiry = 0,

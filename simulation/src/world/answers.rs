@@ -106,13 +106,12 @@ impl World<'_> {
             unacked.link = link;
             let (id, number, released, message) =
                 (unacked.id, unacked.number, unacked.released, unacked.message.clone());
-            let player = &mut self.players[client];
-            if player.quota == 0 {
-                // More than the broker takes at once: the rest is given up by the client.
+            if self.players[client].quota == 0 || !self.is_allowed(client, &message) {
+                // More than the broker takes, at once or ever: the rest is given up by the client.
                 self.locals[place].unacked.remove(&key);
                 continue;
             }
-            player.quota -= 1;
+            self.players[client].quota -= 1;
             self.checks.marks.hit("a client goes on with what was unfinished");
             if released {
                 if let Some(id) = PacketId::new(id) {

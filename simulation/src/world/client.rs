@@ -177,27 +177,29 @@ impl World<'_> {
                 Ok(())
             }
             (What::SubscribeAs(identifier, filters), Some(_)) => {
-                let is_offered = self.scenario.limits.subscription_ids && self.spec(client).version == 5;
-                self.subscribe(client, is_offered.then_some(*identifier), filters);
+                let is_offered = self.scenario.limits.subscription_ids || self.is_heedless(client);
+                let identifier = Some(*identifier).filter(|_| is_offered && self.spec(client).version == 5);
+                self.subscribe(client, identifier, filters);
                 Ok(())
             }
             (What::Unsubscribe(filter), Some(_)) => {
                 if let Some(id) = self.new_id(client) {
-                    self.locals[self.players[client].local].asked.insert(id.get());
                     let filters = UnsubscribeFilters::List(&[filter.as_str()]);
                     let user_properties = UserProperties::default();
-                    self.send(
-                        client,
-                        &Packet::Unsubscribe(Unsubscribe { packet_id: id, user_properties, filters }),
-                    );
+                    let packet = Packet::Unsubscribe(Unsubscribe { packet_id: id, user_properties, filters });
+                    if self.is_taken(client, &packet) {
+                        self.locals[self.players[client].local].asked.insert(id.get());
+                        self.send(client, &packet);
+                    }
                 }
                 Ok(())
             }
             (What::Publish(message), Some(_)) => {
-                let message = self.allowed(client, message);
-                let number = self.enters(client, &message);
-                self.players[client].waiting.push_back((number, message));
-                self.publish_waiting(client);
+                if let Some(message) = self.allowed(client, message) {
+                    let number = self.enters(client, &message);
+                    self.players[client].waiting.push_back((number, message));
+                    self.publish_waiting(client);
+                }
                 Ok(())
             }
             (What::Flood(message), Some(link)) => {
@@ -311,7 +313,8 @@ impl World<'_> {
         let expiry = if leave { 0 } else { hello.expiry.unwrap_or(spec.expiry) };
         let keep_alive = spec.keep_alive;
         *player = Player { link: Some(link), lives_on: new && expiry > 0, keep_alive, ..player.offline() };
-        let will = spec.will.as_ref().filter(|_| !leave);
+        let will = spec.will.as_ref().filter(|_| !leave).and_then(|will| self.allowed_will(client, will));
+        let will = will.as_ref();
         let payload = will.map(|will| self.checks.ledger.will(self.now, &spec.id, will)).map(payload_of_will);
         let payload = payload.unwrap_or_default();
         let told = will.and_then(|will| will.properties.as_deref()).filter(|_| new);
@@ -362,11 +365,15 @@ impl World<'_> {
     }
 
     pub(super) fn send(&mut self, client: usize, packet: &Packet<'_>) {
-        let Some(link) = self.players[client].link else { return };
         let mut bytes = Vec::new();
         packet.encode(version_of(self.spec(client)), &mut bytes).expect("a packet that can be written");
+        self.send_bytes(client, &bytes);
+    }
+
+    fn send_bytes(&mut self, client: usize, bytes: &[u8]) {
+        let Some(link) = self.players[client].link else { return };
         self.players[client].last_sent = self.now;
-        self.send_up(link, &bytes);
+        self.send_up(link, bytes);
     }
 
     fn new_id(&mut self, client: usize) -> Option<PacketId> {
@@ -383,9 +390,8 @@ impl World<'_> {
 
     fn subscribe(&mut self, client: usize, subscription_id: Option<u32>, filters: &[Filter]) {
         let Some(id) = self.new_id(client) else { return };
-        self.locals[self.players[client].local].asked.insert(id.get());
-        let list: Vec<(&str, SubscribeOptions)> = filters
-            .iter()
+        let list: Vec<(&str, SubscribeOptions)> = self
+            .offered(client, filters)
             .map(|filter| {
                 let options = SubscribeOptions {
                     qos: QoS::from_bits(filter.qos).unwrap_or_default(),
@@ -406,17 +412,10 @@ impl World<'_> {
             user_properties: UserProperties::default(),
             filters: SubscribeFilters::List(&list),
         };
-        self.send(client, &Packet::Subscribe(packet));
-    }
-
-    /// As the CONNACK allows it; clients of 3.x cannot be told, and know it from elsewhere.
-    fn allowed(&self, client: usize, message: &Message) -> Message {
-        let player = &self.players[client];
-        let maximum_qos = player.maximum_qos.min(self.scenario.limits.maximum_qos as u8);
-        Message {
-            qos: message.qos.min(maximum_qos),
-            retain: message.retain && player.retain_available,
-            ..message.clone()
+        let packet = Packet::Subscribe(packet);
+        if !list.is_empty() && self.is_taken(client, &packet) {
+            self.locals[self.players[client].local].asked.insert(id.get());
+            self.send(client, &packet);
         }
     }
 
@@ -447,7 +446,8 @@ impl World<'_> {
 
     /// Sends more unfinished messages than the broker takes, whatever it said.
     fn flood(&mut self, client: usize, link: usize, message: &Message) {
-        let message = Message { qos: 2, ..self.allowed(client, message) };
+        let Some(message) = self.allowed(client, message) else { return };
+        let message = Message { qos: 2, ..message };
         if self.scenario.limits.maximum_qos < QoS::ExactlyOnce {
             return;
         }
@@ -463,29 +463,9 @@ impl World<'_> {
     }
 
     pub(super) fn send_publish(&mut self, client: usize, number: u32, message: &Message, id: u16, dup: bool) {
-        let payload = payload_of(number, message.size);
-        let (is_known, alias) = self.alias(client, &message.topic);
-        let told = message.properties.as_deref();
-        let user = pairs(told);
-        let packet = Publish {
-            dup,
-            qos: QoS::from_bits(message.qos).unwrap_or_default(),
-            retain: message.retain,
-            topic: TopicName::parse(&message.topic).ok().filter(|_| !is_known),
-            packet_id: PacketId::new(id),
-            properties: PublishProperties {
-                topic_alias: alias,
-                message_expiry_interval: message.expiry,
-                payload_format: told.and_then(format),
-                content_type: told.and_then(|told| told.content_type.as_deref()),
-                response_topic: told.and_then(response_topic),
-                correlation_data: told.and_then(|told| told.correlation_data.as_deref()),
-                user_properties: UserProperties::Pairs(&user),
-                ..PublishProperties::default()
-            },
-            payload: &payload,
-        };
-        self.send(client, &Packet::Publish(packet));
+        let alias = self.alias(client, &message.topic);
+        let bytes = encoded(version_of(self.spec(client)), number, message, id, dup, alias);
+        self.send_bytes(client, &bytes);
     }
 
     /// The topic alias of a name, if there is one, and whether the broker knows it already.
@@ -503,6 +483,41 @@ impl World<'_> {
         }
         (false, next)
     }
+}
+
+/// A PUBLISH; of its topic alias, whether the broker knows it already.
+pub(super) fn encoded(
+    version: Version,
+    number: u32,
+    message: &Message,
+    id: u16,
+    dup: bool,
+    (is_known, alias): (bool, Option<u16>),
+) -> Vec<u8> {
+    let payload = payload_of(number, message.size);
+    let told = message.properties.as_deref();
+    let user = pairs(told);
+    let packet = Publish {
+        dup,
+        qos: QoS::from_bits(message.qos).unwrap_or_default(),
+        retain: message.retain,
+        topic: TopicName::parse(&message.topic).ok().filter(|_| !is_known),
+        packet_id: PacketId::new(id).filter(|_| message.qos > 0),
+        properties: PublishProperties {
+            topic_alias: alias,
+            message_expiry_interval: message.expiry,
+            payload_format: told.and_then(format),
+            content_type: told.and_then(|told| told.content_type.as_deref()),
+            response_topic: told.and_then(response_topic),
+            correlation_data: told.and_then(|told| told.correlation_data.as_deref()),
+            user_properties: UserProperties::Pairs(&user),
+            ..PublishProperties::default()
+        },
+        payload: &payload,
+    };
+    let mut bytes = Vec::new();
+    Packet::Publish(packet).encode(version, &mut bytes).expect("a packet that can be written");
+    bytes
 }
 
 fn pairs(told: Option<&Properties>) -> Vec<(&str, &str)> {

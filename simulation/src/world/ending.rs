@@ -7,7 +7,7 @@ use crate::scenario::{Message, What};
 use std::collections::BTreeSet;
 
 /// CONNECT of MQTT 3.1.1 under a name of its own, without a session.
-const NEWCOMER: &[u8] = b"\x10\x14\0\x04MQTT\x04\x02\0\0\0\x08newcomer";
+const NEWCOMER: &[u8] = b"\x10\x0E\0\x04MQTT\x04\x02\0\0\0\x02me";
 
 impl World<'_> {
     /// A connection is no more, for whatever reason.

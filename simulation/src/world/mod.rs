@@ -4,6 +4,7 @@
 //! * `network` — links between clients and broker: pieces, breaks, sockets that are full
 //! * `weather` — what the network makes of them: delays, bandwidth, partitions
 //! * `client` — what clients do, and `answers`, what they answer
+//! * `offers` — what they make of what the broker offers
 //! * `misfortune` — what befalls them
 //! * `ending` — how they lose connections, how the world heals, how everybody leaves
 //! * `strangers` — connections of nobody: hostile bytes, retries that were given up
@@ -21,6 +22,7 @@ mod host;
 mod misfortune;
 mod mutation;
 mod network;
+mod offers;
 mod orders;
 mod outside;
 mod process;

@@ -1,11 +1,12 @@
 //! What the engine sends on a connection: whether it may, now and in this order.
 
-use super::{Greeting, Request, UNNUMBERED, Wire, Wrong, number_in};
+use super::{Greeting, Request, UNNUMBERED, Wire, Wrong, number_in, offered};
 use crate::check::ledger::{Outgoing, Route};
 use crate::check::promises::Fact;
 use crate::check::{Books, Counts, Marks};
 use crate::oracle::Given;
 use crate::scenario::Properties;
+use broker_engine::Config;
 use mqtt_proto::{Ack, ConnAck, Packet, Publish, QoS, ReasonCode, SubAck, Version};
 
 /// AUTH, and CONNACK that lets in, name the method of CONNECT [MQTT-4.12.0-5].
@@ -24,7 +25,7 @@ impl Wire {
         link: usize,
         packet: &Packet<'_>,
         books: &mut Books<'_>,
-        max_inflight: u16,
+        config: &Config,
     ) -> Result<(), Wrong> {
         if matches!(packet, Packet::ConnAck(_) | Packet::SubAck(_) | Packet::Auth(_)) {
             self.hook_heard(now, books.ledger);
@@ -45,9 +46,15 @@ impl Wire {
                 self.is_asked = true;
                 return within_exchange(greeting, auth.properties.authentication_method);
             }
-            Packet::ConnAck(connack) => return self.welcomed(now, link, connack, books),
+            Packet::ConnAck(connack) => {
+                if self.version == Version::V5 {
+                    counts.look("INV-63");
+                    offered::announced(config, greeting, connack)?;
+                }
+                return self.welcomed(now, link, connack, books);
+            }
             Packet::Publish(publish) => {
-                return self.message(now, link, publish, books, max_inflight);
+                return self.message(now, link, publish, books, config.max_inflight);
             }
             Packet::PubAck(ack) => self.answered(link, 0, ack, books)?,
             Packet::PubRec(ack) => self.answered(link, 1, ack, books)?,

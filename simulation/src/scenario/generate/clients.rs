@@ -26,6 +26,7 @@ impl Small {
         self.wills_everywhere(&mut clients);
         self.clocks(&mut clients);
         self.incurable(&mut clients);
+        self.heedless(&mut clients);
         if let Some(mut stream) = self.class("C12") {
             mixed(&mut clients, &mut stream);
         }
@@ -72,6 +73,7 @@ impl Small {
             drift: Drift::default(),
             incurable: false,
             steps: None,
+            heedless: false,
         }
     }
 
@@ -151,6 +153,20 @@ impl Small {
         let Some(mut stream) = self.seldom("incurable", 300) else { return };
         for client in clients.iter_mut().skip(1) {
             client.incurable = stream.chance(300);
+        }
+    }
+
+    /// Some do not care what the broker offers. The first one has to get in under its identifier, to leave nothing behind.
+    fn heedless(&self, clients: &mut [Client]) {
+        let mut stream = (self.stream)("heedless");
+        if !stream.chance(600) {
+            return;
+        }
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.heedless = stream.chance(500);
+            if number > 0 && client.heedless && stream.chance(150) {
+                client.id = format!("{}, who has an identifier that is long", client.id);
+            }
         }
     }
 }

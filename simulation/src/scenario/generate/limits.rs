@@ -83,6 +83,37 @@ impl Small {
         if let Some(mut stream) = self.class("N14") {
             config.max_connections = u32::try_from(stream.between(2, 8)).unwrap_or(1);
         }
+        self.offer(&mut config);
         config
+    }
+
+    /// What clients may ask for, and how much of it in a packet. Whoever does not care gets in and leaves all the same.
+    fn offer(&self, config: &mut Config) {
+        let mut stream = (self.stream)("offers");
+        if !stream.chance(400) {
+            return;
+        }
+        let mut is_offered = || !stream.chance(200);
+        config.retain_available = is_offered();
+        config.wildcard_subscriptions = is_offered();
+        config.shared_subscriptions = is_offered();
+        config.subscription_ids = is_offered();
+        if !is_offered() {
+            config.maximum_qos = QoS::AtMostOnce;
+        }
+        let mut some = |low, high| {
+            let number = u16::try_from(stream.by_magnitude(low, high)).unwrap_or(u16::MAX);
+            stream.chance(200).then_some(number)
+        };
+        config.max_packet_size = some(24, 400).map_or(config.max_packet_size, u32::from);
+        config.max_packet_size_before_connect =
+            some(100, 400).map_or(config.max_packet_size_before_connect, u32::from);
+        config.max_client_id_length = some(2, 30).unwrap_or(config.max_client_id_length);
+        config.max_topic_length = some(1, 12).unwrap_or(config.max_topic_length);
+        config.max_topic_levels = some(1, 3).unwrap_or(config.max_topic_levels);
+        config.max_user_properties = some(0, 3).unwrap_or(config.max_user_properties);
+        config.max_user_property_bytes = some(1, 60).map_or(config.max_user_property_bytes, u32::from);
+        config.max_filters_per_packet = some(1, 2).unwrap_or(config.max_filters_per_packet);
+        config.topic_alias_maximum = some(0, 2).unwrap_or(config.topic_alias_maximum);
     }
 }

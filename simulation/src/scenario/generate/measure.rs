@@ -108,5 +108,6 @@ pub(crate) fn quiet() -> Client {
         drift: Drift::default(),
         incurable: false,
         steps: None,
+        heedless: false,
     }
 }
