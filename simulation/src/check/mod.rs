@@ -29,8 +29,8 @@ use crate::scenario::Scenario;
 use crate::trace::Trace;
 use crate::world::Table;
 use broker_engine::{
-    Answer, CallId, Config, ConnId, DeadlineReason, Durability, Engine, Input, MemoryPressure, Note, Outbox,
-    StoreOp, StoreSeq, View, Wire,
+    Answer, CallId, Config, DeadlineReason, Durability, Engine, Input, MemoryPressure, Note, StoreOp,
+    StoreSeq, View,
 };
 use ledger::Ledger;
 use promises::Promises;
@@ -279,48 +279,12 @@ impl Checks {
         self.oracle.is_some()
     }
 
-    /// Clients that are followed by everything, and those whose messages to them are followed.
-    pub fn followed(&self) -> (usize, usize) {
-        (self.sample.count(Part::Chosen), self.sample.count(Part::Sender))
-    }
-
     pub(crate) fn opened(&mut self, now: u64, link: usize, client: usize) {
         let part = self.sample.part(client);
         self.wires.opened(now, link, client, part == Part::Chosen);
         if let Some(oracle) = self.oracle.as_mut().filter(|_| part != Part::Other) {
             oracle.opened(link, part);
         }
-    }
-
-    /// Does the reference broker follow this connection?
-    pub(crate) fn is_followed(&self, link: usize) -> bool {
-        let client = self.wires.get(link).map(|wire| wire.client);
-        client.is_some_and(|client| self.sample.part(client) != Part::Other)
-    }
-
-    /// Has a call to do with somebody who is followed? It was `about` a connection, if about any.
-    pub(crate) fn attend(&mut self, about: Option<usize>, out: &Outbox, links: &Table) -> bool {
-        let is_followed = |conn: ConnId| links.get(conn).is_some_and(|link| self.is_followed(link));
-        let is_told = |note: &Note| match note {
-            Note::Connected { conn, .. } | Note::Disconnected { conn, .. } => is_followed(*conn),
-            Note::SessionEnded { client_id } | Note::MessageDropped { client_id, .. } => {
-                self.oracle.as_ref().is_some_and(|oracle| oracle.part(client_id) != Part::Other)
-            }
-            _ => false,
-        };
-        let is_sent = |wire: &Wire| match wire {
-            Wire::Send { conn, .. } | Wire::Flow { conn, .. } | Wire::Close { conn } => is_followed(*conn),
-            Wire::Fanout { targets, .. } => {
-                out.targets(targets).iter().any(|target| is_followed(target.conn))
-            }
-            _ => false,
-        };
-        self.attends = self.sample.is_whole()
-            || about.is_some_and(|link| self.is_followed(link))
-            || out.notes.iter().any(is_told)
-            || out.wire.iter().any(is_sent);
-        self.attended += u64::from(self.attends);
-        self.attends
     }
 
     /// From now on a client sends what need not mean anything.

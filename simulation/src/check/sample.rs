@@ -1,9 +1,12 @@
 //! How closely each client is followed. To follow everybody in a large world would take most of the time, so some are
 //! chosen there, and with them all who have a part in what they get.
 
+use super::Checks;
 use crate::oracle::topics::{is_shared, is_wild, matches, plain};
 use crate::random::Stream;
 use crate::scenario::{Scenario, What};
+use crate::world::Table;
+use broker_engine::{ConnId, Note, Outbox, Wire};
 use std::collections::{BTreeSet, HashSet};
 
 /// Most clients of a world in which everybody is followed by everything.
@@ -103,6 +106,44 @@ impl Sample {
             messages.chain(wills).filter(|(_, topic)| reaches(topic)).map(|(client, _)| client).collect();
         self.add(namesakes(scenario, senders.iter().copied()), Part::Sender);
         self.add(senders, Part::Sender);
+    }
+}
+
+impl Checks {
+    /// Clients that are followed by everything, and those whose messages to them are followed.
+    pub fn followed(&self) -> (usize, usize) {
+        (self.sample.count(Part::Chosen), self.sample.count(Part::Sender))
+    }
+
+    /// Does the reference broker follow this connection?
+    pub(crate) fn is_followed(&self, link: usize) -> bool {
+        let client = self.wires.get(link).map(|wire| wire.client);
+        client.is_some_and(|client| self.sample.part(client) != Part::Other)
+    }
+
+    /// Has a call to do with somebody who is followed? It was `about` a connection, if about any.
+    pub(crate) fn attend(&mut self, about: Option<usize>, out: &Outbox, links: &Table) -> bool {
+        let is_followed = |conn: ConnId| links.get(conn).is_some_and(|link| self.is_followed(link));
+        let is_told = |note: &Note| match note {
+            Note::Connected { conn, .. } | Note::Disconnected { conn, .. } => is_followed(*conn),
+            Note::SessionEnded { client_id } | Note::MessageDropped { client_id, .. } => {
+                self.oracle.as_ref().is_some_and(|oracle| oracle.part(client_id) != Part::Other)
+            }
+            _ => false,
+        };
+        let is_sent = |wire: &Wire| match wire {
+            Wire::Send { conn, .. } | Wire::Flow { conn, .. } | Wire::Close { conn } => is_followed(*conn),
+            Wire::Fanout { targets, .. } => {
+                out.targets(targets).iter().any(|target| is_followed(target.conn))
+            }
+            _ => false,
+        };
+        self.attends = self.sample.is_whole()
+            || about.is_some_and(|link| self.is_followed(link))
+            || out.notes.iter().any(is_told)
+            || out.wire.iter().any(is_sent);
+        self.attended += u64::from(self.attends);
+        self.attends
     }
 }
 
