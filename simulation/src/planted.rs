@@ -27,6 +27,7 @@ pub const BUGS: &[(&str, &str, &str)] = &[
     ("identifier-swapped", "acknowledgements are written in the wrong byte order", "class"),
     ("keep-alive-wraps", "one and a half times the keep-alive in 16 bits", "mochi"),
     ("lost-wake-up", "a client that was paused is never read again", "Moquette #587"),
+    ("mask-begins-anew", "each part of a WebSocket frame is unmasked as if it were the first", "class"),
     ("maximum-packet-size-ignored", "packets are larger than the client takes", "class"),
     ("maximum-qos-ignored", "Maximum QoS is announced and not enforced", "class"),
     ("no-connect-deadline", "who never sends CONNECT stays", "class"),

@@ -8,11 +8,12 @@ use broker_engine::Config;
 use std::time::Duration;
 
 /// What differs, under the names of the statements that say that nothing comes of it.
-pub const VARIANTS: [(&str, &str); 5] = [
+pub const VARIANTS: [(&str, &str); 6] = [
     ("INV-71", "another hash key"),
     ("INV-52", "every byte by itself"),
     ("INV-72", "more calls than the engine asks for"),
     ("INV-74", "the host's driver in between"),
+    ("INV-76", "the host's transports and driver in between"),
     ("INV-91", "one more client that reads nothing of what it subscribed to"),
 ];
 
@@ -24,6 +25,7 @@ pub fn variant(name: &str, scenario: &Scenario, plain: Options) -> Option<Option
         "INV-72" => Options { restless: true, ..plain },
         // Calls of the driver are not those of the engine, so they end elsewhere.
         _ if plain.stop_at.is_some() => return None,
+        "INV-76" => Options { host: Host::Transports, ..plain },
         "INV-91" => Options { reader: Some(Reader::Stalled), ..plain },
         _ => Options { host: Host::Driver, ..plain },
     };
@@ -32,19 +34,22 @@ pub fn variant(name: &str, scenario: &Scenario, plain: Options) -> Option<Option
 
 /// Is a variant compared with another run than the plain one of its scenario?
 pub(crate) fn is_apart(options: &Options) -> bool {
-    options.host == Host::Driver || options.reader.is_some()
+    options.host.is_driven() || options.reader.is_some()
 }
 
 /// Plays a scenario. What the options vary is played plainly as well, and both runs must be equal.
 pub fn play_compared(scenario: &Scenario, options: Options) -> Outcome {
     let varied = varied(&options).filter(|(name, _)| is_comparable(name, scenario));
     let Some((name, what)) = varied else { return play(scenario, options) };
-    let is_hosted = options.host == Host::Driver;
+    let is_hosted = options.host.is_driven();
     let [one, other] = match options {
         Options { reader: Some(_), .. } => {
             [Reader::Prompt, Reader::Stalled].map(|reader| beside(scenario, reader))
         }
-        _ if is_hosted => [for_the_driver(scenario), for_the_driver(scenario)],
+        _ if is_hosted => {
+            let scenario = for_the_driver(scenario, options.host);
+            [scenario.clone(), scenario]
+        }
         _ => [scenario.clone(), scenario.clone()],
     };
     let mut outcome = play(&one, plain(options));
@@ -74,7 +79,7 @@ pub(crate) fn difference(
 
 /// Without what options vary. The driver is compared with a world that answers and writes as it does.
 fn plain(options: Options) -> Options {
-    let host = if options.host == Host::Driver { Host::Prompt } else { options.host };
+    let host = if options.host.is_driven() { Host::Prompt } else { options.host };
     let reader = options.reader.map(|_| Reader::Prompt);
     Options { hash_key: Options::default().hash_key, piece: 0, restless: false, host, reader, ..options }
 }
@@ -127,12 +132,12 @@ fn beside(scenario: &Scenario, reader: Reader) -> Scenario {
 
 /// The driver tells of a full socket when it grew and when half of it is written, the world each time. So where it matters
 /// to the engine how often it is called and what it hears of sockets, they take everything; elsewhere they fill up, and the
-/// engine is content with any backlog.
-fn for_the_driver(scenario: &Scenario) -> Scenario {
+/// engine is content with any backlog. Frames are more bytes than what is in them, so there sockets take everything as well.
+fn for_the_driver(scenario: &Scenario, host: Host) -> Scenario {
     let mut scenario = scenario.clone();
     let is_timed = !is_late(&scenario) && scenario.outside.tick_twice == 0;
     let Scenario { limits, network, outside, .. } = &mut scenario;
-    if has_room(limits) && limits.work_per_call >= AT_ONCE && is_timed {
+    if host == Host::Driver && has_room(limits) && limits.work_per_call >= AT_ONCE && is_timed {
         limits.egress_high = u32::MAX / 2;
     } else {
         (network.socket_buffer, outside.blocked) = (u64::MAX, 0);
@@ -145,6 +150,7 @@ fn varied(options: &Options) -> Option<(&'static str, &'static str)> {
     let plain = Options::default();
     let name = match options {
         Options { host: Host::Driver, .. } => "INV-74",
+        Options { host: Host::Transports, .. } => "INV-76",
         Options { reader: Some(_), .. } => "INV-91",
         Options { piece: 1.., .. } => "INV-52",
         Options { restless: true, .. } => "INV-72",
@@ -164,7 +170,7 @@ fn is_comparable(name: &str, scenario: &Scenario) -> bool {
     let limits = &scenario.limits;
     let at_once = limits.work_per_call >= AT_ONCE && has_room(limits);
     match name {
-        "INV-71" | "INV-74" | "INV-91" => true,
+        "INV-71" | "INV-74" | "INV-76" | "INV-91" => true,
         "INV-52" => at_once,
         _ => at_once && scenario.outside.late_max == 0,
     }
@@ -207,17 +213,19 @@ mod tests {
             (packet[0] == 0xE0 && *last == b'n').then(|| vec![[head, b"N"].concat()])
         };
         let mutation = Mutation { packet: Some(packet), ..Mutation::default() };
-        let driven = Options { host: Host::Driver, trace: true, ..Options::default() };
         let scenario = (0..100).map(|seed| generate(seed, Profile::Small)).find(|scenario| {
             let differs = play(scenario, Options { mutation, ..Options::default() }).digest;
             differs != play(scenario, Options::default()).digest
         });
         let scenario = scenario.expect("a client that is told such a reason");
-        assert_eq!(play_compared(&scenario, driven).violation, None);
-        let outcome = play_compared(&scenario, Options { mutation, ..driven });
-        assert_eq!(outcome.violation.unwrap().invariant, "INV-74");
-        let text = outcome.trace.text();
-        assert!(text.contains("plain:   ") && text.contains("variant: "), "{text}");
+        for (host, name) in [(Host::Driver, "INV-74"), (Host::Transports, "INV-76")] {
+            let driven = Options { host, trace: true, ..Options::default() };
+            assert_eq!(play_compared(&scenario, driven).violation, None);
+            let outcome = play_compared(&scenario, Options { mutation, ..driven });
+            assert_eq!(outcome.violation.unwrap().invariant, name);
+            let text = outcome.trace.text();
+            assert!(text.contains("plain:   ") && text.contains("variant: "), "{text}");
+        }
     }
 
     /// What others are told depends on how many packets there were, and so on what the reader was sent.
@@ -246,10 +254,10 @@ mod tests {
         let compared = |scenario: &Scenario| {
             VARIANTS.map(|(name, _)| variant(name, scenario, Options::default()).is_some())
         };
-        assert_eq!(compared(&scenario), [true, false, false, true, true]);
+        assert_eq!(compared(&scenario), [true, false, false, true, true, true]);
         scenario.limits = Config::default();
-        assert_eq!(compared(&scenario), [true, true, true, true, true]);
+        assert_eq!(compared(&scenario), [true; 6]);
         scenario.outside.late_max = 1;
-        assert_eq!(compared(&scenario), [true, true, false, true, true]);
+        assert_eq!(compared(&scenario), [true, true, false, true, true, true]);
     }
 }

@@ -5,7 +5,7 @@ use mqtt_proto::ReasonCode;
 use std::collections::BTreeMap;
 
 /// Everything that is worth seeing.
-pub const MARKS: [&str; 97] = [
+pub const MARKS: [&str; 99] = [
     "a client back just before its session ended",
     "a client back just behind the end of its session",
     "a client goes on with what was unfinished",
@@ -50,6 +50,7 @@ pub const MARKS: [&str; 97] = [
     "a QoS 2 message repeated on its connection",
     "a question that nobody answers",
     "a queue full behind messages in flight",
+    "a PROXY header in front of MQTT",
     "a quota of one used up",
     "a quota used up",
     "a quota used up while a PUBREL waits",
@@ -95,6 +96,7 @@ pub const MARKS: [&str; 97] = [
     "DISCONNECT that leaves the will due",
     "DISCONNECT with another expiry",
     "more filters or user properties than a packet may have",
+    "MQTT in WebSocket frames",
     "packet identifiers begin again at 1",
     "PUBREC for nothing",
     "PUBREC two times",
@@ -107,7 +109,7 @@ pub const MARKS: [&str; 97] = [
 
 /// Every class of fault that can happen here, by its place in the catalogue: network, time, clients, hostile bytes, hooks,
 /// store, process.
-pub const FAULTS: [(&str, &str); 51] = [
+pub const FAULTS: [(&str, &str); 52] = [
     ("N01", "everything arrives byte by byte"),
     ("N02", "what is sent at once arrives in pieces"),
     ("N03", "something takes up to a minute"),
@@ -120,7 +122,7 @@ pub const FAULTS: [(&str, &str); 51] = [
     ("N10", "clients are cut off together, or one alone, in one direction or in both"),
     ("N11", "a client connects many times at once"),
     ("N12", "most clients lose their connections in one moment"),
-    ("N13", "a client comes from another address"),
+    ("N13", "a client comes from another address, or behind a PROXY header that is none"),
     ("N14", "more clients come than may be there"),
     ("N15", "bytes come behind the broker's close"),
     ("T01", "the wall clock jumps"),
@@ -148,6 +150,7 @@ pub const FAULTS: [(&str, &str); 51] = [
     ("M06", "reserved bits"),
     ("M07", "two sessions in one stream"),
     ("M08", "what brokers have stumbled over before"),
+    ("M09", "WebSocket as no client speaks it"),
     ("M11", "another protocol"),
     ("H01", "a question is answered late"),
     ("H02", "a question is not answered, or twice, or too late, or nobody asked it"),

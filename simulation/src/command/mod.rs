@@ -23,8 +23,9 @@ use simulation::world::{Host, Options, Outcome, Reader};
 use std::fs;
 use std::path::Path;
 
-/// How a scenario is played. What the first five change must come to the same as the plain run, to which it is compared.
+/// How a scenario is played. What the first six change must come to the same as the plain run, to which it is compared.
 #[derive(Args, Clone, Copy)]
+#[allow(clippy::struct_excessive_bools)] // Independent flags.
 pub(crate) struct Playing {
     /// Protect the engine's tables with this key
     #[arg(long)]
@@ -38,8 +39,11 @@ pub(crate) struct Playing {
     /// Put the driver of the adapters between the world and the engine
     #[arg(long, conflicts_with_all = ["piece", "restless", "stop_at"])]
     driver: bool,
-    /// Let one more client subscribe to everything and read nothing
+    /// Let clients come in through the transports of the adapters, and put the driver in between
     #[arg(long, conflicts_with_all = ["piece", "restless", "driver", "stop_at"])]
+    transports: bool,
+    /// Let one more client subscribe to everything and read nothing
+    #[arg(long, conflicts_with_all = ["piece", "restless", "driver", "transports", "stop_at"])]
     slow_reader: bool,
     /// Stop before this call of the engine, or input of a recording
     #[arg(long)]
@@ -52,7 +56,11 @@ impl Playing {
             hash_key: self.hash_key.map_or(Options::default().hash_key, |key| [key, !key]),
             piece: self.piece,
             restless: self.restless,
-            host: if self.driver { Host::Driver } else { Host::Played },
+            host: match (self.driver, self.transports) {
+                (true, _) => Host::Driver,
+                (_, true) => Host::Transports,
+                _ => Host::Played,
+            },
             reader: self.slow_reader.then_some(Reader::Stalled),
             stop_at: self.stop_at,
             ..Options::default()
@@ -73,6 +81,7 @@ pub(crate) fn flags(options: &Options) -> String {
         (options.piece > 0).then(|| format!(" --piece {}", options.piece)),
         options.restless.then(|| " --restless".to_owned()),
         (options.host == Host::Driver).then(|| " --driver".to_owned()),
+        (options.host == Host::Transports).then(|| " --transports".to_owned()),
         options.reader.map(|_| " --slow-reader".to_owned()),
         options.stop_at.map(|call| format!(" --stop-at {call}")),
     ];
@@ -132,6 +141,7 @@ mod tests {
             Options { piece: 1, stop_at: Some(90), ..plain },
             Options { restless: true, ..plain },
             Options { host: Host::Driver, ..plain },
+            Options { host: Host::Transports, ..plain },
             Options { reader: Some(Reader::Stalled), ..plain },
         ];
         for options in all {

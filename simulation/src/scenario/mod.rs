@@ -340,6 +340,22 @@ pub struct Hostile {
     pub chunks: Vec<Vec<u8>>,
     /// Time between two of them.
     pub pause: u64,
+    /// What is in front of MQTT where they come in.
+    #[serde(default)]
+    pub through: Through,
+}
+
+/// What a listener asks for before MQTT, of a connection that is opened for somebody hostile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Through {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// One port for MQTT with WebSocket and without.
+    OnePort,
+    /// The same behind a PROXY header.
+    Proxy,
 }
 
 /// What is wrong with bytes, by the fault catalogue.
@@ -364,8 +380,12 @@ pub enum Hostility {
     Spliced,
     /// M08: what brokers have stumbled over before.
     Known,
+    /// M09: WebSocket as no client speaks it.
+    Framing,
     /// M11: another protocol.
     Foreign,
+    /// N13: a PROXY header that is none.
+    Header,
 }
 
 impl Hostility {
@@ -381,7 +401,9 @@ impl Hostility {
             Self::Reserved => "M06",
             Self::Spliced => "M07",
             Self::Known => "M08",
+            Self::Framing => "M09",
             Self::Foreign => "M11",
+            Self::Header => "N13",
         }
     }
 }

@@ -100,7 +100,7 @@ fn remove(what: &mut What, list: usize, range: Range<usize>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::{Filter, Hostile, Hostility, Operation, Profile, generate};
+    use crate::scenario::{Filter, Hostile, Hostility, Operation, Profile, Through, generate};
     use crate::shrink::{Budget, shrink};
     use crate::world::{Mutation, Options, Statement};
     use std::time::Duration;
@@ -143,7 +143,8 @@ mod tests {
     fn what_does_not_matter_of_hostile_bytes_goes() {
         let connect = b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01x";
         let chunks = vec![vec![], connect.to_vec(), b"\xc0\0\xc0\0".to_vec(), vec![]];
-        let hostile = Hostile { class: Hostility::Damaged, own: false, chunks, pause: 1000 };
+        let (class, through) = (Hostility::Damaged, Through::Nothing);
+        let hostile = Hostile { class, own: false, chunks, pause: 1000, through };
         let statement: Statement = |view| {
             let is_there = view.each_session().any(|session| session.client_id() == "x");
             if is_there { Err("x is there".to_owned()) } else { Ok(()) }

@@ -31,6 +31,15 @@ pub enum Host {
     Prompt,
     /// The driver of `adapters/host`. The world sees nothing but what clients read.
     Driver,
+    /// The same, and clients come in through its transports: by WebSocket or without, behind a PROXY header or without.
+    Transports,
+}
+
+impl Host {
+    /// Does a driver call the engine?
+    pub(crate) fn is_driven(self) -> bool {
+        matches!(self, Self::Driver | Self::Transports)
+    }
 }
 
 /// The engine, or who calls it.
@@ -71,7 +80,9 @@ impl Broker {
         let engine = Engine::new(config, Seed(seed), HashKey([a, b]));
         match options.host {
             Host::Played | Host::Prompt => Self::Engine(Box::new(engine)),
-            Host::Driver => Self::Driver(Box::new(Driver::new(engine, Agreeable(options.hook)))),
+            Host::Driver | Host::Transports => {
+                Self::Driver(Box::new(Driver::new(engine, Agreeable(options.hook))))
+            }
         }
     }
 
@@ -145,6 +156,10 @@ impl World<'_> {
             Broker::Engine(_) => state.unsent.drain(..state.unsent.len().min(room)).collect(),
             Broker::Driver(_) if state.life < self.life => Vec::new(),
             Broker::Driver(driver) => {
+                let door = state.door.as_mut().filter(|door| door.has_layers());
+                if let Some(door) = door {
+                    return door.leaves(driver, now, state.conn);
+                }
                 let mut taken = Vec::new();
                 driver.flush(now, state.conn, |slices| {
                     let most = SEGMENT.min(room - taken.len());

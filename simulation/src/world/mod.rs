@@ -2,6 +2,7 @@
 //!
 //! * `agenda` — what is due, in order of time
 //! * `network` — links between clients and broker: pieces, breaks, sockets that are full
+//! * `door` — what is in front of MQTT on some connections
 //! * `weather` — what the network makes of them: delays, bandwidth, partitions
 //! * `client` — what clients do, and `answers`, what they answer
 //! * `offers` — what they make of what the broker offers
@@ -17,6 +18,7 @@
 mod agenda;
 mod answers;
 mod client;
+mod door;
 mod ending;
 mod host;
 mod misfortune;

@@ -2,10 +2,12 @@
 //! else may happen to them.
 
 use super::client::Wake;
+use super::door::Door;
 use super::host::LISTENER;
 use super::outside::Next;
 use super::{Event, Host, Reader, World};
 use crate::check::Violation;
+use crate::random::Stream;
 use broker_engine::{CloseCause, ConnId, Input};
 use std::collections::BTreeSet;
 
@@ -15,6 +17,8 @@ use std::collections::BTreeSet;
 pub(super) struct Link {
     pub(super) conn: ConnId,
     pub(super) client: usize,
+    /// What is in front of MQTT.
+    pub(super) door: Option<Box<Door>>,
     /// The broker's process that it leads to.
     pub(super) life: u32,
     /// The broker's end is open.
@@ -78,11 +82,17 @@ impl World<'_> {
     /// Opens a connection of a client.
     pub(super) fn open(&mut self, client: usize) -> Result<usize, Violation> {
         let link = self.links.len();
-        let peer = Some(self.address(client, link));
+        let address = self.address(client, link);
+        let peer = Some(address);
         let conn = self.accept(peer);
+        let door = (self.options.host == Host::Transports).then(|| {
+            let choices = Stream::new(self.scenario.seed ^ (link as u64) << 32, "door");
+            Box::new(Door::of_client(choices, address))
+        });
         self.links.push(Link {
             conn,
             client,
+            door,
             life: self.life,
             broker: true,
             client_end: true,
@@ -300,6 +310,20 @@ impl World<'_> {
             self.held_up.entry(link).or_default().extend_from_slice(bytes);
             return Ok(());
         }
+        let Some(door) = &mut state.door else { return self.feed(link, bytes) };
+        match door.enters(bytes) {
+            Ok(mqtt) if mqtt.is_empty() => Ok(()),
+            Ok(mqtt) => {
+                door.mark().into_iter().for_each(|mark| self.checks.marks.hit(mark));
+                self.feed(link, &mqtt)
+            }
+            Err(cause) => self.broker_has_lost(link, cause == CloseCause::PeerClosed),
+        }
+    }
+
+    /// The broker reads bytes of MQTT.
+    fn feed(&mut self, link: usize, bytes: &[u8]) -> Result<(), Violation> {
+        let conn = self.links[link].conn;
         self.checks.fed(self.now, link, bytes, &mut self.trace);
         self.handle(Input::Received { conn, data: bytes })
     }

@@ -65,7 +65,7 @@ impl World<'_> {
                 self.respond(wanted)?;
             }
             Host::Prompt => self.in_one_turn(input)?,
-            Host::Driver => self.drive(input),
+            Host::Driver | Host::Transports => self.drive(input),
         }
         self.arm_tick();
         Ok(())

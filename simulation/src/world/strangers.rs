@@ -2,6 +2,7 @@
 //! without closing them.
 
 use super::client::Wake;
+use super::door::Door;
 use super::{Event, World};
 use crate::check::Violation;
 use crate::scenario::Hostile;
@@ -19,7 +20,11 @@ impl World<'_> {
         let link = match own.filter(|_| hostile.own) {
             Some(link) => link,
             None if hostile.own => return Ok(()),
-            None => self.open(client)?,
+            None => {
+                let link = self.open(client)?;
+                self.links[link].door = Door::of_stranger(hostile.through).map(Box::new);
+                link
+            }
         };
         self.checks.marks.fault(hostile.class.class());
         self.checks.hostile(link);

@@ -1,8 +1,8 @@
 //! When somebody sends what no client would.
 
-use super::{SECOND, Small, bytes};
+use super::{SECOND, Small, bytes, doors};
 use crate::random::Stream;
-use crate::scenario::{Hostile, Hostility, Operation, What};
+use crate::scenario::{Hostile, Hostility, Operation, Through, What};
 use broker_engine::Config;
 
 /// A kind of hostile bytes.
@@ -19,8 +19,14 @@ const MAKERS: [(Hostility, Maker); 8] = [
     (Hostility::Foreign, bytes::foreign),
 ];
 
+/// Who comes where MQTT is not the first thing.
+type Visitor = fn(&mut Stream) -> Hostile;
+
+const VISITORS: [(&str, Visitor); 3] =
+    [("M09", doors::framing), ("M11", doors::foreign), ("N13", doors::header)];
+
 /// Time in which a connection is surely accepted, mostly.
-const GREETING: u64 = 2 * SECOND;
+pub(super) const GREETING: u64 = 2 * SECOND;
 
 impl Small {
     pub(super) fn hostile(&self, clients: usize, end: u64, limits: &Config) -> Vec<Operation> {
@@ -35,6 +41,13 @@ impl Small {
                 let Some(mut stream) = self.class(class.class()) else { continue };
                 for _ in 0..stream.by_magnitude(1, 12) {
                     let hostile = attack(&mut stream, class, make);
+                    add(&mut stream, hostile);
+                }
+            }
+            for (class, make) in VISITORS {
+                let Some(mut stream) = self.class(class) else { continue };
+                for _ in 0..stream.by_magnitude(1, 12) {
+                    let hostile = make(&mut stream);
                     add(&mut stream, hostile);
                 }
             }
@@ -54,7 +67,8 @@ impl Small {
                 let pause = *stream.pick(&[timeout - 1, timeout / 2, timeout / 40]);
                 let chunks: Vec<Vec<u8>> = connect.into_iter().map(|byte| vec![byte]).collect();
                 let chunks = if stream.chance(300) { Vec::new() } else { chunks };
-                add(&mut stream, Hostile { class: Hostility::Slow, own: false, chunks, pause });
+                let (class, through) = (Hostility::Slow, Through::Nothing);
+                add(&mut stream, Hostile { class, own: false, chunks, pause, through });
             }
         }
         list
@@ -67,7 +81,7 @@ fn attack(stream: &mut Stream, class: Hostility, make: Maker) -> Hostile {
     let first = !own && stream.chance(300);
     let bytes = make(stream, new);
     let chunks = if own || first { vec![bytes] } else { vec![bytes::connect(new), bytes] };
-    Hostile { class, own, chunks, pause: GREETING }
+    Hostile { class, own, chunks, pause: GREETING, through: Through::Nothing }
 }
 
 /// A packet before CONNECT, behind a CONNECT that is not answered yet, to one that was, and behind DISCONNECT.
@@ -80,5 +94,6 @@ fn out_of_place(stream: &mut Stream, kind: u8, state: u8) -> Hostile {
         2 => vec![bytes::connect(new), packet],
         _ => vec![bytes::connect(new), [bytes::packet_of(14, new), packet].concat()],
     };
-    Hostile { class: Hostility::Illegal, own: false, chunks, pause: GREETING }
+    let (class, through) = (Hostility::Illegal, Through::Nothing);
+    Hostile { class, own: false, chunks, pause: GREETING, through }
 }

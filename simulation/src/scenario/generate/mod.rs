@@ -9,11 +9,13 @@
 //! * `host` — what hooks, store and process do
 //! * `events` — faults that have their time: partitions, storms, pauses, clients at odds
 //! * `hostile` — when somebody sends what no client would, and `bytes`, what that is
+//! * `doors` — the same where MQTT is not the first thing
 //! * `large` — a few worlds of another size
 //! * `measure` — worlds to measure with
 
 mod bytes;
 mod clients;
+mod doors;
 mod events;
 mod faults;
 mod host;
@@ -61,7 +63,7 @@ pub fn generate(seed: u64, profile: Profile) -> Scenario {
 
 /// Bytes of the seed, and for limits, clients and classes of faults of a scenario that bytes make; all others are for
 /// operations.
-const GIVEN: [(&str, usize); 4] = [("seed", 2), ("limits", 48), ("clients", 96), ("faults", 208)];
+const GIVEN: [(&str, usize); 4] = [("seed", 2), ("limits", 48), ("clients", 96), ("faults", 212)];
 
 /// The small scenario whose choices bytes make, for a fuzzer. Each purpose has its own place in them, so that
 /// changing one leaves the others alone. There are no more operations than bytes for them.
