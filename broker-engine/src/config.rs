@@ -102,7 +102,7 @@ pub struct Config {
     pub overlap: Overlap,
     /// Say 0x10 in PUBACK and PUBREC when nobody subscribed (MQTT 5). Default yes.
     pub report_no_subscribers: bool,
-    /// Say 0x80 in the place of 0x87 in SUBACK, so that a client does not hear why. Default no.
+    /// Say 0x80 in the place of 0x87 in SUBACK, PUBACK and PUBREC, so that a client does not hear why. Default no.
     pub obscure_not_authorized: bool,
     /// Refuse topic filters that reach beyond what the client may read. Otherwise such a subscription is granted, and
     /// messages that the client may not read do not come. Default yes (0x87).

@@ -89,7 +89,8 @@ impl<'a> View<'a> {
         self.engine.index.sizes()
     }
 
-    /// Entries in the timer queue: at most one for each transport, session and retained message.
+    /// Entries in the timer queue: at most one for each transport, session and retained message, and for each
+    /// connection with messages that hooks have not decided about.
     pub fn timers(&self) -> usize {
         self.engine.timers.len()
     }
