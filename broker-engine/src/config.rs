@@ -71,6 +71,15 @@ pub struct Config {
     /// time where that is longer. Default 60 s (0x97).
     #[serde(rename = "stall_timeout_ms", with = "millis")]
     pub stall_timeout: Duration,
+    /// PUBLISH packets of one client in a second; 0 is no limit. Default 0.
+    pub max_publish_rate: u32,
+    /// Bytes of those in a second; 0 is no limit. Default 0.
+    pub max_publish_byte_rate: u32,
+    /// How much of these may come at once, as the time that it takes. Default 1 s.
+    #[serde(rename = "publish_burst_ms", with = "millis")]
+    pub publish_burst: Duration,
+    /// What becomes of a PUBLISH that comes earlier. Default: it waits.
+    pub publish_rate_exceeded: PublishRateExceeded,
     /// Topic aliases that a client may set; announced. Default 16.
     pub topic_alias_maximum: u16,
     /// Topic aliases used towards one client; its Topic Alias Maximum lowers it. Default 16.
@@ -217,6 +226,10 @@ impl Default for Config {
             egress_high: 256 << 10,
             egress_low: 64 << 10,
             stall_timeout: Duration::from_secs(60),
+            max_publish_rate: 0,
+            max_publish_byte_rate: 0,
+            publish_burst: Duration::from_secs(1),
+            publish_rate_exceeded: PublishRateExceeded::Pause,
             topic_alias_maximum: 16,
             max_outbound_topic_aliases: 16,
             max_session_expiry: 7 * 24 * 3600,
@@ -269,6 +282,11 @@ impl Config {
         }
     }
 
+    /// Is it bounded how fast a client publishes?
+    pub(crate) fn limits_pace(&self) -> bool {
+        self.max_publish_rate > 0 || self.max_publish_byte_rate > 0
+    }
+
     /// Unsent bytes beyond which a connection is closed with 0x97. Just below high water a client may still be sent
     /// the largest packet there is, and acknowledgements and answers to come on top: whoever is closed has not
     /// read although nothing new was sent. Without high water in the sum, that one packet would close a client that
@@ -286,6 +304,17 @@ pub enum QueueFull {
     DropOldest,
     /// The new message.
     DropNew,
+}
+
+/// What becomes of a PUBLISH that comes earlier than its client may send it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PublishRateExceeded {
+    /// It waits until its time has come, and no more is read from the client.
+    Pause,
+    /// It is not routed: of QoS 1 and 2 in MQTT 5 its acknowledgement says so (0x97), and whoever cannot be told is
+    /// disconnected (0x96).
+    Refuse,
 }
 
 /// Which member of a shared subscription gets a message; connected members come first.

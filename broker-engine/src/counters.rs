@@ -86,6 +86,8 @@ pub struct Counters {
     pub publish_received: [u64; 3],
     /// PUBLISH packets taken in and not routed: refused, or of QoS 0 with the memory budget used up.
     pub publish_refused: u64,
+    /// PUBLISH packets that waited because their client published faster than it may.
+    pub publish_delayed: u64,
     /// Topic filters of SUBSCRIBE that were answered with an error.
     pub filters_refused: u64,
     /// PUBLISH packets emitted, by QoS, repeats included.

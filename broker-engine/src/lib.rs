@@ -57,7 +57,7 @@ mod view;
 
 pub use application_message::ApplicationMessage;
 pub use collections::{HashKey, SlotKey};
-pub use config::{Config, Durability, Overlap, QueueFull, SharedStrategy};
+pub use config::{Config, Durability, Overlap, PublishRateExceeded, QueueFull, SharedStrategy};
 pub use counters::{Counters, DropReason};
 pub use engine::{Engine, Seed};
 pub use hooks::{Admission, Answer, Authenticate, Call, Interest, Note, Question};

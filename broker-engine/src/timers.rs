@@ -69,10 +69,13 @@ impl Engine {
         let conn = self.conn(id)?;
         let parked = match conn.parked.as_deref() {
             Some(Parked::Question { deadline, .. }) => Some(*deadline),
-            Some(Parked::Pressure { until }) => Some(*until),
+            Some(Parked::Pressure { until } | Parked::Pace { until }) => Some(*until),
             _ => None,
         };
+        let is_held_back = matches!(conn.parked.as_deref(), Some(Parked::Pace { .. }));
         let silence = match conn.phase {
+            // It has said too much, and may take nothing because there is nothing.
+            Phase::Online { .. } if is_held_back && !conn.egress.congested => None,
             // Who is not read is not heard: its silence says nothing, only that it takes nothing does.
             Phase::Online { .. } if conn.is_paused() => Some(
                 conn.last_seen.after(self.config.stall_timeout.max(Duration::from_micros(conn.patience))),
@@ -101,7 +104,7 @@ impl Engine {
             self.arm_connection(id);
             return;
         }
-        if let Some(Parked::Pressure { until }) = conn.parked.as_deref()
+        if let Some(Parked::Pressure { until } | Parked::Pace { until }) = conn.parked.as_deref()
             && *until <= now
         {
             conn.parked = None;

@@ -58,6 +58,8 @@ fn config() -> Config {
         match_cache_entries: 2,
         durability: Durability::Durable,
         queue_window_messages: 1,
+        max_publish_rate: 4,
+        max_publish_byte_rate: 100,
         ..Config::default()
     }
 }

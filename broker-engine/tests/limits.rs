@@ -25,9 +25,10 @@ struct Limit {
 }
 
 /// Settings that are no limits: choices, each with tests of its own.
-const CHOICES: [&str; 17] = [
+const CHOICES: [&str; 18] = [
     "minimum_protocol_version",
     "obscure_not_authorized",
+    "publish_rate_exceeded",
     "queue_full",
     "queue_qos0_offline",
     "retain_available",
@@ -238,6 +239,11 @@ fn limits() -> Vec<Limit> {
             world.wait_ms(1);
             format!("{before}, after 90 s: {}", said(&mut world, conn))
         }),
+        limit("max_publish_rate", 10, |config, count| at_once(config, (0..count).map(|_| 10))),
+        limit("max_publish_byte_rate", 100, |config, bytes| at_once(config, [bytes - 50, 50])),
+        limit("publish_burst_ms", 40, |config, ms| {
+            at_once(Config { max_publish_rate: 1000, ..config }, (0..ms).map(|_| 10))
+        }),
         limit("max_retained_messages", 3, |config, count| {
             let mut world = World::new(config);
             let conn = world.client(Version::V5, "c");
@@ -314,6 +320,7 @@ fn said(world: &mut World, conn: ConnId) -> String {
         ("keep_alive_timeouts".to_owned(), counters.keep_alive_timeouts),
         ("stall_timeouts".to_owned(), counters.stall_timeouts),
         ("publish_refused".to_owned(), counters.publish_refused),
+        ("publish_delayed".to_owned(), counters.publish_delayed),
         ("filters_refused".to_owned(), counters.filters_refused),
         ("protocol_errors".to_owned(), counters.protocol_errors),
         ("hook_timeouts".to_owned(), counters.hook_timeouts),
@@ -391,6 +398,17 @@ fn subscribe_of(config: Config, filters: &[&str]) -> String {
     let conn = world.client(Version::V5, "c");
     subscribe(&mut world, conn, filters);
     said(&mut world, conn)
+}
+
+/// A client publishes packets of these sizes at once.
+fn at_once(config: Config, sizes: impl IntoIterator<Item = u64>) -> String {
+    let mut world = World::new(config);
+    let conn = world.client(Version::V5, "c");
+    for size in sizes {
+        world.publish(conn, "t", &text(size - 6), AtMostOnce, 0);
+    }
+    let routed = world.engine.view().counters().publish_received[0];
+    format!("{routed} at once, {}", said(&mut world, conn))
 }
 
 /// Somebody publishes messages to `t`, the last with a payload of so many bytes.

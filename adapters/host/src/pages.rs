@@ -35,7 +35,7 @@ const STATISTICS: [(&str, Figure); 20] = [
 
 /// Metrics that are one number: name behind `metronome_`, what it says, the number. Those that only grow end in
 /// `_total`.
-const METRICS: [(&str, &str, Figure); 29] = [
+const METRICS: [(&str, &str, Figure); 30] = [
     ("uptime_seconds", "Time since the start.", |f| f.uptime),
     ("clients", "Connected clients.", |f| f.view.connections() as u64),
     ("clients_maximum", "Most clients that were connected at once.", |f| f.most_clients as u64),
@@ -51,6 +51,9 @@ const METRICS: [(&str, &str, Figure); 29] = [
     ("packets_received_total", "Packets taken in.", |f| f.counters.packets_received),
     ("packets_sent_total", "Packets sent.", |f| f.counters.packets_sent),
     ("publish_refused_total", "PUBLISH packets that were not routed.", |f| f.counters.publish_refused),
+    ("publish_delayed_total", "PUBLISH packets that came too early and waited.", |f| {
+        f.counters.publish_delayed
+    }),
     ("deliveries_total", "Messages handed to sessions.", |f| f.counters.routed),
     ("deliveries_completed_total", "Deliveries finished.", |f| f.counters.completed),
     ("connects_total", "Clients accepted.", |f| f.counters.connects),

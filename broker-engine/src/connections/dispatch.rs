@@ -8,9 +8,16 @@ use crate::outbox::Outbox;
 use mqtt_proto::{Disconnect, Packet, ReasonCode};
 
 impl Engine {
-    pub(crate) fn dispatch(&mut self, id: ConnId, packet: &Packet<'_>, out: &mut Outbox) -> After {
+    /// `size` is the packet's, in bytes.
+    pub(crate) fn dispatch(
+        &mut self,
+        id: ConnId,
+        packet: &Packet<'_>,
+        size: usize,
+        out: &mut Outbox,
+    ) -> After {
         match packet {
-            Packet::Publish(publish) => return self.publish_packet(id, publish, out),
+            Packet::Publish(publish) => return self.publish_packet(id, publish, size, out),
             Packet::PubAck(ack) => self.puback(id, ack, out),
             Packet::PubRec(ack) => self.pubrec(id, ack, out),
             Packet::PubRel(ack) => self.pubrel(id, ack.packet_id, out),

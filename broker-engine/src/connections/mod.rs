@@ -6,6 +6,7 @@
 //! * [`dispatch`] — every other packet of an accepted client
 //! * [`publish`] — an inbound PUBLISH and PUBREL
 //! * [`undecided`] — PUBLISH packets that a hook is asked about
+//! * [`pace`] — how fast a client publishes
 //! * [`acks`] — the client's acknowledgements of our deliveries
 //! * [`close`] — every way a connection ends
 //! * [`flow`] — back-pressure
@@ -16,6 +17,7 @@ mod close;
 mod connect;
 mod dispatch;
 mod flow;
+mod pace;
 mod publish;
 mod receive;
 mod undecided;
@@ -32,6 +34,7 @@ use crate::time::Time;
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::net::SocketAddr;
 use mqtt_proto::{PacketId, ReasonCode, SubscribeOptions, Version};
+use pace::Pace;
 use serde::{Deserialize, Serialize};
 
 /// What the engine keeps for one network connection.
@@ -71,6 +74,7 @@ pub(crate) struct Connection {
     /// Its part of [`crate::engine::Engine::connection_bytes`].
     pub(crate) counted: u64,
     pub(crate) scans: RetainedScans,
+    pub(crate) pace: Pace,
     /// Its session has permissions.
     pub(crate) restricted: bool,
     /// Request Problem Information.
@@ -107,6 +111,7 @@ impl Connection {
             egress: Egress::default(),
             counted: 0,
             scans: RetainedScans::default(),
+            pace: Pace::default(),
             send_maximum: u16::MAX,
             outstanding: 0,
             resent: 0,
@@ -218,6 +223,8 @@ pub(crate) enum Parked {
     Fanout,
     /// For a moment, because memory is short; the packets behind it wait, it itself is done with.
     Pressure { until: Time },
+    /// For its time, as its client publishes faster than it may. It is the first that is not handled.
+    Pace { until: Time },
     /// For the store, with CONNACK at its gate: nothing may overtake it [MQTT-3.2.0-1].
     Greeting,
 }

@@ -42,7 +42,13 @@ pub(crate) struct Owed {
 }
 
 impl Engine {
-    pub(crate) fn publish_packet(&mut self, id: ConnId, publish: &Publish<'_>, out: &mut Outbox) -> After {
+    pub(crate) fn publish_packet(
+        &mut self,
+        id: ConnId,
+        publish: &Publish<'_>,
+        size: usize,
+        out: &mut Outbox,
+    ) -> After {
         let Some(conn) = self.conn(id) else { return After::Closed };
         let Phase::Online { session } = conn.phase else { return After::Closed };
         let restricted = conn.restricted;
@@ -88,12 +94,22 @@ impl Engine {
                 out,
             );
         }
+        let is_early = !repeated && !self.keeps_pace(id, size);
+        if is_early && !self.can_refuse(id, publish.qos) {
+            return self.refuse_packet(
+                id,
+                ReasonCode::MessageRateTooHigh,
+                "the client publishes faster than it may",
+                out,
+            );
+        }
         // Most clients are not, and then the session is not looked at.
         let is_allowed = !restricted || self.may_publish(session, &topic);
         let owed = Owed { qos: publish.qos, packet_id: publish.packet_id };
         let decision = match self.judge_publish(&topic, publish) {
             _ if repeated && !planted!("repeat-routed") => Some(Decision::Acknowledge),
             Err(reason) => Some(Decision::Refuse(reason)),
+            Ok(()) if is_early => Some(Decision::Refuse(ReasonCode::QuotaExceeded)),
             Ok(()) if self.memory_pressure() == MemoryPressure::Max => Some(Decision::NoRoom),
             Ok(()) if self.config.interest.contains(Interest::PUBLISH) => None,
             Ok(()) if !is_allowed => Some(Decision::Refuse(self.refusal(ReasonCode::NotAuthorized))),

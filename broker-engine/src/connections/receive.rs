@@ -144,7 +144,9 @@ impl Engine {
                     continue;
                 }
                 Some(Parked::Fanout) => self.fanouts.disown(),
-                Some(Parked::Pressure { .. } | Parked::Greeting | Parked::Publishes) => {}
+                Some(
+                    Parked::Pressure { .. } | Parked::Pace { .. } | Parked::Greeting | Parked::Publishes,
+                ) => {}
             }
             if let Some(conn) = self.conn_mut(id) {
                 conn.parked = None;
@@ -197,6 +199,9 @@ impl Engine {
                 }
                 return used;
             }
+            if header.packet_type() == PacketType::Publish && self.must_wait_for_pace(id, total, out) {
+                return used;
+            }
             used += total;
             match self.packet(id, header, packet, out) {
                 After::Continue => {}
@@ -238,7 +243,7 @@ impl Engine {
                 self.close(id, Farewell::rude("a packet other than AUTH before CONNACK"), out);
                 After::Closed
             }
-            Ok(packet) => self.dispatch(id, &packet, out),
+            Ok(decoded) => self.dispatch(id, &decoded, packet.len(), out),
             // Whatever it holds [MQTT-3.1.0-2].
             Err(_) if online && header.packet_type() == PacketType::Connect => {
                 self.breach(id, "a second CONNECT", out)

@@ -297,7 +297,7 @@ impl Engine {
     pub(crate) fn carry_out_decided(&mut self, id: ConnId, out: &mut Outbox) {
         loop {
             let parked = self.conn(id).and_then(|conn| conn.parked.as_deref());
-            if parked.is_some_and(|parked| !matches!(parked, Parked::Publishes)) {
+            if parked.is_some_and(|parked| !matches!(parked, Parked::Publishes | Parked::Pace { .. })) {
                 // For a fan-out or for memory; then it goes on.
                 return;
             }

@@ -215,6 +215,28 @@ fn who_does_not_get_to_mqtt_in_time_is_closed() {
     assert_eq!(broker.stats().unwrap().connections, 0);
 }
 
+#[test]
+fn who_publishes_too_fast_waits_and_others_do_not() {
+    let config = BrokerConfig {
+        limits: Config { max_publish_rate: 20, publish_burst: Duration::ZERO, ..Config::default() },
+        ..BrokerConfig::default()
+    };
+    let authority = authority();
+    let tcp = listener(Transport::Tcp, &authority);
+    let broker = Broker::builder().config(config).hook(AllowAll).listener(tcp).start().unwrap();
+    let mut hasty = client(&broker, &authority, "tcp", "hasty");
+    let mut patient = client(&broker, &authority, "tcp", "patient");
+    let began = Instant::now();
+    hasty.write_all(&publish(5, "t", 1, b"").repeat(6)).unwrap();
+    patient.write_all(&publish(5, "t", 1, b"")).unwrap();
+    // Nobody subscribed.
+    let acknowledged = [0x40, 3, 0, 7, 0x10];
+    expect(&mut patient, &acknowledged, "who sends one");
+    expect(&mut hasty, &acknowledged.repeat(6), "who sends six");
+    assert!(began.elapsed() >= Duration::from_millis(250), "{:?}", began.elapsed());
+    assert_eq!(broker.stats().unwrap().counters.publish_delayed, 5);
+}
+
 /// User name and address.
 type Arrival = (Option<String>, Option<SocketAddr>);
 
