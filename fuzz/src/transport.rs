@@ -2,6 +2,7 @@
 //! left to tests.
 
 use broker_engine::CloseCause;
+use metronome_host::config::listeners::MetricNames;
 use metronome_host::transport::{Entrance, Page, Service, Stages, Step, WebSocketPolicy};
 use std::io::Write;
 use std::net::SocketAddr;
@@ -27,7 +28,7 @@ pub fn transport(bytes: &[u8]) {
         0 => Service::Mqtt,
         1 => Service::WebSocket(policy),
         2 => Service::Any(policy),
-        _ => Service::Pages,
+        _ => Service::Pages(MetricNames::default()),
     };
     let stages = Arc::new(Stages { is_proxied: kind & 4 != 0, tls: None, service });
     let whole = outcome(&stages, bytes, usize::MAX);

@@ -232,7 +232,7 @@ fn check_budget(limits: &Config, origin: &str) -> Result<(), ConfigError> {
 
 #[cfg(test)]
 mod tests {
-    use super::listeners::{ClientCertificates, TlsConfig, TlsVersion, Transport};
+    use super::listeners::{ClientCertificates, MetricNames, TcpConfig, TlsConfig, TlsVersion, Transport};
     use super::{AccountsHash, BrokerConfig, Config, Duration, ListenerConfig};
 
     fn parse(text: &str) -> Result<BrokerConfig, String> {
@@ -335,10 +335,22 @@ mod tests {
             max_strangers_per_address,
             max_connections_per_second,
             mode,
+            metrics,
+            access_control,
+            tcp,
             tls,
         } = listener;
+        let TcpConfig { keepalive_idle_s, keepalive_interval_s, keepalive_probes, user_timeout_ms } = tcp;
+        let is_set = |option| option > 0;
+        assert!(
+            [keepalive_idle_s, keepalive_interval_s, keepalive_probes, user_timeout_ms]
+                .into_iter()
+                .all(is_set)
+        );
         assert_eq!((&*address, transport, mode), (super::DEFAULT_ADDRESS, Some(Transport::Tcp), Some(0o660)));
         assert!(!name.is_empty() && path.is_some());
+        assert_eq!(metrics, Some(MetricNames::default()));
+        assert!(access_control.unwrap().password_file.is_some());
         assert!(max_strangers_per_address > 0 && max_connections_per_second > 0);
         assert!(!origins.is_empty() && !proxies.is_empty());
         let TlsConfig {

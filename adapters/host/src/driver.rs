@@ -5,6 +5,9 @@
 //! [`Driver::next_deadline`]. Feeding several connections before flushing makes one write of what they sent to
 //! one client. Where a hook answers later, [`Driver::poll_hooks`] takes its answers up.
 
+mod clients;
+
+use crate::config::listeners::Transport;
 use crate::hooks::HookChain;
 use crate::inline::{self, InjectError, PacketHandler};
 use crate::pages;
@@ -17,10 +20,11 @@ use broker_engine::{
     Answer, CloseCause, Command, ConnId, ConnIds, Deadline, DeadlineReason, Engine, Flow, Input, ListenerId,
     MemoryStore, Note, Outbox, Question, StoreOp, StoreSeq, Time, View, Wire, patch_packet_id,
 };
+use clients::Connected;
 use metronome_storage::{Event, Keeper};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind, IoSlice};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -48,6 +52,8 @@ struct Entry {
     queued: Queued,
     closing: bool,
     paused: bool,
+    destination: Destination,
+    listener: ListenerId,
     transport: Transport,
     /// Its client was let in.
     accepted: bool,
@@ -55,7 +61,7 @@ struct Entry {
 
 /// Where its bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Transport {
+enum Destination {
     /// The adapter has a socket.
     Socket,
     /// Nowhere: see [`Driver::open_inline`].
@@ -82,7 +88,7 @@ struct Unsent {
 
 impl Unsent {
     fn add(&mut self, entry: &mut Entry) {
-        let is_socket = entry.transport == Transport::Socket;
+        let is_socket = entry.destination == Destination::Socket;
         if entry.queued == Queued::No {
             entry.queued = Queued::Dirty;
             if is_socket { &mut self.dirty } else { &mut self.inline }.push_back(entry.id);
@@ -121,10 +127,7 @@ pub struct Driver {
     inline: BTreeMap<ConnId, Option<PacketHandler>>,
     /// When they have to show that they are alive.
     next_ping: Option<Time>,
-    /// Connections whose client was not let in yet.
-    strangers: usize,
-    /// Of those, the ones of each address.
-    strangers_at: HashMap<IpAddr, usize>,
+    connected: Connected,
     pool: Pool,
     hooks: HookChain,
     recorder: Option<Recorder>,
@@ -160,8 +163,7 @@ impl Driver {
             changed: Vec::new(),
             inline: BTreeMap::new(),
             next_ping: None,
-            strangers: 0,
-            strangers_at: HashMap::new(),
+            connected: Connected::default(),
             pool: Pool::default(),
             hooks: hooks.into(),
             recorder: None,
@@ -219,7 +221,7 @@ impl Driver {
     /// A transport is ready.
     pub fn open(&mut self, now: Time, listener: ListenerId, peer: Option<SocketAddr>) -> ConnId {
         let id = self.ids.allocate();
-        self.open_as(now, id, Transport::Socket, listener, peer);
+        self.open_as(now, id, Destination::Socket, listener, peer);
         id
     }
 
@@ -227,7 +229,7 @@ impl Driver {
         &mut self,
         now: Time,
         id: ConnId,
-        transport: Transport,
+        destination: Destination,
         listener: ListenerId,
         peer: Option<SocketAddr>,
     ) {
@@ -243,15 +245,14 @@ impl Driver {
             queued: Queued::No,
             closing: false,
             paused: false,
-            transport,
+            destination,
+            listener,
+            transport: Transport::default(),
             accepted: false,
         });
-        self.strangers += 1;
+        self.connected.opened(peer);
         if self.store_is_full {
             self.changed.push(id);
-        }
-        if let Some(peer) = peer {
-            *self.strangers_at.entry(peer.ip()).or_default() += 1;
         }
         self.handle(now, Input::Opened { conn: id, listener, peer });
     }
@@ -261,7 +262,7 @@ impl Driver {
     pub fn open_inline(&mut self, now: Time, listener: ListenerId, handle: PacketHandler) -> ConnId {
         let conn = self.ids.allocate();
         self.inline.insert(conn, Some(handle));
-        self.open_as(now, conn, Transport::Inline, listener, None);
+        self.open_as(now, conn, Destination::Inline, listener, None);
         if let Some(interval) = self.ping_interval() {
             self.next_ping.get_or_insert(now.after(interval));
         }
@@ -315,6 +316,13 @@ impl Driver {
         }
     }
 
+    /// What the client speaks below MQTT, where that is not plain TCP.
+    pub fn came_over(&mut self, conn: ConnId, transport: Transport) {
+        if let Some(entry) = entry_mut(&mut self.table, conn) {
+            entry.transport = transport;
+        }
+    }
+
     /// Bytes arrived.
     pub fn received(&mut self, now: Time, conn: ConnId, data: &[u8]) {
         self.handle(now, Input::Received { conn, data });
@@ -340,7 +348,8 @@ impl Driver {
 
     /// What an HTTP listener answers; `unix_time` in seconds.
     pub fn page(&self, page: Page, now: Time, unix_time: u64) -> Response {
-        pages::respond(page, &self.sys_topics.facts(now, unix_time, self.engine.view()))
+        let facts = self.sys_topics.facts(now, unix_time, self.engine.view());
+        pages::respond(page, &facts, || self.clients_by_listener())
     }
 
     /// Topics with a retained message, without those below `$SYS`.
@@ -422,25 +431,12 @@ impl Driver {
         self.entry(conn).map_or(0, |entry| entry.buffer.len())
     }
 
-    /// Connections whose client was not let in yet. Needs [`broker_engine::Interest::CLIENTS`].
-    pub fn strangers(&self) -> usize {
-        self.strangers
-    }
-
-    /// Those of one address.
-    pub fn strangers_at(&self, address: IpAddr) -> usize {
-        self.strangers_at.get(&address).copied().unwrap_or_default()
-    }
-
     /// The socket is closed; its slot may be used again. The engine has been told, or wanted it.
     pub fn release(&mut self, conn: ConnId) {
         let Some(slot) = self.table.get_mut(conn.slot()) else { return };
         if let Some(mut entry) = slot.take_if(|entry| entry.id == conn) {
             entry.buffer.clear(&mut self.pool);
-            if !entry.accepted {
-                self.strangers -= 1;
-                forget(&mut self.strangers_at, entry.peer);
-            }
+            self.connected.released(&entry);
             self.hooks.forget(conn);
             self.inline.remove(&conn);
             self.ids.release(conn);
@@ -540,14 +536,16 @@ impl Driver {
             out.clear();
             for mut call in calls {
                 let id = call.id;
+                let entry = self.entry(call.conn);
                 if let Question::Authenticate(client) = &mut call.question
-                    && let Some(name) = self.entry(call.conn).and_then(|entry| entry.user_name.as_deref())
+                    && let Some(name) = entry.and_then(|entry| entry.user_name.as_deref())
                 {
                     client.username = Some(name.to_owned());
                 }
+                let transport = entry.map(|entry| entry.transport).unwrap_or_default();
                 // The program need not ask itself.
                 let is_inline = self.inline.contains_key(&call.conn);
-                let answer = if is_inline { Some(Answer::Allow) } else { self.hooks.ask(call) };
+                let answer = if is_inline { Some(Answer::Allow) } else { self.hooks.ask(call, transport) };
                 if let Some(answer) = answer {
                     self.feed(now, Input::Reply { call: id, answer }, &mut out);
                 }
@@ -621,29 +619,18 @@ impl Driver {
         }
         for note in &out.notes {
             let (Note::Connected { conn, .. } | Note::Disconnected { conn, .. }) = note else {
-                self.hooks.note(note, None);
+                self.hooks.note(note, None, None);
                 continue;
             };
-            let peer = entry_mut(&mut self.table, *conn).and_then(|entry| {
+            let entry = entry_mut(&mut self.table, *conn).map(|entry| {
                 if matches!(note, Note::Connected { .. }) && !std::mem::replace(&mut entry.accepted, true) {
-                    self.strangers -= 1;
-                    forget(&mut self.strangers_at, entry.peer);
+                    self.connected.accepted(entry);
                     self.sys_topics.connected(self.engine.view().connections());
                 }
-                entry.peer
+                &*entry
             });
-            self.hooks.note(note, peer);
-        }
-    }
-}
-
-/// There is one stranger less at an address.
-fn forget(strangers_at: &mut HashMap<IpAddr, usize>, peer: Option<SocketAddr>) {
-    let Some(address) = peer.map(|peer| peer.ip()) else { return };
-    if let Some(count) = strangers_at.get_mut(&address) {
-        *count -= 1;
-        if *count == 0 {
-            strangers_at.remove(&address);
+            let (peer, listener) = (entry.and_then(|entry| entry.peer), entry.map(|entry| entry.listener));
+            self.hooks.note(note, peer, listener);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Listeners as the configuration asks for them, checked before any is opened.
 
-use crate::config::listeners::{ListenerConfig, Transport};
-use crate::config::{BrokerConfig, ConfigError, DEFAULT_ADDRESS};
+use crate::config::listeners::{ListenerConfig, TcpConfig, Transport};
+use crate::config::{AccessControlConfig, BrokerConfig, ConfigError, DEFAULT_ADDRESS};
 use crate::network::Network;
 use crate::transport::{Certificates, Service, Stages, WebSocketPolicy};
 use std::fmt;
@@ -56,6 +56,8 @@ pub struct Listener {
     pub path: String,
     /// Who may connect, where not everybody: proxies.
     pub proxies: Vec<Network>,
+    /// Options of its connections' sockets.
+    pub tcp: TcpConfig,
     /// As configured.
     pub max_strangers_per_address: u32,
     /// As configured.
@@ -84,7 +86,7 @@ impl Listener {
 
 impl BrokerConfig {
     /// The listeners, with all files read and checked: beyond loopback only with authentication, or where anonymous
-    /// access is asked for in so many words.
+    /// access is asked for in so many words. Those with access control of their own are `authenticated` by that alone.
     ///
     /// # Errors
     /// An address that is none, a type that is not known or does not fit the rest, a file that cannot be used, two
@@ -95,6 +97,8 @@ impl BrokerConfig {
         let mut listeners: Vec<Listener> = Vec::new();
         for config in asked {
             let listener = self.listener(config)?;
+            let authenticated =
+                config.access_control.as_ref().map_or(authenticated, AccessControlConfig::decides);
             if let Place::Port(address) = listener.place
                 && listener.transport.is_for_clients()
                 && !address.ip().is_loopback()
@@ -140,11 +144,20 @@ impl BrokerConfig {
         if config.mode.is_some() && transport != Transport::Unix {
             return wrong("`mode` is for Unix sockets");
         }
+        if config.metrics.is_some() && transport.is_for_clients() {
+            return wrong("`metrics` is for pages: type http or https");
+        }
+        if config.access_control.is_some() && !transport.is_for_clients() {
+            return wrong("has a section `access_control`, and no clients come in there");
+        }
         if config.mode.is_some_and(|mode| mode > 0o777) {
             return wrong("`mode` is at most 0o777");
         }
         if transport == Transport::Unix && !config.proxies.is_empty() {
             return wrong("`proxies` are addresses, and a Unix socket has none");
+        }
+        if transport == Transport::Unix && config.tcp != TcpConfig::default() {
+            return wrong("has a section `tcp`, which is not for Unix sockets");
         }
         if config.tls.is_some() && !transport.may_have_tls() {
             return wrong("has a section `tls`, but its type speaks none: use tls, wss or https");
@@ -177,7 +190,7 @@ impl BrokerConfig {
             service: match transport {
                 Transport::Ws | Transport::Wss => Service::WebSocket(policy),
                 Transport::Any => Service::Any(policy),
-                Transport::Http | Transport::Https => Service::Pages,
+                Transport::Http | Transport::Https => Service::Pages(config.metrics.unwrap_or_default()),
                 _ => Service::Mqtt,
             },
         };
@@ -188,6 +201,7 @@ impl BrokerConfig {
             stages: Arc::new(stages),
             path: if matches!(transport, Transport::Ws | Transport::Wss) { path } else { String::new() },
             proxies: networks,
+            tcp: config.tcp,
             max_strangers_per_address: config.max_strangers_per_address,
             max_connections_per_second: config.max_connections_per_second,
         })
@@ -316,6 +330,15 @@ mod tests {
     }
 
     #[test]
+    fn access_control_of_a_listener_is_its_authentication() {
+        let config = |own: &str| parse(&(at("0.0.0.0:1883") + "[listeners.access_control]\n" + own));
+        assert!(config("acl_file = \"acl\"\n").checked_listeners(false).is_ok());
+        assert!(config("webhook = \"http://127.0.0.1:1/\"\n").checked_listeners(false).is_ok());
+        // Whatever there is for other listeners.
+        assert!(config("").checked_listeners(true).is_err());
+    }
+
+    #[test]
     fn names_are_resolved() {
         let listeners = parse(&at("tcp://localhost:1884")).checked_listeners(false).unwrap();
         let [listener] = &listeners[..] else { panic!("{listeners:?}") };
@@ -342,7 +365,9 @@ mod tests {
             (at("ws://127.0.0.1:1") + "path = \"b\"\n", "the path of a WebSocket begins with /"),
             (at("127.0.0.1:1") + "path = \"/b\"\n", "`path` and `origins` are for WebSockets"),
             (at("127.0.0.1:1") + "mode = 0o600\n", "`mode` is for Unix sockets"),
+            (at("127.0.0.1:1") + "metrics = \"gmqtt\"\n", "`metrics` is for pages"),
             (at("127.0.0.1:1") + "proxies = [\"localhost\"]\n", "proxies: localhost"),
+            (at("http://127.0.0.1:1") + "access_control = {}\n", "and no clients come in there"),
             #[cfg(unix)]
             (at("unix://"), "unix://: a Unix socket needs the path of its file"),
             #[cfg(unix)]
@@ -353,6 +378,8 @@ mod tests {
             (at("unix://m.sock") + "mode = 0o7777\n", "`mode` is at most 0o777"),
             #[cfg(unix)]
             (at("unix://m.sock") + "proxies = [\"::1\"]\n", "a Unix socket has none"),
+            #[cfg(unix)]
+            (at("unix://m.sock") + "tcp = { keepalive_probes = 3 }\n", "which is not for Unix sockets"),
             (at("127.0.0.1:1") + &at("127.0.0.1:1"), "127.0.0.1:1 is given twice"),
             (at("127.0.0.1:1") + &at("ws://127.0.0.1:1"), "127.0.0.1:1 is given twice"),
             (at("http://0.0.0.0:1") + &at("127.0.0.1:1"), "0.0.0.0:1 and 127.0.0.1:1 are the same port"),

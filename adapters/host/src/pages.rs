@@ -1,8 +1,12 @@
 //! What HTTP listeners answer: health, and figures for people and machines that watch.
 
+mod gmqtt;
+
+use crate::config::listeners::{MetricNames, Transport};
 use crate::sys_topics::Facts;
 use crate::transport::{Page, Response};
 use broker_engine::{DropReason, MemoryPressure};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Computes one figure.
@@ -72,8 +76,11 @@ const METRICS: [(&str, &str, Figure); 30] = [
     ("hook_timeouts_total", "Questions that no hook answered in time.", |f| f.counters.hook_timeouts),
 ];
 
+/// Clients by the name of their listener and their transport.
+type Clients<'a> = BTreeMap<(&'a str, Transport), usize>;
+
 /// The answer to who asks for `page`.
-pub(crate) fn respond(page: Page, facts: &Facts<'_>) -> Response {
+pub(crate) fn respond<'a>(page: Page, facts: &Facts<'_>, clients: impl FnOnce() -> Clients<'a>) -> Response {
     match page {
         Page::Health => Response::text(200, "ok\n"),
         Page::Healthcheck => Response::text(200, ""),
@@ -82,7 +89,8 @@ pub(crate) fn respond(page: Page, facts: &Facts<'_>) -> Response {
         }
         Page::Ready => Response::text(200, "ready\n"),
         Page::Statistics => statistics(facts),
-        Page::Metrics => metrics(facts),
+        Page::Metrics(MetricNames::Metronome) => figures(&metrics(facts, &clients())),
+        Page::Metrics(MetricNames::Gmqtt) => figures(&gmqtt::metrics(facts)),
     }
 }
 
@@ -96,7 +104,12 @@ fn statistics(facts: &Facts<'_>) -> Response {
     Response { content_type: "application/json", ..Response::text(200, &body) }
 }
 
-fn metrics(facts: &Facts<'_>) -> Response {
+/// In the form of Prometheus.
+fn figures(body: &str) -> Response {
+    Response { content_type: "text/plain; version=0.0.4; charset=utf-8", ..Response::text(200, body) }
+}
+
+fn metrics(facts: &Facts<'_>, clients: &Clients<'_>) -> String {
     let mut body = String::new();
     for (name, help, figure) in METRICS {
         declare(&mut body, name, help);
@@ -111,12 +124,22 @@ fn metrics(facts: &Facts<'_>) -> Response {
             let _ = writeln!(body, "metronome_{name}{{qos=\"{qos}\"}} {total}");
         }
     }
+    declare(&mut body, "listener_clients", "Connected clients, by listener and transport.");
+    for ((listener, transport), count) in clients {
+        // As the format wants it; a name may hold anything.
+        let listener = listener.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let transport = transport.name();
+        let _ = writeln!(
+            body,
+            "metronome_listener_clients{{listener=\"{listener}\",transport=\"{transport}\"}} {count}"
+        );
+    }
     declare(&mut body, "deliveries_dropped_total", "Deliveries given up.");
     for reason in DropReason::ALL {
         let (name, total) = (reason.name(), facts.counters.dropped_for(reason));
         let _ = writeln!(body, "metronome_deliveries_dropped_total{{reason=\"{name}\"}} {total}");
     }
-    Response { content_type: "text/plain; version=0.0.4; charset=utf-8", ..Response::text(200, &body) }
+    body
 }
 
 fn declare(body: &mut String, name: &str, help: &str) {

@@ -5,6 +5,8 @@ use broker_engine::{
     Answer, ApplicationMessage, Authenticate, CloseCause, Command, Config, ConnId, Engine, HashKey, Interest,
     ListenerId, Note, Question, Seed, Time,
 };
+use metronome_host::config::listeners::{MetricNames, Transport};
+use metronome_host::transport::Page;
 use metronome_host::{AllowAll, Client, Commands, Decision, Driver, Hook, HookChain, Responder};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,12 +24,16 @@ fn driver(hooks: impl Into<HookChain>) -> Driver {
 
 /// Sends a CONNECT of MQTT 5 from `user`, with an authentication method where one is given.
 fn connect(driver: &mut Driver, name: &str, method: Option<&str>) -> ConnId {
+    connect_at(driver, ListenerId(3), name, method)
+}
+
+fn connect_at(driver: &mut Driver, listener: ListenerId, name: &str, method: Option<&str>) -> ConnId {
     let text = |text: &str| [&u16::try_from(text.len()).unwrap().to_be_bytes(), text.as_bytes()].concat();
     let properties = method.map(|method| [&[0x15], &text(method)[..]].concat()).unwrap_or_default();
     let length = [u8::try_from(properties.len()).unwrap()];
     let fixed = b"\0\x04MQTT\x05\x82\0\0";
     let body = [&fixed[..], &length, &properties, &text(name), &text("user")].concat();
-    let conn = driver.open(NOW, ListenerId(3), "192.0.2.7:4711".parse().ok());
+    let conn = driver.open(NOW, listener, "192.0.2.7:4711".parse().ok());
     driver.received(NOW, conn, &[&[0x10, u8::try_from(body.len()).unwrap()], &body[..]].concat());
     conn
 }
@@ -313,6 +319,83 @@ fn a_hook_hears_what_it_wants_and_knows_the_client() {
     assert_eq!(*heard.0.lock().unwrap(), wanted);
     // The other one was asked about nothing: authentication was decided before it.
     assert_eq!(*deaf.0.lock().unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn a_hook_for_some_listeners_has_to_do_with_no_others() {
+    let (inside, outside, elsewhere) = (ListenerId(0), ListenerId(1), ListenerId(2));
+    let inner = Listening(Arc::default(), true);
+    let hooks = HookChain::default()
+        .and_for(vec![outside], Says::new(BANNED))
+        .and_for(vec![inside], inner.clone())
+        .and_for(vec![inside], Verdicts(|| Answer::Filters(vec![ReasonCode::QuotaExceeded]).into()))
+        .and_for(vec![outside], Listening(Arc::default(), true))
+        .and_for(vec![elsewhere], Says::new(ALLOW));
+    let mut driver = driver(hooks);
+    for (listener, wanted) in [(inside, 0), (outside, 0x8a), (elsewhere, 0), (ListenerId(3), 0x87)] {
+        let conn = connect_at(&mut driver, listener, &format!("at-{}", listener.0), None);
+        assert_eq!(connack(&mut driver, conn), Some(wanted), "{listener:?}");
+        if wanted == 0 {
+            // Who is of another listener is not asked, and so says nothing against it.
+            let granted = if listener == inside { 0x97 } else { 2 };
+            assert_eq!(suback(&mut driver, conn, b"t"), [granted], "{listener:?}");
+        }
+    }
+    let heard = inner.0.lock().unwrap();
+    assert_eq!(heard.len(), 3, "{heard:?}");
+    assert!(heard.iter().all(|line| line.starts_with("\"at-0\"")), "{heard:?}");
+}
+
+/// Keeps whom it lets in.
+struct LetsIn(Arc<Mutex<Vec<Client>>>);
+
+impl Hook for LetsIn {
+    fn authenticate(&mut self, client: &Client, _: &Authenticate) -> Decision {
+        self.0.lock().unwrap().push(client.clone());
+        Decision::allow()
+    }
+}
+
+#[test]
+fn hooks_and_figures_know_listener_and_transport() {
+    let let_in = Arc::default();
+    let hooks = HookChain::from(LetsIn(Arc::clone(&let_in)));
+    let mut driver = driver(hooks.with_listeners(["inside".to_owned(), "out\"side".to_owned()]));
+    let arrivals = [(1, Transport::Wss), (0, Transport::Tcp), (1, Transport::Unix), (1, Transport::Wss)];
+    let conns = (b'a'..).zip(arrivals).map(|(name, (listener, transport))| {
+        let conn = driver.open(NOW, ListenerId(listener), None);
+        driver.came_over(conn, transport);
+        driver.received(NOW, conn, &[&b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01"[..], &[name]].concat());
+        conn
+    });
+    let conns: Vec<ConnId> = conns.collect();
+    // Nobody knows yet whether it is a client.
+    driver.open(NOW, ListenerId(0), None);
+    for (client, (listener, transport)) in let_in.lock().unwrap().iter().zip(arrivals) {
+        let name = ["inside", "out\"side"][usize::from(listener)];
+        assert_eq!((&*client.listener_name, client.transport), (name, transport));
+    }
+    let figures = |driver: &Driver| {
+        let page = driver.page(Page::Metrics(MetricNames::Metronome), NOW, 0);
+        let lines = page.body.lines().filter_map(|line| line.strip_prefix("metronome_listener_clients"));
+        lines.map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    let wanted = |counts: [u8; 3]| {
+        let names = [("inside", "tcp"), (r#"out\"side"#, "wss"), (r#"out\"side"#, "unix")];
+        names
+            .iter()
+            .zip(counts)
+            .map(|((listener, transport), count)| {
+                format!("{{listener=\"{listener}\",transport=\"{transport}\"}} {count}")
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(figures(&driver), wanted([1, 2, 1]));
+    for conn in conns {
+        driver.closed(NOW, conn, CloseCause::PeerClosed);
+        driver.release(conn);
+    }
+    assert_eq!(figures(&driver), wanted([0, 0, 0]));
 }
 
 #[test]

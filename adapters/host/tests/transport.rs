@@ -9,7 +9,7 @@ use broker_engine::{
 };
 use common::authority::Authority;
 use common::client::{Messages, Stream, Tls, shake_hands, websocket};
-use metronome_host::config::listeners::{ClientCertificates, TlsConfig, TlsVersion};
+use metronome_host::config::listeners::{ClientCertificates, MetricNames, TlsConfig, TlsVersion};
 use metronome_host::transport::{
     Certificates, Entered, Entrance, Layers, Page, Service, Stages, Step, WebSocketPolicy, flush,
 };
@@ -143,7 +143,7 @@ impl Server {
     }
 
     fn enter(&mut self) {
-        let Entered { layers, peer, user_name, early } = self.entrance.take().unwrap().enter();
+        let Entered { layers, peer, user_name, early, .. } = self.entrance.take().unwrap().enter();
         let conn = self.driver.open(NOW, ListenerId(0), peer);
         if let Some(name) = user_name {
             self.driver.identify(conn, &name);
@@ -641,7 +641,8 @@ fn files_that_cannot_be_used_are_named_with_the_reason() {
 #[test]
 fn pages_are_answered_and_everything_else_is_refused() {
     let ask = |request: &str| {
-        let stages = Stages { service: Service::Pages, ..Stages::default() };
+        let service = Service::Pages(MetricNames::Metronome);
+        let stages = Stages { service, ..Stages::default() };
         let mut server = Server::new(stages, 3);
         server.pipe.0.borrow_mut().to_server = request.as_bytes().to_vec();
         server.run();
@@ -654,7 +655,12 @@ fn pages_are_answered_and_everything_else_is_refused() {
         ("/readyz?verbose", Page::Ready, "text/plain", "\r\n\r\nready\n"),
         ("/healthcheck", Page::Healthcheck, "text/plain", "Content-Length: 0\r\n"),
         ("/stats", Page::Statistics, "application/json", "\t\"uptime\": 1,\n"),
-        ("/metrics", Page::Metrics, "text/plain; version=0.0.4", "\nmetronome_uptime_seconds 1\n"),
+        (
+            "/metrics",
+            Page::Metrics(MetricNames::Metronome),
+            "text/plain; version=0.0.4",
+            "\nmetronome_uptime_seconds 1\n",
+        ),
     ] {
         let (answer, end) = get(path);
         assert_eq!(end, Some(Ok(page)));

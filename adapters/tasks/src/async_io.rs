@@ -3,7 +3,9 @@
 use crate::listener::Bound;
 #[cfg(unix)]
 use crate::socket_file;
+use crate::tcp;
 use async_io::Async;
+use metronome_host::config::listeners::TcpConfig;
 use socket2::SockRef;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -114,10 +116,9 @@ impl crate::Stream for Stream {
         either!(self, stream => stream.get_ref().write_vectored(slices))
     }
 
-    fn prepare(&self) {
+    fn prepare(&self, options: TcpConfig) {
         if let Self::Tcp(stream) = self {
-            // A failure means that the client has gone already; its task will find out.
-            let _gone = stream.get_ref().set_nodelay(true);
+            tcp::prepare(&SockRef::from(stream.get_ref()), options);
         }
     }
 

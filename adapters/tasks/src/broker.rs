@@ -170,6 +170,14 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
+    /// Who decides about the clients of these listeners, which are numbered from 0 in the order of configuration. It is
+    /// asked about no others: see [`HookChain::and_for`].
+    #[must_use]
+    pub fn hook_for(mut self, listeners: Vec<ListenerId>, hook: impl Hook + 'static) -> Self {
+        self.hooks = self.hooks.and_for(listeners, hook);
+        self
+    }
+
     /// Records every input, so that what happened can be played again. Costs time and disk; passwords are not written.
     #[must_use]
     pub fn record(mut self, options: RecordOptions) -> Self {
@@ -199,9 +207,11 @@ impl<R: Runtime> Builder<R> {
         let (open_files, most) = files::raise_limit();
         let (seed, hash_key) = random().map_err(StartError::System)?;
         let mut limits = config.limits.clone();
-        let hooks = self.hooks.and(Log).on_panic(|HookPanic { hook, message, .. }| {
-            tracing::error!(hook, message, "a hook panicked, which is a bug in it; the answer is no");
-        });
+        let names: Vec<String> = doors.iter().map(|(_, door)| door.listener.name.clone()).collect();
+        let hooks =
+            self.hooks.with_listeners(names).and(Log).on_panic(|HookPanic { hook, message, .. }| {
+                tracing::error!(hook, message, "a hook panicked, which is a bug in it; the answer is no");
+            });
         limits.interest = limits.interest | hooks.interest();
         let (linger, sys_topics) = (config.linger, config.sys_topics);
         let (orders, inbox) = async_channel::bounded(ORDERS);

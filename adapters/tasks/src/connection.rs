@@ -16,8 +16,9 @@ const READS_PER_TURN: usize = 4;
 
 /// Hands a client that has come in to the engine.
 pub fn begin<R: Runtime>(shared: &Rc<Shared<R>>, stream: R::Stream, listener: ListenerId, client: Entered) {
-    let Entered { layers, peer, user_name, early } = client;
+    let Entered { transport, layers, peer, user_name, early } = client;
     let conn = shared.driver.borrow_mut().open(shared.now(), listener, peer);
+    shared.driver.borrow_mut().came_over(conn, transport);
     if let Some(name) = user_name {
         shared.driver.borrow_mut().identify(conn, &name);
     }

@@ -9,6 +9,7 @@ use metronome_host::listeners::Listener;
 use metronome_host::storage::Found;
 use metronome_host::transport::{Certificates, Stages};
 use metronome_host::{ConfigError, Driver, InjectError, WatchedFiles};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -75,6 +76,8 @@ pub struct Stats {
     pub counters: Counters,
     /// Connected clients.
     pub connections: usize,
+    /// Of those that came in by a listener, how many speak what below MQTT.
+    pub connections_over: BTreeMap<Transport, usize>,
     /// Sessions, connected or not.
     pub sessions: usize,
     /// Subscriptions of all sessions.
@@ -91,6 +94,7 @@ impl Stats {
         Self {
             counters: view.counters().clone(),
             connections: view.connections(),
+            connections_over: driver.clients_by_transport(),
             sessions: view.sessions(),
             subscriptions: view.subscriptions(),
             retained: driver.retained(),

@@ -7,6 +7,7 @@
 //! * `store` — what outlives the process, on a thread of its own
 //! * [`turn`] — engine, sockets and tasks on one thread, and how a turn is flushed
 //! * [`listener`], [`files`] — accepting, also when files run out; [`socket_file`] — of Unix sockets
+//! * [`tcp`] — options of TCP sockets
 //! * [`entrance`] — what comes before MQTT, in a task of its own
 //! * [`connection`] — one task for each connection: read, wait, close in peace
 //! * [`notes`] — what goes into the log about clients
@@ -31,6 +32,7 @@ mod runtime;
 pub mod signal;
 pub mod socket_file;
 mod store;
+pub mod tcp;
 pub mod turn;
 
 pub use broker::{Builder, StartError};

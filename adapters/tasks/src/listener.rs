@@ -190,9 +190,9 @@ fn start<R: Runtime>(shared: &Rc<Shared<R>>, stream: R::Stream, peer: Option<Soc
     if !door.listener.stages.is_proxied && entrance::is_one_too_many(shared, door, peer) {
         return;
     }
-    stream.prepare();
+    stream.prepare(door.listener.tcp);
     if door.listener.stages.is_plain() {
-        connection::begin(shared, stream, door.id, Entered::plain(peer));
+        connection::begin(shared, stream, door.id, Entered::plain(door.listener.transport, peer));
     } else {
         R::spawn(entrance::run(Rc::clone(shared), stream, peer, Rc::clone(door)));
     }

@@ -1,6 +1,7 @@
 //! What a runtime brings.
 
 use crate::listener::Bound;
+use metronome_host::config::listeners::TcpConfig;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -66,8 +67,8 @@ pub trait Stream: 'static {
     /// As [`Stream::write`].
     fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
 
-    /// Small packets leave at once: what belongs together is one write already.
-    fn prepare(&self);
+    /// Sets options of its socket, where it is one of TCP: see [`crate::tcp::prepare`].
+    fn prepare(&self, options: TcpConfig);
 
     /// Says that nothing more comes.
     ///

@@ -1,8 +1,9 @@
 //! Files that the configuration names, and reading them again: users and rules, certificates.
 
-use metronome_hooks::{AccessControl, LoadError, RuleFiles, Scram, Webhook, sources};
-use metronome_tokio::BrokerHandle;
+use metronome_hooks::{AccessControl, RuleFiles, Scram, Webhook, sources};
 use metronome_tokio::host::config::AccessControlConfig;
+use metronome_tokio::host::engine::ListenerId;
+use metronome_tokio::{AllowAll, BrokerConfig, BrokerHandle, Builder};
 use std::convert::Infallible;
 use std::future::pending;
 use std::io;
@@ -12,18 +13,62 @@ use tokio::time::MissedTickBehavior;
 /// Time between two looks at the files.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Reads the files that are named; `None` where there are none.
-pub(crate) fn files(config: &AccessControlConfig) -> Result<Option<RuleFiles>, LoadError> {
-    config.has_files().then(|| RuleFiles::load(sources(config))).transpose()
+/// Who decides about the clients of some listeners.
+pub(crate) struct Control {
+    listeners: Vec<ListenerId>,
+    files: Option<RuleFiles>,
+    webhook: Option<Webhook>,
 }
 
-/// Who asks them: about clients with a password or without, and about those that name an authentication method.
-pub(crate) fn hooks(files: &RuleFiles, allow_anonymous: bool) -> io::Result<(AccessControl, Scram)> {
-    Ok((AccessControl::new(files.rules(), allow_anonymous)?, Scram::new(files.rules())?))
+impl Control {
+    fn new(config: &AccessControlConfig, listeners: Vec<ListenerId>) -> Result<Self, String> {
+        let files = config.has_files().then(|| RuleFiles::load(sources(config))).transpose();
+        let files = files.map_err(|error| error.to_string())?;
+        Ok(Self { listeners, files, webhook: webhook(config)? })
+    }
+
+    /// Takes its place among the hooks; gives back the files, to be looked at for changes. Files are asked about clients with
+    /// a password or without, and about those that name an authentication method.
+    pub(crate) fn join(
+        self,
+        mut builder: Builder,
+        allow_anonymous: bool,
+    ) -> io::Result<(Builder, Option<RuleFiles>)> {
+        let Self { listeners, files, webhook } = self;
+        if files.is_none() && webhook.is_none() {
+            // Everybody may come in: from this machine, or because the operator said so, which was checked before.
+            return Ok((builder.hook_for(listeners, AllowAll), None));
+        }
+        if let Some(files) = &files {
+            let control = AccessControl::new(files.rules(), allow_anonymous)?;
+            builder = builder.hook_for(listeners.clone(), control);
+            builder = builder.hook_for(listeners.clone(), Scram::new(files.rules())?);
+        }
+        if let Some(webhook) = webhook {
+            builder = builder.hook_for(listeners, webhook);
+        }
+        Ok((builder, files))
+    }
+}
+
+/// Reads all files that are named: those of listeners that have access control of their own, and those for all others.
+pub(crate) fn controls(config: &BrokerConfig) -> Result<Vec<Control>, String> {
+    // With no listener at all there is the default one.
+    let owners = config.listeners.iter().map(|listener| listener.access_control.as_ref());
+    let owners: Vec<_> = if config.listeners.is_empty() { vec![None] } else { owners.collect() };
+    let numbered = || (0..).map(ListenerId).zip(&owners);
+    let others = numbered().filter_map(|(id, own)| own.is_none().then_some(id)).collect();
+    let mut controls = vec![Control::new(&config.access_control, others)?];
+    for (id, own) in numbered() {
+        if let Some(own) = own {
+            controls.push(Control::new(own, vec![id])?);
+        }
+    }
+    Ok(controls)
 }
 
 /// The web service that is named, if one is.
-pub(crate) fn webhook(config: &AccessControlConfig) -> Result<Option<Webhook>, String> {
+fn webhook(config: &AccessControlConfig) -> Result<Option<Webhook>, String> {
     let milliseconds = |count: u32| Duration::from_millis(count.into());
     let (timeout, lifetime) =
         (milliseconds(config.webhook_timeout_ms), milliseconds(config.webhook_lifetime_ms));
@@ -58,13 +103,11 @@ impl Hangup {
 /// Reads files again when they have changed, and on SIGHUP: users and rules, and certificates.
 pub(crate) async fn keep_current(
     broker: &BrokerHandle,
-    mut rules: Option<RuleFiles>,
+    mut rules: Vec<RuleFiles>,
     mut hangup: Hangup,
 ) -> Infallible {
     let mut certificates = broker.certificate_files();
-    if let Some(rules) = &rules {
-        warn(rules);
-    }
+    rules.iter().for_each(warn);
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -75,10 +118,10 @@ pub(crate) async fn keep_current(
         if asked {
             tracing::info!("SIGHUP: users, rules and certificates are read again; the rest needs a restart");
         }
-        if let Some(rules) = &mut rules
-            && (asked || rules.have_changed())
-        {
-            read_rules(rules);
+        for rules in &mut rules {
+            if asked || rules.have_changed() {
+                read_rules(rules);
+            }
         }
         if asked || certificates.have_changed() {
             certificates.begin();

@@ -15,7 +15,7 @@ use metronome_tokio::host::config::{ListenerConfig, Profile};
 use metronome_tokio::host::engine::Durability;
 use metronome_tokio::host::recording::RecordOptions;
 use metronome_tokio::host::storage::StorageConfig;
-use metronome_tokio::{AllowAll, Broker, BrokerConfig, BrokerHandle, StartError};
+use metronome_tokio::{Broker, BrokerConfig, BrokerHandle, StartError};
 use passwd::{Passwd, Problem};
 use std::ffi::OsString;
 use std::io::Write;
@@ -197,8 +197,7 @@ fn check(file: &Path) -> Result<String, String> {
     let config = config.complete().map_err(|error| error.to_string())?;
     // Who may come in from elsewhere depends on flags as well.
     config.checked_listeners(true).map_err(|error| error.to_string())?;
-    access::files(&config.access_control).map_err(|error| error.to_string())?;
-    access::webhook(&config.access_control)?;
+    access::controls(&config)?;
     let ignored = ignored.into_iter().map(|key| format!("not honoured: {key}\n"));
     Ok(format!("{}{} can be used", ignored.collect::<String>(), file.display()))
 }
@@ -257,32 +256,23 @@ fn main() -> ExitCode {
     }
     let storage = config.storage.clone();
     config.allow_anonymous |= flags.allow_anonymous;
-    let files = match access::files(&config.access_control) {
-        Ok(files) => files,
-        Err(error) => return fail(USAGE, &error.to_string()),
-    };
-    let webhook = match access::webhook(&config.access_control) {
-        Ok(webhook) => webhook,
+    let controls = match access::controls(&config) {
+        Ok(controls) => controls,
         Err(error) => return fail(USAGE, &error),
     };
-    if let Err(error) = config.checked_listeners(files.is_some() || webhook.is_some()) {
+    if let Err(error) = config.checked_listeners(config.access_control.decides()) {
         return fail(USAGE, &error.to_string());
     }
     let allow_anonymous = config.allow_anonymous;
     let mut builder = Broker::builder().config(config);
-    if files.is_none() && webhook.is_none() {
-        // Everybody may come in: from this machine, or because the operator said so, which was checked above.
-        builder = builder.hook(AllowAll);
-    }
-    if let Some(files) = &files {
-        let (control, scram) = match access::hooks(files, allow_anonymous) {
-            Ok(hooks) => hooks,
+    let mut files = Vec::new();
+    for control in controls {
+        let (joined, read) = match control.join(builder, allow_anonymous) {
+            Ok(joined) => joined,
             Err(error) => return fail(1, &format!("cannot start: {error}")),
         };
-        builder = builder.hook(control).hook(scram);
-    }
-    if let Some(webhook) = webhook {
-        builder = builder.hook(webhook);
+        builder = joined;
+        files.extend(read);
     }
     if let Some(file) = &flags.record {
         let segments = 4;
@@ -371,7 +361,7 @@ fn serve(
     broker: &BrokerHandle,
     flags: &Flags,
     storage: &StorageConfig,
-    files: Option<RuleFiles>,
+    files: Vec<RuleFiles>,
 ) -> ExitCode {
     let heard = runtime.block_on(async { Signals::new().and_then(|signals| Ok((signals, Hangup::new()?))) });
     let Ok((mut signals, hangup)) = heard else {

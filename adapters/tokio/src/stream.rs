@@ -1,9 +1,10 @@
 //! Tokio's sockets, timer and tasks.
 
-use metronome_tasks::Runtime;
+use metronome_host::config::listeners::TcpConfig;
 use metronome_tasks::listener::Bound;
 #[cfg(unix)]
 use metronome_tasks::socket_file;
+use metronome_tasks::{Runtime, tcp};
 use socket2::SockRef;
 use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice, Read};
@@ -145,10 +146,9 @@ impl metronome_tasks::Stream for Stream {
         either!(self, stream => stream.try_write_vectored(slices))
     }
 
-    fn prepare(&self) {
+    fn prepare(&self, options: TcpConfig) {
         if let Self::Tcp(stream) = self {
-            // A failure means that the client has gone already; its task will find out.
-            let _gone = stream.set_nodelay(true);
+            tcp::prepare(&SockRef::from(stream), options);
         }
     }
 
@@ -173,7 +173,7 @@ mod tests {
         let nodelay =
             |stream: &Stream| either!(stream, stream => SockRef::from(stream).tcp_nodelay().unwrap());
         assert!(!nodelay(&stream));
-        stream.prepare();
+        stream.prepare(TcpConfig::default());
         assert!(nodelay(&stream));
     }
 }

@@ -109,6 +109,32 @@ fn entries_are_made_and_checked() {
 }
 
 #[test]
+fn a_listener_may_have_users_of_its_own() {
+    let folder = folder("own-users");
+    let entry = |user: &str| passwd(&["create", user], "secret").1;
+    let (own, others) = (folder.join("own"), folder.join("others"));
+    fs::write(&own, entry("bob")).unwrap();
+    fs::write(&others, entry("ann")).unwrap();
+    // The third one is the helper's.
+    let listeners = format!(
+        "[access_control]\npassword_file = {others:?}\n\
+         [[listeners]]\naddress = \"127.0.0.1:0\"\n[listeners.access_control]\npassword_file = {own:?}\n\
+         [[listeners]]\naddress = \"127.0.0.1:0\"\n[listeners.access_control]\n"
+    );
+    let (broker, log) = broker(&folder, &listeners);
+    let urls = broker.greeting.lines().filter_map(|line| line.strip_prefix("listening on mqtt://"));
+    let addresses: Vec<SocketAddr> = urls.map(|address| address.parse().unwrap()).collect();
+    let codes = |user| addresses.iter().map(|address| connack(*address, user).1).collect::<Vec<_>>();
+    assert_eq!(codes(Some(("bob", "secret"))), [0, 0, 5]);
+    assert_eq!(codes(Some(("ann", "secret"))), [5, 0, 0]);
+    assert_eq!(codes(None), [5, 0, 5]);
+    fs::write(&own, entry("ann")).unwrap();
+    logged(&log, "others hold from now on");
+    assert_eq!(codes(Some(("bob", "secret"))), [5, 0, 5]);
+    assert_eq!(codes(Some(("ann", "secret"))), [0, 0, 0]);
+}
+
+#[test]
 fn the_files_of_mosquitto_decide() {
     let folder = folder("mosquitto");
     let (users, acl) = (folder.join("users"), folder.join("acl"));

@@ -27,6 +27,11 @@ pub struct AccessControlConfig {
 }
 
 impl AccessControlConfig {
+    /// Is there anybody to be asked?
+    pub fn decides(&self) -> bool {
+        self.has_files() || self.webhook.is_some()
+    }
+
     /// Is any file named?
     pub fn has_files(&self) -> bool {
         let Self { ledgers, password_file, acl_file, accounts, .. } = self;

@@ -1,5 +1,6 @@
 //! What a configuration says of listeners.
 
+use super::AccessControlConfig;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -14,7 +15,7 @@ pub struct ListenerConfig {
     /// What is spoken; left out, what stands in front of the address, or plain TCP.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub transport: Option<Transport>,
-    /// Its name in the log; left out, its address with its type.
+    /// Its name for hooks and figures.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// Path of the URL of a WebSocket; left out, `/mqtt`.
@@ -37,6 +38,15 @@ pub struct ListenerConfig {
     /// File mode of a Unix socket; left out, 0o660.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<u32>,
+    /// Under which names pages have metrics; left out, our own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<MetricNames>,
+    /// Who may connect here, and publish and read what, in the place of what is said for all listeners.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_control: Option<AccessControlConfig>,
+    /// Options of its connections' sockets.
+    #[serde(default, skip_serializing_if = "TcpConfig::is_default")]
+    pub tcp: TcpConfig,
     /// Certificates, where TLS is spoken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsConfig>,
@@ -54,8 +64,40 @@ impl ListenerConfig {
     }
 }
 
-/// What is spoken on a listener.
+/// Options of TCP sockets. What is 0, as everything is by default, is left to the system.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TcpConfig {
+    /// Silence after which the system asks whether the other side is still there, seconds.
+    pub keepalive_idle_s: u32,
+    /// Time between two such questions, seconds.
+    pub keepalive_interval_s: u32,
+    /// Questions without an answer after which the connection is broken.
+    pub keepalive_probes: u32,
+    /// Time in which what was sent has to be acknowledged, else the connection is broken, milliseconds. Linux and Android
+    /// have it.
+    pub user_timeout_ms: u32,
+}
+
+impl TcpConfig {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Names of metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MetricNames {
+    /// Ours.
+    #[default]
+    Metronome,
+    /// Those of gmqtt's plugin, for dashboards that were made for it.
+    Gmqtt,
+}
+
+/// What is spoken on a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Transport {
@@ -92,6 +134,20 @@ impl Transport {
             "https" => Self::Https,
             _ => return None,
         })
+    }
+
+    /// As a configuration names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
+            Self::Unix => "unix",
+            Self::Any => "any",
+            Self::Http => "http",
+            Self::Https => "https",
+        }
     }
 
     /// What stands in front of the address in what a person reads.

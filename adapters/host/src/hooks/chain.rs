@@ -2,8 +2,9 @@
 
 use super::responder::{Commands, Mail, Mailbox};
 use super::{Client, Decision, Hook, Responder};
+use crate::config::listeners::Transport;
 use broker_engine::mqtt_proto::ReasonCode;
-use broker_engine::{Answer, Call, ConnId, Input, Interest, Note, Question};
+use broker_engine::{Answer, Call, ConnId, Input, Interest, ListenerId, Note, Question};
 use std::any::{Any, type_name};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,12 +28,24 @@ pub struct HookChain {
     known: BTreeMap<ConnId, Known>,
     mailbox: Arc<Mailbox>,
     on_panic: Box<dyn FnMut(&HookPanic) + Send>,
+    /// Of listeners, in their order.
+    names: Vec<Arc<str>>,
 }
 
 struct Link {
     hook: Box<dyn Hook>,
     name: &'static str,
     interest: Interest,
+    /// Whose clients it has to do with; `None` is all.
+    listeners: Option<Vec<ListenerId>>,
+}
+
+impl Link {
+    /// Has it to do with clients of this listener? What happens to a session is of none.
+    fn serves(&self, listener: Option<ListenerId>) -> bool {
+        let listeners = self.listeners.as_ref();
+        listeners.is_none_or(|listeners| listener.is_some_and(|listener| listeners.contains(&listener)))
+    }
 }
 
 /// What is kept of a connection.
@@ -68,11 +81,34 @@ pub struct HookPanic {
 impl HookChain {
     /// Adds a hook behind the others.
     #[must_use]
-    pub fn and<H: Hook + 'static>(mut self, mut hook: H) -> Self {
+    pub fn and<H: Hook + 'static>(self, hook: H) -> Self {
+        self.link(hook, None)
+    }
+
+    /// Adds a hook behind the others that is asked about clients of these listeners alone, and hears of no others: of
+    /// their connections, and not of sessions, which belong to no listener.
+    #[must_use]
+    pub fn and_for<H: Hook + 'static>(self, listeners: Vec<ListenerId>, hook: H) -> Self {
+        self.link(hook, Some(listeners))
+    }
+
+    fn link<H: Hook + 'static>(mut self, mut hook: H, listeners: Option<Vec<ListenerId>>) -> Self {
         hook.joined(Commands::new(Arc::clone(&self.mailbox)));
         let interest = hook.interest();
-        self.links.push(Link { hook: Box::new(hook), name: type_name::<H>(), interest });
+        self.links.push(Link { hook: Box::new(hook), name: type_name::<H>(), interest, listeners });
         self
+    }
+
+    /// Names of listeners, in the order of their numbers, for [`Client::listener_name`].
+    #[must_use]
+    pub fn with_listeners(mut self, names: impl IntoIterator<Item = String>) -> Self {
+        self.names = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Empty where it has none.
+    pub(crate) fn name_of(&self, listener: ListenerId) -> &str {
+        self.names.get(usize::from(listener.0)).map_or("", |name| name)
     }
 
     /// Whom to tell of panics; by default nobody.
@@ -93,14 +129,13 @@ impl HookChain {
     }
 
     /// Asks the hooks. `None` when one of them answers later.
-    pub(crate) fn ask(&mut self, call: Call) -> Option<Answer> {
+    pub(crate) fn ask(&mut self, call: Call, transport: Transport) -> Option<Answer> {
         let conn = call.conn;
         match &call.question {
             Question::Authenticate(connect) => {
-                self.known.insert(
-                    conn,
-                    Known { client: Client::new(conn, connect), open: Vec::new(), gone: false },
-                );
+                let name = self.names.get(usize::from(connect.listener.0)).cloned().unwrap_or_default();
+                let client = Client::new(conn, connect, name, transport);
+                self.known.insert(conn, Known { client, open: Vec::new(), gone: false });
             }
             Question::AuthenticateStep { client_id, .. }
             | Question::Subscribe { client_id, .. }
@@ -180,7 +215,8 @@ impl HookChain {
             }
             let Some(link) = self.links.get_mut(open.next) else { return Some(open.end()) };
             open.next += 1;
-            decision = if link.interest.contains(open.point()) {
+            let is_its = link.serves(Some(known.client.listener));
+            decision = if is_its && link.interest.contains(open.point()) {
                 let ask = || link.hook.answer(&known.client, &open.call.question);
                 let denied = || Decision::deny(ReasonCode::NotAuthorized);
                 contained(link.name, &mut self.on_panic, ask).unwrap_or_else(denied)
@@ -190,14 +226,15 @@ impl HookChain {
         }
     }
 
-    /// Tells the hooks.
-    pub(crate) fn note(&mut self, note: &Note, peer: Option<SocketAddr>) {
+    /// Tells the hooks, of a client of a listener or of none.
+    pub(crate) fn note(&mut self, note: &Note, peer: Option<SocketAddr>, listener: Option<ListenerId>) {
         let kind = match note {
             Note::MessageDropped { .. } => Interest::DROPS,
             Note::Subscribed { .. } | Note::Unsubscribed { .. } => Interest::SUBSCRIPTIONS,
             _ => Interest::CLIENTS,
         };
-        for link in self.links.iter_mut().filter(|link| link.interest.contains(kind)) {
+        let concerned = |link: &&mut Link| link.interest.contains(kind) && link.serves(listener);
+        for link in self.links.iter_mut().filter(concerned) {
             contained(link.name, &mut self.on_panic, || link.hook.note(note, peer));
         }
     }
@@ -317,6 +354,7 @@ impl Default for HookChain {
             known: BTreeMap::new(),
             mailbox: Arc::default(),
             on_panic: Box::new(|_| ()),
+            names: Vec::new(),
         }
     }
 }

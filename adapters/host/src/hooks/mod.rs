@@ -14,10 +14,12 @@ mod responder;
 pub use chain::{HookChain, HookPanic};
 pub use responder::{Commands, Responder};
 
+use crate::config::listeners::Transport;
 use broker_engine::mqtt_proto::{ReasonCode, SubscribeOptions, Version};
 use broker_engine::{Answer, ApplicationMessage, Authenticate, ConnId, Interest, ListenerId, Note, Question};
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Takes part in what the broker decides. Its methods run on the broker's thread: while one thinks, nobody is served, so
 /// what takes longer answers with [`Decision::later`]. A method that panics denies what it was asked.
@@ -112,20 +114,26 @@ pub struct Client {
     pub username: Option<String>,
     /// Protocol version.
     pub version: Version,
-    /// Where it came in.
+    /// Where it came in: the place of the listener in the configuration.
     pub listener: ListenerId,
+    /// The name of that; empty where it has none.
+    pub listener_name: Arc<str>,
+    /// What it speaks below MQTT.
+    pub transport: Transport,
     /// From where.
     pub peer: Option<SocketAddr>,
 }
 
 impl Client {
-    fn new(conn: ConnId, connect: &Authenticate) -> Self {
+    fn new(conn: ConnId, connect: &Authenticate, listener_name: Arc<str>, transport: Transport) -> Self {
         Self {
             conn,
             client_id: connect.client_id.clone(),
             username: connect.username.clone(),
             version: connect.version,
             listener: connect.listener,
+            listener_name,
+            transport,
             peer: connect.peer,
         }
     }

@@ -7,6 +7,7 @@ use super::tls::Tls;
 use super::upgrade::WebSocketPolicy;
 use super::websocket::WebSocket;
 use super::{Refused, proxy};
+use crate::config::listeners::{MetricNames, Transport};
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
@@ -40,8 +41,8 @@ pub enum Service {
     WebSocket(WebSocketPolicy),
     /// Either, with or without TLS: the first bytes tell.
     Any(WebSocketPolicy),
-    /// Pages over HTTP.
-    Pages,
+    /// Pages over HTTP, with metrics under these names.
+    Pages(MetricNames),
 }
 
 impl Stages {
@@ -62,18 +63,18 @@ pub enum Page {
     Healthcheck,
     /// `/stats`: figures as JSON.
     Statistics,
-    /// `/metrics`: figures for Prometheus.
-    Metrics,
+    /// `/metrics`: figures for Prometheus, under these names.
+    Metrics(MetricNames),
 }
 
 impl Page {
-    fn at(path: &str) -> Option<Self> {
+    fn at(path: &str, metrics: MetricNames) -> Option<Self> {
         Some(match path {
             "/healthz" => Self::Health,
             "/readyz" => Self::Ready,
             "/healthcheck" => Self::Healthcheck,
             "/stats" => Self::Statistics,
-            "/metrics" => Self::Metrics,
+            "/metrics" => Self::Metrics(metrics),
             _ => return None,
         })
     }
@@ -93,6 +94,8 @@ pub enum Step {
 /// A client that has come in.
 #[derive(Debug)]
 pub struct Entered {
+    /// What it speaks below MQTT: one transport, also where a listener takes any.
+    pub transport: Transport,
     /// What stays between socket and MQTT.
     pub layers: Option<Layers>,
     /// Who it is, as a trusted proxy says where there is one.
@@ -105,8 +108,8 @@ pub struct Entered {
 
 impl Entered {
     /// One before whose MQTT nothing comes.
-    pub fn plain(peer: Option<SocketAddr>) -> Self {
-        Self { layers: None, peer, user_name: None, early: Vec::new() }
+    pub fn plain(transport: Transport, peer: Option<SocketAddr>) -> Self {
+        Self { transport, layers: None, peer, user_name: None, early: Vec::new() }
     }
 }
 
@@ -197,8 +200,14 @@ impl Entrance {
     /// Goes in, after [`Step::In`].
     pub fn enter(self) -> Entered {
         let Self { layers, peer, user_name, plain: early, .. } = self;
-        let is_plain = layers.tls.is_none() && layers.websocket.is_none();
-        Entered { layers: (!is_plain).then_some(layers), peer, user_name, early }
+        let transport = match (&layers.tls, &layers.websocket) {
+            (None, None) => Transport::Tcp,
+            (Some(_), None) => Transport::Tls,
+            (None, Some(_)) => Transport::Ws,
+            (Some(_), Some(_)) => Transport::Wss,
+        };
+        let layers = Some(layers).filter(|_| transport != Transport::Tcp);
+        Entered { transport, layers, peer, user_name, early }
     }
 
     fn proxy(&mut self) -> Result<Next, Refused> {
@@ -235,7 +244,7 @@ impl Entrance {
         self.decrypt()?;
         Ok(match self.stages.service {
             Service::Mqtt => Next::Break(Step::In),
-            Service::WebSocket(_) | Service::Pages => Next::Continue(Stage::Request),
+            Service::WebSocket(_) | Service::Pages(_) => Next::Continue(Stage::Request),
             Service::Any(_) => match self.plain.first() {
                 None => Next::Break(Step::More),
                 Some(&GET) => Next::Continue(Stage::Request),
@@ -257,7 +266,7 @@ impl Entrance {
             Err(refusal) => return Err(self.refuse(&refusal)),
         };
         match &stages.service {
-            Service::Pages => match Page::at(request.path) {
+            Service::Pages(metrics) => match Page::at(request.path, *metrics) {
                 Some(page) => Ok(Next::Break(Step::Page(page))),
                 None => Err(self.refuse(&Response::refusal(404))),
             },

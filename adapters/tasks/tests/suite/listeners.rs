@@ -2,12 +2,16 @@
 //! `adapter`.
 
 use crate::adapter::host::config::Linger;
-use crate::adapter::host::config::listeners::{ClientCertificates, ListenerConfig, TlsConfig, Transport};
+use crate::adapter::host::config::listeners::{
+    ClientCertificates, ListenerConfig, TcpConfig, TlsConfig, Transport,
+};
 use crate::adapter::{AllowAll, Broker, BrokerConfig, BrokerHandle, Builder, Client, Decision, Hook};
 use crate::authority::Authority;
 use crate::client::{Messages, Stream, Tls, shake_hands, websocket};
 use crate::packets::{connect, packet, publish};
-use broker_engine::{Authenticate, Config, Interest};
+use broker_engine::mqtt_proto::ReasonCode;
+use broker_engine::{Authenticate, Config, Interest, ListenerId};
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -112,7 +116,7 @@ fn client(broker: &BrokerHandle, authority: &Authority, kind: &str, name: &str) 
     stream.read_exact(&mut head).unwrap();
     let mut connack = vec![0; head[1].into()];
     stream.read_exact(&mut connack).unwrap();
-    assert_eq!((head[0], connack[1]), (0x20, 0), "{kind}");
+    assert_eq!((head[0], connack[1]), (0x20, 0), "{name}");
     stream
 }
 
@@ -237,6 +241,30 @@ fn who_publishes_too_fast_waits_and_others_do_not() {
     assert_eq!(broker.stats().unwrap().counters.publish_delayed, 5);
 }
 
+/// The system's own account of its sockets says which timer runs.
+#[cfg(target_os = "linux")]
+#[test]
+fn options_of_sockets_are_set() {
+    let tcp = |keepalive_idle_s| {
+        let tcp = TcpConfig { keepalive_idle_s, ..TcpConfig::default() };
+        ListenerConfig { tcp, ..ListenerConfig::at("127.0.0.1:0") }
+    };
+    let broker = Broker::builder().hook(AllowAll).listener(tcp(0)).listener(tcp(100)).start().unwrap();
+    let has_keepalive = |address: SocketAddr| {
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(&connect(4, "c")).unwrap();
+        expect(&mut client, &[0x20, 2, 0, 0], "CONNACK");
+        let ends = [address, client.local_addr().unwrap()].map(|end| format!(":{:04X}", end.port()));
+        let sockets = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+        let fields = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let mut found =
+            fields.filter(|fields| ends.iter().zip(&fields[1..]).all(|(end, at)| at.ends_with(end)));
+        found.next().unwrap()[5].starts_with("02:")
+    };
+    let found: Vec<bool> = broker.local_addrs().iter().map(|address| has_keepalive(*address)).collect();
+    assert_eq!(found, [false, true]);
+}
+
 /// User name and address.
 type Arrival = (Option<String>, Option<SocketAddr>);
 
@@ -251,6 +279,65 @@ impl Hook for Asked {
     fn authenticate(&mut self, client: &Client, _: &Authenticate) -> Decision {
         self.0.lock().unwrap().push((client.username.clone(), client.peer));
         Decision::allow()
+    }
+}
+
+/// Keeps by which listener and over what each client came in.
+struct CameBy(Arc<Mutex<BTreeMap<String, (String, &'static str)>>>);
+
+impl Hook for CameBy {
+    fn authenticate(&mut self, client: &Client, _: &Authenticate) -> Decision {
+        let by = (client.listener_name.to_string(), client.transport.name());
+        self.0.lock().unwrap().insert(client.client_id.clone(), by);
+        Decision::allow()
+    }
+}
+
+#[test]
+fn it_is_known_by_which_listener_and_over_what_a_client_came() {
+    let (authority, came_by) = (authority(), Arc::default());
+    let broker = everything(&authority).hook(CameBy(Arc::clone(&came_by))).start().unwrap();
+    let clients = KINDS.map(|kind| client(&broker, &authority, kind, kind));
+    let mut over = BTreeMap::new();
+    for (kind, (listener, transport)) in &*came_by.lock().unwrap() {
+        let (first, last) = kind.split_once('-').unwrap_or((kind, kind));
+        let wanted = match (first, last) {
+            ("any", "any") => ("any", "tcp"),
+            ("any", last) => ("any", last),
+            ("tcp", _) => ("mqtt", "tcp"),
+            ("tls", _) => ("mqtts", "tls"),
+            (kind, _) => (kind, kind),
+        };
+        assert_eq!((&**listener, *transport), wanted, "{kind}");
+        *over.entry(*transport).or_insert(0) += 1;
+    }
+    let stats = broker.stats().unwrap().connections_over;
+    assert_eq!(stats.into_iter().map(|(over, count)| (over.name(), count)).collect::<BTreeMap<_, _>>(), over);
+    drop(clients);
+}
+
+#[test]
+fn hooks_of_a_listener_decide_about_nobody_else() {
+    let broker = Broker::builder().listen("127.0.0.1:0").listen("127.0.0.1:0").listen("127.0.0.1:0");
+    let broker = broker.hook_for(vec![ListenerId(1)], AllowAll).hook_for(vec![ListenerId(2)], Refuses);
+    let broker = broker.start().unwrap();
+    let code = |address: &SocketAddr| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(&connect(5, "c")).unwrap();
+        let mut connack = [0; 4];
+        stream.read_exact(&mut connack).unwrap();
+        connack[3]
+    };
+    // Not authorized where nobody says anything, success, banned.
+    assert_eq!(broker.local_addrs().iter().map(code).collect::<Vec<_>>(), [0x87, 0, 0x8a]);
+}
+
+struct Refuses;
+
+impl Hook for Refuses {
+    fn authenticate(&mut self, _: &Client, _: &Authenticate) -> Decision {
+        Decision::deny(ReasonCode::Banned)
     }
 }
 
