@@ -1,9 +1,8 @@
 //! async-std's timer and tasks, with sockets of the reactor below it.
 
 use async_std::task;
-use metronome_tasks::Runtime;
 use metronome_tasks::async_io::{Acceptor, Stream};
-use metronome_tasks::listener::Bound;
+use metronome_tasks::{Accepted, Bound, Runtime};
 use std::future::Future;
 use std::io;
 use std::time::Duration;
@@ -23,6 +22,10 @@ impl Runtime for AsyncStd {
 
     fn accept_with(bound: Bound) -> io::Result<Acceptor> {
         Acceptor::with(bound)
+    }
+
+    fn adopt(socket: Accepted) -> io::Result<Stream> {
+        Stream::with(socket)
     }
 
     fn spawn(task: impl Future<Output = ()> + 'static) {

@@ -18,6 +18,9 @@ const DEFAULT_PATH: &str = "/mqtt";
 /// File mode of Unix sockets unless told otherwise: owner and group.
 const DEFAULT_MODE: u32 = 0o660;
 
+/// The address of [`Place::Program`].
+const PROGRAM: &str = "program";
+
 /// Where a listener is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -30,6 +33,47 @@ pub enum Place {
         /// Its mode.
         mode: u32,
     },
+    /// Nowhere: the embedding program brings connections.
+    Program,
+}
+
+impl Place {
+    /// Is it the same, whatever the mode of a file?
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File { path: one, .. }, Self::File { path: other, .. }) => one == other,
+            _ => self == other,
+        }
+    }
+}
+
+impl ListenerConfig {
+    /// Where it is to be.
+    ///
+    /// # Errors
+    /// What it says is no such place.
+    pub fn place(&self) -> Result<Place, ConfigError> {
+        let (transport, bare, _) = split_address(self)?;
+        match transport {
+            Transport::Unix => socket_file(&self.address, bare, self.mode),
+            _ if bare == PROGRAM => Ok(Place::Program),
+            _ => Ok(Place::Port(parse_address(&self.address, bare)?)),
+        }
+    }
+
+    /// The same at another place: its type and its path are what they were. MQTT over TCP and over a Unix socket are one.
+    #[must_use]
+    pub fn moved_to(self, place: &Place) -> Self {
+        let Ok((transport, _, path)) = split_address(&self) else { return self };
+        let path = path.map(ToOwned::to_owned);
+        let transport = match (place, transport) {
+            (Place::File { .. }, Transport::Tcp) => Transport::Unix,
+            (Place::Port(_), Transport::Unix) => Transport::Tcp,
+            _ => transport,
+        };
+        let (transport, address) = (Some(transport), place.to_string());
+        Self { address, transport, path: self.path.or(path), ..self }
+    }
 }
 
 impl fmt::Display for Place {
@@ -37,6 +81,7 @@ impl fmt::Display for Place {
         match self {
             Self::Port(address) => address.fmt(f),
             Self::File { path, .. } => path.display().fmt(f),
+            Self::Program => f.write_str(PROGRAM),
         }
     }
 }
@@ -70,6 +115,7 @@ impl Listener {
         let scheme = self.transport.scheme();
         match (&self.place, address) {
             (Place::File { path, .. }, _) => format!("{scheme}://{}", path.display()),
+            (Place::Program, _) => format!("{scheme}://{PROGRAM}{}", self.path),
             (Place::Port(asked), picked) => {
                 let address = picked.unwrap_or(*asked);
                 format!("{scheme}://{address}{}", self.path)
@@ -127,7 +173,7 @@ impl BrokerConfig {
 
     fn listener(&self, config: &ListenerConfig) -> Result<Listener, ConfigError> {
         let text = &config.address;
-        let (transport, bare, url_path) = split_address(config)?;
+        let (transport, _, url_path) = split_address(config)?;
         let wrong = |what: &str| Err(ConfigError(format!("{text}: {what}")));
         let path = match (&config.path, url_path) {
             (Some(_), Some(_)) => return wrong("the path is given twice"),
@@ -165,10 +211,7 @@ impl BrokerConfig {
         if config.tls.is_none() && transport.needs_tls() {
             return wrong("TLS needs a section `tls` with `certificate` and `key`");
         }
-        let place = match transport {
-            Transport::Unix => socket_file(text, bare, config.mode)?,
-            _ => Place::Port(parse_address(text, bare)?),
-        };
+        let place = config.place()?;
         let mut networks = Vec::new();
         for proxy in &config.proxies {
             networks.push(proxy.parse().map_err(|error| ConfigError(format!("proxies: {error}")))?);
@@ -309,6 +352,8 @@ mod tests {
             (at("127.0.0.1:1") + "type = \"ws\"\npath = \"/a/b\"\n", "ws://127.0.0.1:1/a/b"),
             (at("any://127.0.0.1:1"), "any://127.0.0.1:1"),
             (at("http://0.0.0.0:1"), "http://0.0.0.0:1"),
+            (at("program"), "mqtt://program"),
+            (at("ws://program/a"), "ws://program/a"),
             #[cfg(unix)]
             (at("unix:///tmp/m.sock"), "unix:///tmp/m.sock"),
             #[cfg(unix)]

@@ -1,8 +1,7 @@
 //! Smol's sockets, timer and tasks.
 
-use metronome_tasks::Runtime;
 use metronome_tasks::async_io::{Acceptor, Stream};
-use metronome_tasks::listener::Bound;
+use metronome_tasks::{Accepted, Bound, Runtime};
 use smol::{LocalExecutor, Timer, future};
 use std::future::Future;
 use std::io;
@@ -30,6 +29,10 @@ impl Runtime for Smol {
 
     fn accept_with(bound: Bound) -> io::Result<Acceptor> {
         Acceptor::with(bound)
+    }
+
+    fn adopt(socket: Accepted) -> io::Result<Stream> {
+        Stream::with(socket)
     }
 
     fn spawn(task: impl Future<Output = ()> + 'static) {

@@ -1,5 +1,6 @@
 //! Sockets for runtimes whose reactor is async-io.
 
+use crate::accepted::Accepted;
 use crate::listener::Bound;
 #[cfg(unix)]
 use crate::socket_file;
@@ -18,13 +19,13 @@ use std::task::{Context, Poll, ready};
 pub enum Acceptor {
     /// At a port.
     Tcp(Async<TcpListener>),
-    /// At a path, with the claim to its file.
+    /// At a path, with the claim to its file where that is ours.
     #[cfg(unix)]
     Unix {
         /// The socket.
         listener: Async<UnixListener>,
         #[doc(hidden)]
-        _claim: socket_file::Claim,
+        _claim: Option<socket_file::Claim>,
     },
 }
 
@@ -79,6 +80,20 @@ pub enum Stream {
     /// With none.
     #[cfg(unix)]
     Unix(Async<UnixStream>),
+}
+
+impl Stream {
+    /// Takes over a connected socket.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn with(socket: Accepted) -> io::Result<Self> {
+        Ok(match socket {
+            Accepted::Tcp(stream) => Self::Tcp(Async::new(stream)?),
+            #[cfg(unix)]
+            Accepted::Unix(stream) => Self::Unix(Async::new(stream)?),
+        })
+    }
 }
 
 /// The same for both.

@@ -1,7 +1,7 @@
 //! Starting a broker from any program; the caller needs no runtime.
 
 use crate::handle::{BrokerHandle, Listening, Order};
-use crate::listener::{self, Bound, Door};
+use crate::listener::{self, Bound, Door, Doors};
 use crate::notes::Log;
 use crate::runtime::{first, timeout};
 use crate::signal::Signal;
@@ -20,7 +20,6 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::marker::PhantomData;
-use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
@@ -37,8 +36,8 @@ pub struct Builder<R> {
     hooks: HookChain,
     record: Option<RecordOptions>,
     store: Option<Box<dyn Store>>,
-    /// Sockets that listen already, by their addresses.
-    open: Vec<(SocketAddr, TcpListener)>,
+    /// Sockets that listen already.
+    open: Vec<Bound>,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -157,10 +156,18 @@ impl<R: Runtime> Builder<R> {
     ///
     /// # Errors
     /// The socket has no address.
-    pub fn listener_on(mut self, socket: TcpListener, listener: ListenerConfig) -> io::Result<Self> {
-        let address = socket.local_addr()?;
-        self.open.push((address, socket));
-        Ok(self.listener(ListenerConfig { address: address.to_string(), ..listener }))
+    pub fn listener_on(self, socket: impl Into<Bound>, listener: ListenerConfig) -> io::Result<Self> {
+        let socket = socket.into();
+        let place = socket.place().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok(self.listener(listener.moved_to(&place)).socket(socket))
+    }
+
+    /// Brings a socket that listens already for the listener that is configured at its address. Without one, the broker does not
+    /// start.
+    #[must_use]
+    pub fn socket(mut self, socket: Bound) -> Self {
+        self.open.push(socket);
+        self
     }
 
     /// Who decides about clients, behind those named before: see [`HookChain`]. Without any, all clients are refused.
@@ -202,7 +209,8 @@ impl<R: Runtime> Builder<R> {
         let config = self.config.complete().map_err(StartError::Config)?;
         let asked = config.checked_listeners(!self.hooks.is_empty()).map_err(StartError::Config)?;
         let doors = open(asked, self.open)?;
-        let listening = doors.iter().map(|(bound, door)| Listening::new(&door.listener, bound.local_addr()));
+        let address = |bound: &Option<Bound>| bound.as_ref().and_then(Bound::local_addr);
+        let listening = doors.iter().map(|(bound, door)| Listening::new(&door.listener, address(bound)));
         let listening = listening.collect();
         let (open_files, most) = files::raise_limit();
         let (seed, hash_key) = random().map_err(StartError::System)?;
@@ -250,7 +258,8 @@ impl<R: Runtime> Builder<R> {
             });
             let shared = Shared::<R>::new(driver, linger);
             let broker = async {
-                let acceptors = doors.into_iter().map(|(bound, door)| Ok((R::accept_with(bound)?, door)));
+                let acceptors =
+                    doors.into_iter().map(|(bound, door)| Ok((bound.map(R::accept_with).transpose()?, door)));
                 let doors = acceptors.collect::<io::Result<Vec<_>>>();
                 // Who starts it waits for this.
                 let _gone = started.send(doors.as_ref().map(drop).map_err(|error| error.kind().into()));
@@ -270,21 +279,27 @@ impl<R: Runtime> Builder<R> {
     }
 }
 
-/// Opens all listeners that are not `open`, or none.
-fn open(
-    asked: Vec<Listener>,
-    mut open: Vec<(SocketAddr, TcpListener)>,
-) -> Result<Vec<(Bound, Door)>, StartError> {
+/// Opens all listeners that are not `open` and are anywhere, or none.
+fn open(asked: Vec<Listener>, mut open: Vec<Bound>) -> Result<Vec<(Option<Bound>, Door)>, StartError> {
     let opened = (0..).zip(asked).map(|(number, listener)| {
-        let ready = open.iter().position(|(address, _)| listener.place == Place::Port(*address));
-        let bound = match ready.map(|at| open.swap_remove(at)) {
-            Some((_, socket)) => socket.set_nonblocking(true).map(|()| Bound::Tcp(socket)),
-            None => Bound::at(&listener.place),
+        let is_there = |bound: &Bound| bound.place().is_some_and(|place| place.is_same(&listener.place));
+        let bound = match open.iter().position(is_there).map(|at| open.swap_remove(at)) {
+            Some(socket) => socket.set_nonblocking().map(|()| Some(socket)),
+            None if listener.place == Place::Program => Ok(None),
+            None => Bound::at(&listener.place).map(Some),
         };
         let bound = bound.map_err(|error| StartError::Listen { place: listener.place.clone(), error })?;
         Ok((bound, Door { listener, id: ListenerId(number) }))
     });
-    opened.collect()
+    let opened = opened.collect::<Result<Vec<_>, _>>()?;
+    match open.first() {
+        None => Ok(opened),
+        Some(unused) => {
+            let error =
+                io::Error::new(io::ErrorKind::InvalidInput, "no listener is configured for this socket");
+            Err(StartError::Listen { place: unused.place().unwrap_or(Place::Program), error })
+        }
+    }
 }
 
 /// Seed and hash key that nobody can guess.
@@ -298,7 +313,7 @@ fn random() -> io::Result<(Seed, HashKey)> {
 /// The broker's thread.
 async fn run<R: Runtime>(
     shared: Rc<Shared<R>>,
-    doors: Vec<(R::Acceptor, Door)>,
+    doors: Vec<(Option<R::Acceptor>, Door)>,
     most: usize,
     sys_topics: SysTopicsConfig,
     store_events: Option<Receiver<()>>,
@@ -310,10 +325,13 @@ async fn run<R: Runtime>(
         R::spawn(store::listen(Rc::clone(&shared), events));
     }
     let mut accepting = Vec::new();
-    for (acceptor, door) in doors {
+    let (acceptors, doors): (Vec<_>, Vec<_>) =
+        doors.into_iter().map(|(acceptor, door)| (acceptor, Rc::new(door))).unzip();
+    for (acceptor, door) in acceptors.into_iter().zip(&doors) {
+        let Some(acceptor) = acceptor else { continue };
         let enough = Rc::new(Signal::default());
         accepting.push(Rc::clone(&enough));
-        let accept = listener::accept(Rc::clone(&shared), acceptor, Rc::new(door), most);
+        let accept = listener::accept(Rc::clone(&shared), acceptor, Rc::clone(door), most);
         R::spawn(async move { first(enough.notified(), accept).await });
     }
     R::spawn(Rc::clone(&shared).run_flusher());
@@ -324,7 +342,7 @@ async fn run<R: Runtime>(
     if let Some(interval) = sys_topics.interval() {
         R::spawn(publish_sys_topics(Rc::clone(&shared), interval));
     }
-    let Some(deadline) = ending(&shared, inbox, &stopping).await else {
+    let Some(deadline) = ending(&shared, &Doors { doors, most }, inbox, &stopping).await else {
         return tracing::error!("a task panicked, which is a bug: stopping");
     };
     for enough in accepting {
@@ -346,13 +364,14 @@ async fn run<R: Runtime>(
 
 /// Carries out orders until the broker is to end, and says how long that may take; `None` when a task has panicked.
 async fn ending<R: Runtime>(
-    shared: &Shared<R>,
+    shared: &Rc<Shared<R>>,
+    doors: &Doors,
     inbox: Receiver<Order>,
     stopping: &Receiver<Duration>,
 ) -> Option<Duration> {
     let mut stop = pin!(stopping.recv());
     let mut failed = pin!(shared.failed.notified());
-    let mut orders = pin!(carry_out(shared, inbox));
+    let mut orders = pin!(carry_out(shared, doors, inbox));
     poll_fn(|context| {
         // [`BrokerHandle::shutdown`], or the handle was dropped.
         if let Poll::Ready(asked) = stop.as_mut().poll(context) {
@@ -384,13 +403,14 @@ async fn publish_sys_topics<R: Runtime>(shared: Rc<Shared<R>>, interval: Duratio
 }
 
 /// Carries out orders until nobody can give any.
-async fn carry_out<R: Runtime>(shared: &Shared<R>, inbox: Receiver<Order>) {
+async fn carry_out<R: Runtime>(shared: &Rc<Shared<R>>, doors: &Doors, inbox: Receiver<Order>) {
     while let Ok(order) = inbox.recv().await {
         match order {
             Order::Command(command) => {
                 shared.driver.borrow_mut().command(shared.now(), command);
                 shared.fed();
             }
+            Order::Serve(listener, socket, peer) => doors.bring(shared, listener, socket, peer),
             Order::Do(order) => {
                 order(&mut shared.driver.borrow_mut(), shared.now());
                 shared.fed();

@@ -1,9 +1,10 @@
 //! Asking and stopping a running broker.
 
+use crate::accepted::Accepted;
 use crate::inline::{InlineClient, InlineError};
 use async_channel::{Receiver, Sender, TrySendError};
 use broker_engine::mqtt_proto::{Packet, Publish, ReasonCode};
-use broker_engine::{ApplicationMessage, Command, Config, Counters, Time, View};
+use broker_engine::{ApplicationMessage, Command, Config, Counters, ListenerId, Time, View};
 use metronome_host::config::listeners::Transport;
 use metronome_host::listeners::Listener;
 use metronome_host::storage::Found;
@@ -11,6 +12,7 @@ use metronome_host::transport::{Certificates, Stages};
 use metronome_host::{ConfigError, Driver, InjectError, WatchedFiles};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +28,8 @@ pub(crate) type Errand = Box<dyn FnOnce(&mut Driver, Time) + Send>;
 /// What the handle wants of the broker's thread.
 pub(crate) enum Order {
     Command(Command),
+    /// To serve a connection that came in by this listener, and from where.
+    Serve(ListenerId, Accepted, Option<SocketAddr>),
     /// Anything else.
     Do(Errand),
 }
@@ -34,6 +38,7 @@ impl fmt::Debug for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Command(_) => "Command",
+            Self::Serve(..) => "Serve",
             Self::Do(_) => "Do",
         })
     }
@@ -222,6 +227,17 @@ impl BrokerHandle {
         let _ended = self.running.recv().await;
     }
 
+    /// Waits until the broker's thread has come by, which shows that it is alive. False when it has stopped. Any runtime will
+    /// do.
+    pub async fn responds(&self) -> bool {
+        let (answer, answered) = async_channel::bounded(1);
+        let ask = Order::Do(Box::new(move |_, _| {
+            // Who asked may have given up.
+            let _waits = answer.try_send(());
+        }));
+        self.orders.0.send(ask).await.is_ok() && answered.recv().await.is_ok()
+    }
+
     /// Publishes as the broker itself, without waiting.
     ///
     /// # Errors
@@ -284,6 +300,27 @@ impl BrokerHandle {
     /// unfinished.
     pub fn command(&self, command: Command) {
         self.orders.give(Order::Command(command));
+    }
+
+    /// Serves a connection that the program has accepted, as if it had come in by this listener, which are numbered from 0 in
+    /// the order of configuration: with its TLS and WebSocket, hooks and limits. `peer` is from where it came, for hooks and
+    /// the log. Blocks the thread while a thousand orders are unfinished, so a hook of this broker must not call it.
+    ///
+    /// # Errors
+    /// There is no such listener, the socket is broken, or the broker has stopped.
+    pub fn accept(
+        &self,
+        listener: ListenerId,
+        socket: impl Into<Accepted>,
+        peer: Option<SocketAddr>,
+    ) -> io::Result<()> {
+        let socket = socket.into();
+        if usize::from(listener.0) >= self.listening.len() {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "there is no such listener"));
+        }
+        socket.set_nonblocking()?;
+        let given = self.orders.give(Order::Serve(listener, socket, peer));
+        given.then_some(()).ok_or_else(|| io::Error::new(ErrorKind::NotConnected, "the broker has stopped"))
     }
 
     /// A client inside the program, whose messages go to `on_message`, on the broker's thread: while that runs, nobody is

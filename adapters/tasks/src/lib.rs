@@ -8,6 +8,7 @@
 //! * [`turn`] — engine, sockets and tasks on one thread, and how a turn is flushed
 //! * [`listener`], [`files`] — accepting, also when files run out; [`socket_file`] — of Unix sockets
 //! * [`tcp`] — options of TCP sockets
+//! * [`Accepted`] — connections that the embedding program brings
 //! * [`entrance`] — what comes before MQTT, in a task of its own
 //! * [`connection`] — one task for each connection: read, wait, close in peace
 //! * [`notes`] — what goes into the log about clients
@@ -17,6 +18,7 @@
 //! It is made for adapters: what programs embed is `metronome-tokio` or another of them.
 #![forbid(unsafe_code)]
 
+mod accepted;
 #[cfg(feature = "async-io")]
 pub mod async_io;
 mod broker;
@@ -35,7 +37,9 @@ mod store;
 pub mod tcp;
 pub mod turn;
 
+pub use accepted::Accepted;
 pub use broker::{Builder, StartError};
 pub use handle::{BrokerHandle, Listening, PublishError, Stats};
 pub use inline::{InlineClient, InlineError};
+pub use listener::Bound;
 pub use runtime::{Acceptor, Runtime, Stream};

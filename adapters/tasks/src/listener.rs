@@ -1,5 +1,6 @@
 //! Accepting connections, also when files run out.
 
+use crate::accepted::Accepted;
 use crate::files::{Reserve, is_out_of_files};
 #[cfg(unix)]
 use crate::socket_file;
@@ -39,9 +40,38 @@ pub struct Door {
 pub enum Bound {
     /// At a port.
     Tcp(std::net::TcpListener),
-    /// At a path, with the claim to its file.
+    /// At a path, with the claim to its file where that is ours.
     #[cfg(unix)]
-    Unix(std::os::unix::net::UnixListener, socket_file::Claim),
+    Unix(std::os::unix::net::UnixListener, Option<socket_file::Claim>),
+}
+
+impl From<std::net::TcpListener> for Bound {
+    fn from(socket: std::net::TcpListener) -> Self {
+        Self::Tcp(socket)
+    }
+}
+
+/// Whoever made its file takes it away.
+#[cfg(unix)]
+impl From<std::os::unix::net::UnixListener> for Bound {
+    fn from(socket: std::os::unix::net::UnixListener) -> Self {
+        Self::Unix(socket, None)
+    }
+}
+
+/// A socket as another process hands it over.
+#[cfg(unix)]
+impl TryFrom<std::os::fd::OwnedFd> for Bound {
+    type Error = io::Error;
+
+    fn try_from(file: std::os::fd::OwnedFd) -> io::Result<Self> {
+        let socket = Socket::from(file);
+        if socket.r#type()? != Type::STREAM {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "not a socket that accepts connections"));
+        }
+        let is_port = socket.local_addr()?.as_socket().is_some();
+        Ok(if is_port { Self::Tcp(socket.into()) } else { Self::Unix(socket.into(), None) })
+    }
 }
 
 impl Bound {
@@ -54,10 +84,32 @@ impl Bound {
             Place::Port(address) => listen(*address).map(Self::Tcp),
             #[cfg(unix)]
             Place::File { path, mode } => {
-                socket_file::listen(path, *mode).map(|(listener, claim)| Self::Unix(listener, claim))
+                socket_file::listen(path, *mode).map(|(listener, claim)| Self::Unix(listener, Some(claim)))
             }
             #[cfg(not(unix))]
             Place::File { .. } => Err(ErrorKind::Unsupported.into()),
+            Place::Program => Err(ErrorKind::AddrNotAvailable.into()),
+        }
+    }
+
+    /// Where it listens; the mode of a file is not its to say. `None` where nobody could find it.
+    pub fn place(&self) -> Option<Place> {
+        match self {
+            Self::Tcp(_) => self.local_addr().map(Place::Port),
+            #[cfg(unix)]
+            Self::Unix(listener, _) => {
+                let path = listener.local_addr().ok()?.as_pathname()?.to_owned();
+                Some(Place::File { path, mode: 0 })
+            }
+        }
+    }
+
+    /// Waits for nobody by itself.
+    pub(crate) fn set_nonblocking(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => listener.set_nonblocking(true),
+            #[cfg(unix)]
+            Self::Unix(listener, _) => listener.set_nonblocking(true),
         }
     }
 
@@ -180,6 +232,32 @@ async fn refuse<R: Runtime>(acceptor: &R::Acceptor, reserve: &mut Reserve) -> bo
     reserve.take_again();
     R::yield_now().await;
     refused
+}
+
+/// Where the embedding program brings connections: the doors of all listeners, and how many may be open.
+pub(crate) struct Doors {
+    pub(crate) doors: Vec<Rc<Door>>,
+    pub(crate) most: usize,
+}
+
+impl Doors {
+    /// Lets a connection in that the program has accepted; as many may be open as ever.
+    pub(crate) fn bring<R: Runtime>(
+        &self,
+        shared: &Rc<Shared<R>>,
+        listener: ListenerId,
+        socket: Accepted,
+        peer: Option<SocketAddr>,
+    ) {
+        let Some(door) = self.doors.get(usize::from(listener.0)) else { return };
+        if shared.occupied() >= self.most {
+            return entrance::log(peer, &"as many clients as files allow");
+        }
+        match R::adopt(socket) {
+            Ok(stream) => start(shared, stream, peer, door),
+            Err(error) => entrance::log(peer, &error),
+        }
+    }
 }
 
 fn start<R: Runtime>(shared: &Rc<Shared<R>>, stream: R::Stream, peer: Option<SocketAddr>, door: &Rc<Door>) {

@@ -1,5 +1,6 @@
 //! What a runtime brings.
 
+use crate::accepted::Accepted;
 use crate::listener::Bound;
 use metronome_host::config::listeners::TcpConfig;
 use std::future::{Future, poll_fn};
@@ -27,6 +28,12 @@ pub trait Runtime: Sized + 'static {
     /// # Errors
     /// What the system says.
     fn accept_with(bound: Bound) -> io::Result<Self::Acceptor>;
+
+    /// Takes over a connected socket, which does not block.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn adopt(socket: Accepted) -> io::Result<Self::Stream>;
 
     /// Runs a task on this thread, until it ends or the broker does.
     fn spawn(task: impl Future<Output = ()> + 'static);

@@ -1,5 +1,6 @@
 //! Files that the configuration names, and reading them again: users and rules, certificates.
 
+use crate::systemd;
 use metronome_hooks::{AccessControl, RuleFiles, Scram, Webhook, sources};
 use metronome_tokio::host::config::AccessControlConfig;
 use metronome_tokio::host::engine::ListenerId;
@@ -117,6 +118,7 @@ pub(crate) async fn keep_current(
         };
         if asked {
             tracing::info!("SIGHUP: users, rules and certificates are read again; the rest needs a restart");
+            systemd::notify_reloading();
         }
         for rules in &mut rules {
             if asked || rules.have_changed() {
@@ -126,6 +128,9 @@ pub(crate) async fn keep_current(
         if asked || certificates.have_changed() {
             certificates.begin();
             read_certificates(broker);
+        }
+        if asked {
+            systemd::notify("READY=1");
         }
     }
 }

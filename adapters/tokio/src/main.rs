@@ -5,6 +5,7 @@ mod give_back;
 mod log;
 mod passwd;
 mod store_command;
+mod systemd;
 
 use access::Hangup;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -15,7 +16,7 @@ use metronome_tokio::host::config::{ListenerConfig, Profile};
 use metronome_tokio::host::engine::Durability;
 use metronome_tokio::host::recording::RecordOptions;
 use metronome_tokio::host::storage::StorageConfig;
-use metronome_tokio::{Broker, BrokerConfig, BrokerHandle, StartError};
+use metronome_tokio::{Broker, BrokerConfig, BrokerHandle, Builder, StartError};
 use passwd::{Passwd, Problem};
 use std::ffi::OsString;
 use std::io::Write;
@@ -256,6 +257,11 @@ fn main() -> ExitCode {
     }
     let storage = config.storage.clone();
     config.allow_anonymous |= flags.allow_anonymous;
+    let sockets = systemd::sockets().map_err(|error| format!("systemd: {error}"));
+    let sockets = match sockets.and_then(|sockets| systemd::assign(&mut config.listeners, sockets)) {
+        Ok(sockets) => sockets,
+        Err(error) => return fail(USAGE, &error),
+    };
     let controls = match access::controls(&config) {
         Ok(controls) => controls,
         Err(error) => return fail(USAGE, &error),
@@ -264,7 +270,7 @@ fn main() -> ExitCode {
         return fail(USAGE, &error.to_string());
     }
     let allow_anonymous = config.allow_anonymous;
-    let mut builder = Broker::builder().config(config);
+    let mut builder = sockets.into_iter().fold(Broker::builder().config(config), Builder::socket);
     let mut files = Vec::new();
     for control in controls {
         let (joined, read) = match control.join(builder, allow_anonymous) {
@@ -369,18 +375,21 @@ fn serve(
     };
     // Nobody has to read it: a closed standard output is no reason to stop.
     let _unread = greet(broker, flags, storage);
+    systemd::notify("READY=1");
     let asked_to_stop = runtime.block_on(async {
         tokio::select! {
             () = signals.next() => true,
             () = broker.stopped() => false,
             () = give_back::run(broker) => false,
             never = access::keep_current(broker, files, hangup) => match never {},
+            never = systemd::keep_watch(broker) => match never {},
         }
     });
     if !asked_to_stop {
         return fail(1, "the broker's thread ended; this is a bug");
     }
     tracing::info!("stopping; a second signal forces it");
+    systemd::notify("STOPPING=1");
     std::thread::scope(|scope| {
         let stopping = scope.spawn(|| broker.shutdown(SHUTDOWN));
         runtime.block_on(async {

@@ -1,10 +1,9 @@
 //! Tokio's sockets, timer and tasks.
 
 use metronome_host::config::listeners::TcpConfig;
-use metronome_tasks::listener::Bound;
 #[cfg(unix)]
 use metronome_tasks::socket_file;
-use metronome_tasks::{Runtime, tcp};
+use metronome_tasks::{Accepted, Bound, Runtime, tcp};
 use socket2::SockRef;
 use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice, Read};
@@ -45,6 +44,14 @@ impl Runtime for Tokio {
         })
     }
 
+    fn adopt(socket: Accepted) -> io::Result<Stream> {
+        Ok(match socket {
+            Accepted::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream)?),
+            #[cfg(unix)]
+            Accepted::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
+        })
+    }
+
     fn spawn(task: impl Future<Output = ()> + 'static) {
         tokio::task::spawn_local(task);
     }
@@ -63,13 +70,13 @@ impl Runtime for Tokio {
 pub enum Acceptor {
     /// At a port.
     Tcp(TcpListener),
-    /// At a path, with the claim to its file.
+    /// At a path, with the claim to its file where that is ours.
     #[cfg(unix)]
     Unix {
         /// The socket.
         listener: UnixListener,
         #[doc(hidden)]
-        _claim: socket_file::Claim,
+        _claim: Option<socket_file::Claim>,
     },
 }
 

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 pub struct ListenerConfig {
     /// `ADDRESS:PORT`; port 0 picks a free one, and a name stands for one of its addresses, IPv4 first. Of a Unix socket
     /// the path of its file. The type may stand in front, as in `tls://0.0.0.0:8883`, `ws://localhost:8080/mqtt` or
-    /// `unix:///run/metronome.sock`.
+    /// `unix:///run/metronome.sock`. `program`, as in `ws://program/mqtt`, is no place: only the program that the broker is
+    /// embedded in brings connections.
     pub address: String,
     /// What is spoken; left out, what stands in front of the address, or plain TCP.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]

@@ -5,7 +5,7 @@ use crate::adapter::host::config::Linger;
 use crate::adapter::host::config::listeners::{
     ClientCertificates, ListenerConfig, TcpConfig, TlsConfig, Transport,
 };
-use crate::adapter::{AllowAll, Broker, BrokerConfig, BrokerHandle, Builder, Client, Decision, Hook};
+use crate::adapter::{AllowAll, Bound, Broker, BrokerConfig, BrokerHandle, Builder, Client, Decision, Hook};
 use crate::authority::Authority;
 use crate::client::{Messages, Stream, Tls, shake_hands, websocket};
 use crate::packets::{connect, packet, publish};
@@ -110,7 +110,10 @@ fn expect(stream: &mut dyn Stream, wanted: &[u8], what: &str) {
 
 /// An accepted client of MQTT 5.
 fn client(broker: &BrokerHandle, authority: &Authority, kind: &str, name: &str) -> Box<dyn Stream> {
-    let mut stream = open(broker, authority, kind);
+    accepted(open(broker, authority, kind), name)
+}
+
+fn accepted(mut stream: Box<dyn Stream>, name: &str) -> Box<dyn Stream> {
     stream.write_all(&connect(5, name)).unwrap();
     let mut head = [0; 2];
     stream.read_exact(&mut head).unwrap();
@@ -532,6 +535,44 @@ fn a_socket_that_listens_already_is_taken_as_it_is() {
     let authority = authority();
     drop(client(&broker, &authority, "ws", "c"));
     drop(client(&broker, &authority, "tcp", "c"));
+    let nobodys = Bound::from(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let error = Broker::builder().listen("program").socket(nobodys).hook(AllowAll).start().unwrap_err();
+    assert!(error.to_string().ends_with(": no listener is configured for this socket"), "{error}");
+}
+
+#[test]
+fn connections_that_the_program_brings_are_served() {
+    let came_by = Arc::default();
+    let ws = ListenerConfig { name: "web".to_owned(), ..ListenerConfig::at("ws://program/mqtt") };
+    let broker = Broker::builder().listen("program").listener(ws).hook(CameBy(Arc::clone(&came_by)));
+    let broker = broker.start().unwrap();
+    assert_eq!(broker.local_addrs(), [], "it listens nowhere");
+    let own = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let come = |listener: u16| {
+        let stream = TcpStream::connect(own.local_addr().unwrap()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let (accepted, peer) = own.accept().unwrap();
+        broker.accept(ListenerId(listener), accepted, Some(peer)).map(|()| stream)
+    };
+    let mut plain = accepted(Box::new(come(0).unwrap()), "plain");
+    let mut web = accepted(Box::new(Messages::of(websocket(come(1).unwrap(), "/mqtt", || ()))), "web");
+    for client in [&mut plain, &mut web] {
+        client.write_all(&[0xc0, 0]).unwrap();
+        expect(client, &[0xd0, 0], "PINGRESP");
+    }
+    let seen = came_by.lock().unwrap().clone();
+    assert_eq!((seen["plain"].1, &seen["web"]), ("tcp", &("web".to_owned(), "ws")));
+    #[cfg(unix)]
+    {
+        // Any stream of bytes: the program has the other end.
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        broker.accept(ListenerId(0), theirs, None).unwrap();
+        ours.set_read_timeout(Some(PATIENCE)).unwrap();
+        drop(accepted(Box::new(ours), "pair"));
+    }
+    assert_eq!(come(2).unwrap_err().kind(), ErrorKind::InvalidInput);
+    broker.shutdown(PATIENCE);
+    assert_eq!(come(0).unwrap_err().kind(), ErrorKind::NotConnected);
 }
 
 #[cfg(unix)]
