@@ -13,9 +13,10 @@
 //! * [`passwords`] — how passwords are stored and checked
 //! * [`AccessControl`] — rules as a hook of the broker
 //! * [`Scram`] — enhanced authentication with SCRAM-SHA-256, as a hook
+//! * [`Jwt`] — letting in by tokens, as a hook, and [`JwtKeys`], which check them
 //! * [`webhook`] — asking a web service
 //! * [`RuleFiles`] — files that are read again when they change, and [`RulesInForce`], which follow
-//! * `checkers` — threads on which passwords are checked and services asked
+//! * `checkers` — threads on which passwords are and signatures checked and services asked
 //!
 //! [`Rules`] keep no state, wait for nothing and have no clock: equal rules and facts give equal decisions. Checking a
 //! password is slow on purpose, so the hook does it away from the broker's thread.
@@ -53,6 +54,7 @@ mod checkers;
 mod criteria;
 mod files;
 mod in_force;
+mod jwt;
 pub mod layouts;
 pub mod ledger;
 pub mod mosquitto;
@@ -69,6 +71,7 @@ pub use broker_engine::{Permission, Permissions};
 pub use criteria::{ClientFacts, Text};
 pub use files::{RuleFiles, sources};
 pub use in_force::RulesInForce;
+pub use jwt::{Jwt, JwtKeys};
 pub use permissions::Access;
 pub use rules::{Rules, Verdict};
 pub use scram::Scram;

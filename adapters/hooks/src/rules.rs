@@ -75,7 +75,7 @@ pub(crate) struct Filter {
 
 impl Filter {
     /// What the filter is for this client, and what is left of what the rule says.
-    fn fill(&self, says: Says, client: &ClientFacts<'_>) -> Permission {
+    pub(crate) fn fill(&self, says: Says, client: &ClientFacts<'_>) -> Permission {
         let (filter, reaches_dollar, says) = match self.pattern.fill(client) {
             _ if !self.placeholders => (self.pattern.to_string(), self.dollar, says),
             Ok(filter) => (filter, self.dollar, says),

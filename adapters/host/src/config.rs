@@ -3,10 +3,12 @@
 mod access_control;
 mod environment;
 mod explain;
+mod jwt;
 pub mod listeners;
 mod profile;
 
 pub use access_control::{AccessControlConfig, AccountsHash};
+pub use jwt::{JwtAlgorithm, JwtConfig, JwtPlace};
 pub use profile::Profile;
 
 use crate::memory;
@@ -31,6 +33,8 @@ pub struct BrokerConfig {
     pub allow_anonymous: bool,
     /// Who may connect, and who may publish and read what.
     pub access_control: AccessControlConfig,
+    /// Tokens that let clients in.
+    pub jwt: JwtConfig,
     /// How connections are closed.
     pub linger: Linger,
     /// What the broker tells of itself.
@@ -233,7 +237,7 @@ fn check_budget(limits: &Config, origin: &str) -> Result<(), ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::listeners::{ClientCertificates, MetricNames, TcpConfig, TlsConfig, TlsVersion, Transport};
-    use super::{AccountsHash, BrokerConfig, Config, Duration, ListenerConfig};
+    use super::{AccountsHash, BrokerConfig, Config, Duration, JwtPlace, ListenerConfig};
 
     fn parse(text: &str) -> Result<BrokerConfig, String> {
         BrokerConfig::from_toml(text).map_err(|error| error.to_string())
@@ -377,6 +381,9 @@ mod tests {
         assert!(files.password_file.is_some() && files.acl_file.is_some() && files.accounts.is_some());
         assert!(config.storage.path.take().is_some());
         assert!(files.webhook.is_some());
+        let jwt = std::mem::take(&mut config.jwt);
+        let all = [jwt.method, jwt.issuer, jwt.audience, jwt.client_id_claim].iter().all(Option::is_some);
+        assert!(all && jwt.key.is_some() && jwt.algorithms.len() == 2 && jwt.from == JwtPlace::Password);
         assert_eq!(config, BrokerConfig::default());
         let all = toml::Table::try_from(BrokerConfig::default()).unwrap();
         let keys = all.iter().flat_map(|(key, value)| match value {

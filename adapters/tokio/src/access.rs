@@ -1,10 +1,10 @@
-//! Files that the configuration names, and reading them again: users and rules, certificates.
+//! Hooks that the configuration asks for, and reading the files again that it names, certificates too.
 
 use crate::systemd;
-use metronome_hooks::{AccessControl, RuleFiles, Scram, Webhook, sources};
+use metronome_hooks::{AccessControl, Jwt, JwtKeys, RuleFiles, Scram, Webhook, sources};
 use metronome_tokio::host::config::AccessControlConfig;
 use metronome_tokio::host::engine::ListenerId;
-use metronome_tokio::{AllowAll, BrokerConfig, BrokerHandle, Builder};
+use metronome_tokio::{AllowAll, BrokerConfig, BrokerHandle, Builder, Client};
 use std::convert::Infallible;
 use std::future::pending;
 use std::io;
@@ -15,57 +15,123 @@ use tokio::time::MissedTickBehavior;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Who decides about the clients of some listeners.
-pub(crate) struct Control {
+struct Control {
     listeners: Vec<ListenerId>,
-    files: Option<RuleFiles>,
+    rules: Option<RuleFiles>,
+    keys: Option<JwtKeys>,
     webhook: Option<Webhook>,
 }
 
 impl Control {
     fn new(config: &AccessControlConfig, listeners: Vec<ListenerId>) -> Result<Self, String> {
-        let files = config.has_files().then(|| RuleFiles::load(sources(config))).transpose();
-        let files = files.map_err(|error| error.to_string())?;
-        Ok(Self { listeners, files, webhook: webhook(config)? })
+        let rules = config.has_files().then(|| RuleFiles::load(sources(config))).transpose();
+        let rules = rules.map_err(|error| error.to_string())?;
+        Ok(Self { listeners, rules, keys: None, webhook: webhook(config)? })
     }
 
-    /// Takes its place among the hooks; gives back the files, to be looked at for changes. Files are asked about clients with
-    /// a password or without, and about those that name an authentication method.
-    pub(crate) fn join(
-        self,
-        mut builder: Builder,
-        allow_anonymous: bool,
-    ) -> io::Result<(Builder, Option<RuleFiles>)> {
-        let Self { listeners, files, webhook } = self;
-        if files.is_none() && webhook.is_none() {
+    fn decides(&self) -> bool {
+        self.rules.is_some() || self.keys.is_some() || self.webhook.is_some()
+    }
+
+    /// Takes its place among the hooks. Files are asked about clients with a password or without, and about those that name
+    /// an authentication method.
+    fn join(&mut self, mut builder: Builder, config: &BrokerConfig) -> io::Result<Builder> {
+        let listeners = || self.listeners.clone();
+        if !self.decides() {
             // Everybody may come in: from this machine, or because the operator said so, which was checked before.
-            return Ok((builder.hook_for(listeners, AllowAll), None));
+            return Ok(builder.hook_for(listeners(), AllowAll));
         }
-        if let Some(files) = &files {
-            let control = AccessControl::new(files.rules(), allow_anonymous)?;
-            builder = builder.hook_for(listeners.clone(), control);
-            builder = builder.hook_for(listeners.clone(), Scram::new(files.rules())?);
+        if let Some(keys) = &self.keys {
+            let log = |client: &Client, problem: &str| {
+                tracing::debug!(client_id = client.client_id, problem, "a token is refused");
+            };
+            let rules = self.rules.as_ref().map(RuleFiles::rules);
+            // Ahead of the files, to which the token of a user whom they know is a wrong password.
+            builder = builder.hook_for(listeners(), Jwt::new(config.jwt.clone(), keys, rules, log)?);
         }
-        if let Some(webhook) = webhook {
-            builder = builder.hook_for(listeners, webhook);
+        if let Some(rules) = &self.rules {
+            builder = builder
+                .hook_for(listeners(), AccessControl::new(rules.rules(), config.allow_anonymous)?)
+                .hook_for(listeners(), Scram::new(rules.rules())?);
         }
-        Ok((builder, files))
+        if let Some(webhook) = self.webhook.take() {
+            builder = builder.hook_for(listeners(), webhook);
+        }
+        Ok(builder)
     }
 }
 
-/// Reads all files that are named: those of listeners that have access control of their own, and those for all others.
-pub(crate) fn controls(config: &BrokerConfig) -> Result<Vec<Control>, String> {
-    // With no listener at all there is the default one.
-    let owners = config.listeners.iter().map(|listener| listener.access_control.as_ref());
-    let owners: Vec<_> = if config.listeners.is_empty() { vec![None] } else { owners.collect() };
-    let numbered = || (0..).map(ListenerId).zip(&owners);
-    let others = numbered().filter_map(|(id, own)| own.is_none().then_some(id)).collect();
-    let mut controls = vec![Control::new(&config.access_control, others)?];
-    for (id, own) in numbered() {
-        if let Some(own) = own {
-            controls.push(Control::new(own, vec![id])?);
+/// Who decides about clients, as the configuration names it: first for listeners that name nobody themselves.
+pub(crate) struct Access(Vec<Control>);
+
+impl Access {
+    /// Reads all files that are named.
+    pub(crate) fn load(config: &BrokerConfig) -> Result<Self, String> {
+        // With no listener at all there is the default one.
+        let owners = config.listeners.iter().map(|listener| listener.access_control.as_ref());
+        let owners: Vec<_> = if config.listeners.is_empty() { vec![None] } else { owners.collect() };
+        let numbered = || (0..).map(ListenerId).zip(&owners);
+        let others = numbered().filter_map(|(id, own)| own.is_none().then_some(id)).collect();
+        let mut first = Control::new(&config.access_control, others)?;
+        let keys = config.jwt.key.as_deref().map(JwtKeys::load).transpose();
+        first.keys = keys.map_err(|error| error.to_string())?;
+        let mut controls = vec![first];
+        for (id, own) in numbered() {
+            if let Some(own) = own {
+                controls.push(Control::new(own, vec![id])?);
+            }
+        }
+        Ok(Self(controls))
+    }
+
+    /// Does anything decide about clients of listeners that name nobody?
+    pub(crate) fn is_controlled(&self) -> bool {
+        self.0.first().is_some_and(Control::decides)
+    }
+
+    /// Adds the hooks.
+    pub(crate) fn add_to(&mut self, builder: Builder, config: &BrokerConfig) -> io::Result<Builder> {
+        self.0.iter_mut().try_fold(builder, |builder, control| control.join(builder, config))
+    }
+
+    /// Reads files again when they have changed, and on SIGHUP: users and rules, keys of tokens, and certificates.
+    pub(crate) async fn keep_current(mut self, broker: &BrokerHandle, mut hangup: Hangup) -> Infallible {
+        let mut certificates = broker.certificate_files();
+        self.0.iter().filter_map(|control| control.rules.as_ref()).for_each(warn);
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let asked = tokio::select! {
+                () = hangup.next() => true,
+                _ = looks.tick() => false,
+            };
+            if asked {
+                tracing::info!(
+                    "SIGHUP: users, rules, keys and certificates are read again; the rest needs a restart"
+                );
+                systemd::notify_reloading();
+            }
+            for Control { rules, keys, .. } in &mut self.0 {
+                if let Some(rules) = rules
+                    && (asked || rules.have_changed())
+                {
+                    read_rules(rules);
+                }
+                if let Some(keys) = keys
+                    && (asked || keys.have_changed())
+                {
+                    read_keys(keys);
+                }
+            }
+            if asked || certificates.have_changed() {
+                certificates.begin();
+                read_certificates(broker);
+            }
+            if asked {
+                systemd::notify("READY=1");
+            }
         }
     }
-    Ok(controls)
 }
 
 /// The web service that is named, if one is.
@@ -101,40 +167,6 @@ impl Hangup {
     }
 }
 
-/// Reads files again when they have changed, and on SIGHUP: users and rules, and certificates.
-pub(crate) async fn keep_current(
-    broker: &BrokerHandle,
-    mut rules: Vec<RuleFiles>,
-    mut hangup: Hangup,
-) -> Infallible {
-    let mut certificates = broker.certificate_files();
-    rules.iter().for_each(warn);
-    let mut looks = tokio::time::interval(LOOK);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let asked = tokio::select! {
-            () = hangup.next() => true,
-            _ = looks.tick() => false,
-        };
-        if asked {
-            tracing::info!("SIGHUP: users, rules and certificates are read again; the rest needs a restart");
-            systemd::notify_reloading();
-        }
-        for rules in &mut rules {
-            if asked || rules.have_changed() {
-                read_rules(rules);
-            }
-        }
-        if asked || certificates.have_changed() {
-            certificates.begin();
-            read_certificates(broker);
-        }
-        if asked {
-            systemd::notify("READY=1");
-        }
-    }
-}
-
 fn read_rules(files: &mut RuleFiles) {
     match files.reload() {
         Ok(true) => {
@@ -143,6 +175,13 @@ fn read_rules(files: &mut RuleFiles) {
         }
         Ok(false) => tracing::info!("users and rules were read again, and are the same"),
         Err(error) => tracing::error!(%error, "users and rules stay as they were: a file cannot be used"),
+    }
+}
+
+fn read_keys(keys: &mut JwtKeys) {
+    match keys.reload() {
+        Ok(()) => tracing::info!("keys of tokens were read again, and hold for clients to come"),
+        Err(error) => tracing::error!(%error, "keys of tokens stay as they were: the file cannot be used"),
     }
 }
 

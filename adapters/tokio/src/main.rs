@@ -7,9 +7,8 @@ mod passwd;
 mod store_command;
 mod systemd;
 
-use access::Hangup;
+use access::{Access, Hangup};
 use clap::{CommandFactory, Parser, Subcommand};
-use metronome_hooks::RuleFiles;
 use metronome_hooks::layouts::{self, Foreign};
 use metronome_tokio::host::config::listeners::{TlsConfig, Transport};
 use metronome_tokio::host::config::{ListenerConfig, Profile};
@@ -198,7 +197,7 @@ fn check(file: &Path) -> Result<String, String> {
     let config = config.complete().map_err(|error| error.to_string())?;
     // Who may come in from elsewhere depends on flags as well.
     config.checked_listeners(true).map_err(|error| error.to_string())?;
-    access::controls(&config)?;
+    Access::load(&config)?;
     let ignored = ignored.into_iter().map(|key| format!("not honoured: {key}\n"));
     Ok(format!("{}{} can be used", ignored.collect::<String>(), file.display()))
 }
@@ -262,24 +261,18 @@ fn main() -> ExitCode {
         Ok(sockets) => sockets,
         Err(error) => return fail(USAGE, &error),
     };
-    let controls = match access::controls(&config) {
-        Ok(controls) => controls,
+    let mut access = match Access::load(&config) {
+        Ok(access) => access,
         Err(error) => return fail(USAGE, &error),
     };
-    if let Err(error) = config.checked_listeners(config.access_control.decides()) {
+    if let Err(error) = config.checked_listeners(access.is_controlled()) {
         return fail(USAGE, &error.to_string());
     }
-    let allow_anonymous = config.allow_anonymous;
-    let mut builder = sockets.into_iter().fold(Broker::builder().config(config), Builder::socket);
-    let mut files = Vec::new();
-    for control in controls {
-        let (joined, read) = match control.join(builder, allow_anonymous) {
-            Ok(joined) => joined,
-            Err(error) => return fail(1, &format!("cannot start: {error}")),
-        };
-        builder = joined;
-        files.extend(read);
-    }
+    let builder = sockets.into_iter().fold(Broker::builder().config(config.clone()), Builder::socket);
+    let mut builder = match access.add_to(builder, &config) {
+        Ok(builder) => builder,
+        Err(error) => return fail(1, &format!("cannot start: {error}")),
+    };
     if let Some(file) = &flags.record {
         let segments = 4;
         builder = builder.record(RecordOptions {
@@ -296,7 +289,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(1, &error.to_string()),
     };
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => serve(&runtime, &broker, &flags, &storage, files),
+        Ok(runtime) => serve(&runtime, &broker, &flags, &storage, access),
         Err(error) => fail(1, &format!("cannot start: {error}")),
     }
 }
@@ -367,7 +360,7 @@ fn serve(
     broker: &BrokerHandle,
     flags: &Flags,
     storage: &StorageConfig,
-    files: Vec<RuleFiles>,
+    access: Access,
 ) -> ExitCode {
     let heard = runtime.block_on(async { Signals::new().and_then(|signals| Ok((signals, Hangup::new()?))) });
     let Ok((mut signals, hangup)) = heard else {
@@ -381,7 +374,7 @@ fn serve(
             () = signals.next() => true,
             () = broker.stopped() => false,
             () = give_back::run(broker) => false,
-            never = access::keep_current(broker, files, hangup) => match never {},
+            never = access.keep_current(broker, hangup) => match never {},
             never = systemd::keep_watch(broker) => match never {},
         }
     });

@@ -8,7 +8,7 @@ use toml::{Table, Value};
 const PREFIX: &str = "METRONOME_";
 
 /// Sections of the file whose keys are variables.
-const SECTIONS: [&str; 5] = ["limits", "linger", "sys_topics", "access_control", "storage"];
+const SECTIONS: [&str; 6] = ["limits", "linger", "sys_topics", "access_control", "jwt", "storage"];
 
 /// The section and key that a variable stands for.
 fn place(name: &str) -> Option<(&'static str, String)> {
