@@ -1,6 +1,6 @@
 //! Every limit and choice of the broker, with unit and default.
 
-use crate::hooks::Interest;
+use crate::hooks::{Interest, Question};
 use core::time::Duration;
 use mqtt_proto::{Limits, QoS, Version};
 use serde::{Deserialize, Serialize};
@@ -127,6 +127,15 @@ pub struct Config {
     /// Time for a hook to answer; then the answer is no. Default 5 s.
     #[serde(rename = "hook_timeout_ms", with = "millis")]
     pub hook_timeout: Duration,
+    /// The same about who connects, for each step of it. Default none: `hook_timeout`.
+    #[serde(rename = "authenticate_timeout_ms", with = "some_millis")]
+    pub authenticate_timeout: Option<Duration>,
+    /// The same about SUBSCRIBE and UNSUBSCRIBE. Default none: `hook_timeout`.
+    #[serde(rename = "subscribe_timeout_ms", with = "some_millis")]
+    pub subscribe_timeout: Option<Duration>,
+    /// The same about PUBLISH. Default none: `hook_timeout`.
+    #[serde(rename = "publish_timeout_ms", with = "some_millis")]
+    pub publish_timeout: Option<Duration>,
     /// Questions about PUBLISH packets of one client that may be open; its next packets wait. Default 16.
     pub max_publish_questions: u16,
     /// Deliveries, steps of matching and of scans in one call; more go on in the next. Default 4,096.
@@ -157,6 +166,27 @@ mod millis {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}
+
+/// The same where there may be none.
+mod some_millis {
+    use core::time::Duration;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[allow(clippy::ref_option)] // As serde hands it.
+    pub(super) fn serialize<S: Serializer>(
+        value: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let millis = value.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        millis.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Option::<u64>::deserialize(deserializer).map(|millis| millis.map(Duration::from_millis))
     }
 }
 
@@ -252,6 +282,9 @@ impl Default for Config {
             bind_session_to_user: false,
             response_information: None,
             hook_timeout: Duration::from_secs(5),
+            authenticate_timeout: None,
+            subscribe_timeout: None,
+            publish_timeout: None,
             max_publish_questions: 16,
             work_per_call: 4096,
             match_cache_entries: 16_384,
@@ -264,6 +297,16 @@ impl Default for Config {
 }
 
 impl Config {
+    /// How long an answer may take.
+    pub(crate) fn time_limit(&self, question: &Question) -> Duration {
+        let own = match question {
+            Question::Authenticate(_) | Question::AuthenticateStep { .. } => self.authenticate_timeout,
+            Question::Subscribe { .. } | Question::Unsubscribe { .. } => self.subscribe_timeout,
+            Question::Publish { .. } => self.publish_timeout,
+        };
+        own.unwrap_or(self.hook_timeout)
+    }
+
     /// The decoder's limits before a client is accepted.
     pub(crate) fn limits_before_connect(&self) -> Limits {
         Limits { max_packet_size: self.max_packet_size_before_connect, ..self.limits() }

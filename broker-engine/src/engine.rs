@@ -5,10 +5,11 @@ use crate::config::Config;
 use crate::connections::{Connection, Farewell, Reading, Undecided};
 use crate::counters::Counters;
 use crate::delivery::{Fanouts, MessageStore, Retained, Scratch, Work};
+use crate::hooks::SessionEnd;
 use crate::ids::ConnId;
 use crate::input::{CloseCause, Command, Input};
 use crate::outbox::Outbox;
-use crate::sessions::{Ending, Session, Subscriber};
+use crate::sessions::{Session, Subscriber};
 use crate::storage::{Gates, Held, StoreSeq};
 use crate::time::{Deadline, DeadlineReason, Time};
 use crate::timers::TimerKey;
@@ -177,7 +178,7 @@ impl Engine {
                     self.close(conn, Farewell::by_operator(reason), out);
                 }
                 if end_session && self.sessions.contains(key) {
-                    self.end_session(key, Ending::Admin, out);
+                    self.end_session(key, SessionEnd::Admin, out);
                 }
             }
             Command::SetPermissions { client_id, permissions } => {

@@ -60,7 +60,9 @@ pub use collections::{HashKey, SlotKey};
 pub use config::{Config, Durability, Overlap, PublishRateExceeded, QueueFull, SharedStrategy};
 pub use counters::{Counters, DropReason};
 pub use engine::{Engine, Seed};
-pub use hooks::{Admission, Answer, Authenticate, Call, Interest, Note, Question};
+pub use hooks::{
+    Admission, Answer, Authenticate, Call, Interest, Note, Question, RetainedChange, SessionEnd,
+};
 pub use ids::{CallId, ConnId, ConnIds, ListenerId, SessionKey};
 pub use input::{CloseCause, Command, Input};
 pub use memory::MemoryPressure;

@@ -7,9 +7,9 @@
 use crate::collections::SlotKey;
 use crate::connections::{Connection, Farewell, Parked, Phase};
 use crate::engine::Engine;
+use crate::hooks::{RetainedChange, SessionEnd};
 use crate::ids::ConnId;
 use crate::outbox::Outbox;
-use crate::sessions::Ending;
 use crate::time::Time;
 use crate::topics::RetainedKey;
 use alloc::boxed::Box;
@@ -40,7 +40,7 @@ impl Engine {
             match key {
                 TimerKey::Connection(conn) => self.connection_timer(conn, out),
                 TimerKey::Session(session) => self.session_timer(session, out),
-                TimerKey::Retained(topic) => self.retained_timer(&topic),
+                TimerKey::Retained(topic) => self.retained_timer(&topic, out),
                 TimerKey::Undecided(conn) => self.undecided_timer(conn, out),
             }
         }
@@ -153,15 +153,15 @@ impl Engine {
             self.send_will(key, out);
         }
         if self.sessions.get(key).is_some_and(|session| session.ends_at.is_some_and(|at| at <= now)) {
-            self.end_session(key, Ending::Expired, out);
+            self.end_session(key, SessionEnd::Expired, out);
         }
         self.arm_session(key);
     }
 
-    fn retained_timer(&mut self, topic: &RetainedKey) {
+    fn retained_timer(&mut self, topic: &RetainedKey, out: &mut Outbox) {
         let name = topic.topic();
         if self.retained.get(&name).is_some_and(|kept| self.is_expired(kept.message)) {
-            self.remove_retained(&name);
+            self.remove_retained(&name, RetainedChange::Expired, out);
         }
     }
 

@@ -13,6 +13,7 @@ use mqtt_proto::{
 };
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 /// A limit, a value for it, and what happens with an amount of what it limits.
 struct Limit {
@@ -273,6 +274,30 @@ fn limits() -> Vec<Limit> {
             world.wait_ms(ms);
             said(&mut world, conn)
         }),
+        limit("authenticate_timeout_ms", 300, |config, ms| {
+            let mut world = World::new(config);
+            let conn = world.open(Version::V5);
+            world.hold_questions = true;
+            world.send(conn, &Packet::Connect(clean(Version::V5, "c")));
+            world.wait_ms(ms);
+            said(&mut world, conn)
+        }),
+        limit("subscribe_timeout_ms", 300, |config, ms| {
+            let mut world = World::new(Config { interest: Interest::SUBSCRIBE, ..config });
+            let conn = world.client(Version::V5, "c");
+            world.hold_questions = true;
+            subscribe(&mut world, conn, &["t"]);
+            world.wait_ms(ms);
+            said(&mut world, conn)
+        }),
+        limit("publish_timeout_ms", 300, |config, ms| {
+            let mut world = World::new(Config { interest: Interest::PUBLISH, ..config });
+            let conn = world.client(Version::V5, "c");
+            world.hold_questions = true;
+            world.publish(conn, "t", "", AtLeastOnce, 1);
+            world.wait_ms(ms);
+            said(&mut world, conn)
+        }),
         limit("max_publish_questions", 16, |config, count| {
             let mut world = World::new(Config { interest: Interest::PUBLISH, ..config });
             let conn = world.client(Version::V5, "c");
@@ -515,6 +540,9 @@ fn no_limit_is_without_a_test() {
         memory_high: Some(1),
         memory_max: Some(1),
         response_information: Some(String::new()),
+        authenticate_timeout: Some(Duration::from_secs(1)),
+        subscribe_timeout: Some(Duration::from_secs(1)),
+        publish_timeout: Some(Duration::from_secs(1)),
         ..Config::default()
     };
     let keys: toml::Table = toml::from_str(&toml::to_string(&all).unwrap()).unwrap();

@@ -59,7 +59,7 @@ impl Trace {
             return;
         }
         let text = match note {
-            Note::SessionEnded { client_id } => format!("the session of {client_id} ends"),
+            Note::SessionEnded { client_id, .. } => format!("the session of {client_id} ends"),
             Note::MessageDropped { client_id, topic, reason } => {
                 format!("a message to {topic} for {client_id} is dropped: {}", reason.name())
             }

@@ -158,6 +158,9 @@ impl BrokerConfig {
         let zero = [
             ("connect_timeout_ms", limits.connect_timeout.is_zero()),
             ("hook_timeout_ms", limits.hook_timeout.is_zero()),
+            ("authenticate_timeout_ms", limits.authenticate_timeout == Some(Duration::ZERO)),
+            ("subscribe_timeout_ms", limits.subscribe_timeout == Some(Duration::ZERO)),
+            ("publish_timeout_ms", limits.publish_timeout == Some(Duration::ZERO)),
             ("max_publish_questions", limits.max_publish_questions == 0),
             ("max_connections", limits.max_connections == 0),
             ("max_sessions", limits.max_sessions == 0),
@@ -273,6 +276,9 @@ mod tests {
         for key in [
             "connect_timeout_ms",
             "hook_timeout_ms",
+            "authenticate_timeout_ms",
+            "subscribe_timeout_ms",
+            "publish_timeout_ms",
             "max_publish_questions",
             "max_connections",
             "max_sessions",
@@ -376,6 +382,12 @@ mod tests {
             assert_eq!(option.take().map(|bytes| bytes.to_string()).as_deref(), Some(example));
         }
         assert!(config.limits.response_information.take().is_some());
+        let limits = &mut config.limits;
+        for own in
+            [&mut limits.authenticate_timeout, &mut limits.subscribe_timeout, &mut limits.publish_timeout]
+        {
+            assert!(own.take().is_some());
+        }
         let files = std::mem::take(&mut config.access_control);
         assert!(files.ledgers.len() == 1 && files.accounts_hash == AccountsHash::default());
         assert!(files.password_file.is_some() && files.acl_file.is_some() && files.accounts.is_some());

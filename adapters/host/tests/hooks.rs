@@ -536,3 +536,58 @@ fn a_hook_can_have_the_broker_do_something_from_inside_its_answer() {
     let goodbye = take(&mut driver, conn);
     assert_eq!((goodbye[0], goodbye[2]), (0xe0, 0x98));
 }
+
+/// Wants to be asked about one kind of packet only, and says this.
+struct Only(Interest, fn() -> Answer);
+
+impl Hook for Only {
+    fn interest(&self) -> Interest {
+        self.0
+    }
+
+    fn authenticate(&mut self, _: &Client, _: &Authenticate) -> Decision {
+        Decision::allow()
+    }
+
+    fn unsubscribe(&mut self, client: &Client, filters: &[String]) -> Decision {
+        assert_eq!(
+            (client.username.as_deref(), filters),
+            (Some("user"), &["a".to_owned(), "b".to_owned()][..])
+        );
+        (self.1)().into()
+    }
+
+    fn publish(&mut self, client: &Client, _: &ApplicationMessage) -> Decision {
+        assert_eq!(client.username.as_deref(), Some("user"));
+        (self.1)().into()
+    }
+}
+
+#[test]
+fn who_wants_to_be_asked_about_messages_alone_is() {
+    let mut driver = driver(Only(Interest::PUBLISH, || Answer::Allow));
+    let conn = connect(&mut driver, "c", None);
+    take(&mut driver, conn);
+    assert_eq!(suback(&mut driver, conn, b"t"), [2]);
+    assert_eq!(publish(&mut driver, conn, "x").1, 0);
+}
+
+#[test]
+fn a_subscription_ends_if_all_agree() {
+    let first: fn() -> Answer = || Answer::Filters(vec![ReasonCode::Success, ReasonCode::UnspecifiedError]);
+    for (second, wanted) in [
+        ((|| Answer::Allow) as fn() -> Answer, [0, 0x80]),
+        (|| Answer::Filters(vec![ReasonCode::NotAuthorized]), [0x87, 0x80]),
+        (|| Answer::Deny(ReasonCode::NotAuthorized), [0x87, 0x87]),
+    ] {
+        let hooks = HookChain::from(Only(Interest::UNSUBSCRIBE, first))
+            .and(AllowAll)
+            .and(Only(Interest::UNSUBSCRIBE, second));
+        let mut driver = driver(hooks);
+        let conn = connect(&mut driver, "c", None);
+        take(&mut driver, conn);
+        assert_eq!(suback(&mut driver, conn, b"ab"), [2, 2]);
+        driver.received(NOW, conn, b"\xa2\x09\0\x01\0\0\x01a\0\x01b");
+        assert_eq!(take(&mut driver, conn)[5..], wanted);
+    }
+}

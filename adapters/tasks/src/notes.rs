@@ -39,7 +39,9 @@ fn log(note: &Note, peer: Option<SocketAddr>) {
         Note::WillSent { client_id, topic } => {
             tracing::debug!(client = client_id.as_str(), topic = topic.as_str(), "will sent");
         }
-        Note::SessionEnded { client_id } => tracing::debug!(client = client_id.as_str(), "session ended"),
+        Note::SessionEnded { client_id, reason } => {
+            tracing::debug!(client = client_id.as_str(), ?reason, "session ended");
+        }
         Note::MessageDropped { client_id, topic, reason } => {
             let (client, topic, reason) = (client_id.as_str(), topic.as_str(), reason.name());
             tracing::debug!(client, topic, reason, "message dropped");

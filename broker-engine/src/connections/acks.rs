@@ -20,6 +20,7 @@ impl Engine {
             if ack.reason.is_error() {
                 self.drop_inflight(id, key, index, DropReason::ClientRejected, out);
             } else {
+                self.tell_acknowledged(key, index, out);
                 self.finish(id, key, index);
             }
             self.drain(id, out);
@@ -46,6 +47,7 @@ impl Engine {
             }
             Some(QoS::ExactlyOnce) => {
                 let was_full = self.sessions.get(key).is_some_and(|session| self.is_full_in_flight(session));
+                self.tell_acknowledged(key, index, out);
                 if !planted!("publish-after-pubrec") {
                     self.release_delivery(key, index);
                 }

@@ -406,7 +406,7 @@ impl Engine {
     pub(crate) fn ask(&mut self, id: ConnId, about: About, question: Question, out: &mut Outbox) {
         self.questions += 1;
         let call = crate::ids::CallId { conn: id, number: self.questions };
-        let deadline = self.now.after(self.config.hook_timeout);
+        let deadline = self.now.after(self.config.time_limit(&question));
         if let Some(conn) = self.conn_mut(id) {
             let size = about.kept();
             conn.parked = Some(Box::new(Parked::Question { call, deadline, about, size }));
@@ -446,6 +446,11 @@ impl Engine {
             About::Subscribe(request) => {
                 self.gates.begin_packet();
                 self.subscribe_answered(id, request, &answer, out);
+                self.resume_input(id, out);
+            }
+            About::Unsubscribe(request) => {
+                self.gates.begin_packet();
+                self.unsubscribe_answered(id, &request, &answer, out);
                 self.resume_input(id, out);
             }
         }

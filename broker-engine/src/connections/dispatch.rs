@@ -23,7 +23,7 @@ impl Engine {
             Packet::PubRel(ack) => self.pubrel(id, ack.packet_id, out),
             Packet::PubComp(ack) => self.pubcomp(id, ack.packet_id, out),
             Packet::Subscribe(subscribe) => return self.subscribe_packet(id, subscribe, out),
-            Packet::Unsubscribe(unsubscribe) => self.unsubscribe_packet(id, unsubscribe, out),
+            Packet::Unsubscribe(unsubscribe) => return self.unsubscribe_packet(id, unsubscribe, out),
             Packet::PingReq => self.send(id, &Packet::PingResp, out),
             Packet::Disconnect(disconnect) => return self.disconnect_packet(id, disconnect, out),
             Packet::Connect(_) => return self.breach(id, "a second CONNECT", out),

@@ -238,6 +238,8 @@ pub(crate) enum About {
     Reauthentication,
     /// A SUBSCRIBE.
     Subscribe(SubscribeRequest),
+    /// An UNSUBSCRIBE.
+    Unsubscribe(UnsubscribeRequest),
 }
 
 impl About {
@@ -245,6 +247,7 @@ impl About {
     pub(crate) fn kept(&self) -> u64 {
         match self {
             Self::Subscribe(request) => request.kept(),
+            Self::Unsubscribe(request) => request.kept(),
             Self::Connect | Self::Reauthentication => 0,
         }
     }
@@ -264,6 +267,21 @@ impl SubscribeRequest {
     fn kept(&self) -> u64 {
         let texts: usize = self.filters.iter().map(|(filter, ..)| filter.len()).sum();
         (texts + self.filters.len() * 40) as u64
+    }
+}
+
+/// An UNSUBSCRIBE as owned values.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct UnsubscribeRequest {
+    pub(crate) packet_id: PacketId,
+    pub(crate) filters: Vec<String>,
+}
+
+impl UnsubscribeRequest {
+    /// Bytes that it keeps.
+    fn kept(&self) -> u64 {
+        let texts: usize = self.filters.iter().map(String::len).sum();
+        (texts + self.filters.len() * size_of::<String>()) as u64
     }
 }
 

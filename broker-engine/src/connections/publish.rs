@@ -169,7 +169,7 @@ impl Engine {
             Decision::Route | Decision::Replace => {}
         }
         if publication.retain
-            && let Err(reason) = self.retain(publication)
+            && let Err(reason) = self.retain(publication, out)
         {
             return self.refuse_publish(id, owed, reason, out);
         }
@@ -411,7 +411,7 @@ impl Engine {
         };
         if message.retain {
             // Over quota the live copies still go out; the counter of retained messages shows the rest.
-            let _over_quota = self.retain(&publication);
+            let _over_quota = self.retain(&publication, out);
         }
         self.route(&publication, None, out);
     }

@@ -167,7 +167,7 @@ impl Engine {
             let question = Question::Publish { client_id: self.client_id_of(id), message: Box::new(asked) };
             out.calls.push(Call { id: call, conn: id, question });
         }
-        let deadline = self.now.after(self.config.hook_timeout);
+        let deadline = self.now.after(self.config.publish_timeout.unwrap_or(self.config.hook_timeout));
         let entry = Entry { call, deadline, decision, owed, message };
         let bytes = entry.bytes();
         let line = self.undecided.lines.entry(id).or_insert_with(|| Line {

@@ -162,6 +162,7 @@ impl Engine {
         }
         template.targets.push(Target { conn: id, packet_id: packet_id.map_or(0, PacketId::get) });
         conn.egress.emit(self.call, len);
+        self.tell_sent(id, publication.topic, (qos, retain, false), out);
         true
     }
 
@@ -277,6 +278,7 @@ impl Engine {
         let Some((frame, _)) = encode(out, &head, version, publication.payload, shared) else { return false };
         self.count_publish(id, qos, frame.len());
         out.wire.push(Wire::Send { conn: id, frame });
+        self.tell_sent(id, publication.topic, (qos, retain, dup), out);
         true
     }
 

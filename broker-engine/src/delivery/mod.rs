@@ -6,6 +6,7 @@
 //! * [`fanout`] — fan-outs too large for one call
 //! * [`deliver`] — one message for one session: sent, queued or dropped
 //! * [`drops`] — what is given up: counted, and told of
+//! * [`notes`] — what is told of messages
 //! * [`handing_on`] — what a session that ends leaves to other members of a shared group
 //! * [`drain`] — queues and resends, as far as quota and socket allow
 //! * [`paging`] — the part of a long queue that only the store has
@@ -19,6 +20,7 @@ mod encode;
 mod fanout;
 mod handing_on;
 mod message;
+mod notes;
 mod paging;
 mod recipients;
 mod retained;

@@ -3,6 +3,7 @@
 use super::{Expiry, Publication, Work};
 use crate::collections::SlotKey;
 use crate::engine::Engine;
+use crate::hooks::RetainedChange;
 use crate::ids::{ConnId, MessageKey};
 use crate::outbox::Outbox;
 use crate::sessions::{SubIds, Subscriber};
@@ -102,9 +103,13 @@ enum Page {
 
 impl Engine {
     /// Keeps a message as its topic's retained one; an empty payload removes it [MQTT-3.3.1-6].
-    pub(crate) fn retain(&mut self, publication: &Publication<'_>) -> Result<(), ReasonCode> {
+    pub(crate) fn retain(
+        &mut self,
+        publication: &Publication<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), ReasonCode> {
         if publication.payload.is_empty() && !planted!("empty-is-retained") {
-            self.remove_retained(publication.topic);
+            self.remove_retained(publication.topic, RetainedChange::Cleared, out);
             return Ok(());
         }
         let size = publication.size();
@@ -116,6 +121,7 @@ impl Engine {
             return Err(ReasonCode::QuotaExceeded);
         }
         self.keep_retained(publication);
+        self.tell_retained(publication.topic, RetainedChange::Set, out);
         if self.is_stored_topic(publication.topic) {
             self.gates.emit(StoreOp::PutRetained {
                 topic: publication.topic.to_string(),
@@ -147,10 +153,11 @@ impl Engine {
         self.gates.is_on() && !topic.starts_with("$SYS/")
     }
 
-    pub(crate) fn remove_retained(&mut self, topic: &str) {
+    pub(crate) fn remove_retained(&mut self, topic: &str, change: RetainedChange, out: &mut Outbox) {
         let Some(old) = self.retained.remove(topic) else { return };
         self.retained_bytes -= self.messages.size(old.message) as u64;
         self.release_retained(topic, old);
+        self.tell_retained(topic, change, out);
         if self.is_stored_topic(topic) {
             self.gates.emit(StoreOp::RemoveRetained { topic: topic.to_string() });
         }

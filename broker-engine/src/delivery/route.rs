@@ -57,6 +57,7 @@ impl Engine {
         origin: Option<Origin>,
         out: &mut Outbox,
     ) -> Routed {
+        self.tell_published(publication, out);
         // Behind an unfinished fan-out everything lines up, or a later message would overtake an earlier one.
         if self.fanouts.len() > 0 {
             return self.queue_fanout(publication, None, origin, Stage::Waiting);

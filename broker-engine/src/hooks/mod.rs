@@ -11,7 +11,7 @@ use crate::permissions::Permissions;
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::net::SocketAddr;
 use core::ops::BitOr;
-use mqtt_proto::{ReasonCode, SubscribeOptions, Version};
+use mqtt_proto::{QoS, ReasonCode, SubscribeOptions, Version};
 use serde::{Deserialize, Serialize};
 
 /// Which questions and notes anybody wants. A point outside it costs one branch.
@@ -32,17 +32,36 @@ impl Interest {
     pub const PUBLISH: Self = Self(8);
     /// Tell of subscriptions that are made, replaced and ended: [`Note::Subscribed`], [`Note::Unsubscribed`].
     pub const SUBSCRIPTIONS: Self = Self(16);
+    /// Ask [`Question::Unsubscribe`].
+    pub const UNSUBSCRIBE: Self = Self(32);
+    /// Tell of messages that are published: [`Note::MessagePublished`].
+    pub const MESSAGES: Self = Self(64);
+    /// Tell of messages on their way to clients: [`Note::MessageSent`], [`Note::MessageAcknowledged`].
+    pub const DELIVERIES: Self = Self(128);
+    /// Tell of retained messages that come and go: [`Note::RetainedChanged`].
+    pub const RETAINED: Self = Self(256);
+
+    /// Both.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 
     /// Does this include all of `other`?
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Does this include any of `other`?
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
     }
 }
 
 impl BitOr for Interest {
     type Output = Self;
     fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+        self.or(other)
     }
 }
 
@@ -80,6 +99,13 @@ pub enum Question {
         client_id: String,
         /// Topic filters with their options; those that are invalid anyway are not asked about.
         filters: Vec<(String, SubscribeOptions)>,
+    },
+    /// May this client end these subscriptions?
+    Unsubscribe {
+        /// Client identifier.
+        client_id: String,
+        /// Topic filters as they came; there need not be such subscriptions.
+        filters: Vec<String>,
     },
     /// May this client publish this message, or what instead? Several of one client may be open, and are carried out
     /// in the order in which they came. The other packets of the client wait.
@@ -137,7 +163,8 @@ pub enum Answer {
     /// MQTT cannot carry, above a limit of the broker or below `$SYS` counts as host misuse and denies.
     Replace(Box<ApplicationMessage>),
     /// One verdict for each filter of [`Question::Subscribe`], in order: `Success` grants what was asked, a
-    /// `GrantedQoS` code lowers it, a code of 0x80 or above refuses. Missing ones refuse.
+    /// `GrantedQoS` code lowers it, a code of 0x80 or above refuses. Missing ones refuse. To [`Question::Unsubscribe`] the
+    /// same: `Success` ends the subscription, a code of 0x80 or above keeps it.
     Filters(Vec<ReasonCode>),
 }
 
@@ -180,6 +207,8 @@ pub enum Note {
     SessionEnded {
         /// Client identifier.
         client_id: String,
+        /// Why.
+        reason: SessionEnd,
     },
     /// A will was published.
     WillSent {
@@ -216,4 +245,70 @@ pub enum Note {
         /// Why.
         reason: DropReason,
     },
+    /// A message was accepted and goes to whoever subscribed, if anybody did.
+    MessagePublished {
+        /// Client identifier of who published it, or left it as a will; empty for the broker itself.
+        client_id: String,
+        /// Topic name.
+        topic: String,
+        /// As it was published.
+        qos: QoS,
+        /// It is to be the topic's retained message.
+        retain: bool,
+    },
+    /// A PUBLISH left to a client.
+    MessageSent {
+        /// Client identifier of the receiver.
+        client_id: String,
+        /// Topic name.
+        topic: String,
+        /// As it was sent.
+        qos: QoS,
+        /// It was kept as the topic's retained message, or its receiver wants to know that it was published so.
+        retain: bool,
+        /// It is sent again, on a new connection.
+        dup: bool,
+    },
+    /// A client has acknowledged a message, with PUBACK or PUBREC.
+    MessageAcknowledged {
+        /// Client identifier of the receiver.
+        client_id: String,
+        /// Topic name.
+        topic: String,
+        /// As it was sent.
+        qos: QoS,
+    },
+    /// A topic has another retained message than before, or none any more.
+    RetainedChanged {
+        /// Topic name.
+        topic: String,
+        /// What has become of it.
+        change: RetainedChange,
+    },
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SessionEnd {
+    /// It was not to outlive its connection.
+    WithConnection,
+    /// Its expiry interval passed.
+    Expired,
+    /// The client asked for a clean start.
+    CleanStart,
+    /// An operator ended it.
+    Admin,
+}
+
+/// What has become of a topic's retained message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RetainedChange {
+    /// There is another one, or a first one.
+    Set,
+    /// An empty message has removed it.
+    Cleared,
+    /// Its time was over.
+    Expired,
 }

@@ -5,25 +5,12 @@ use crate::collections::SlotKey;
 use crate::connections::Farewell;
 use crate::counters::DropReason;
 use crate::engine::Engine;
-use crate::hooks::{Interest, Note};
+use crate::hooks::{Interest, Note, SessionEnd};
 use crate::outbox::Outbox;
 use crate::storage::StoreOp;
 use crate::timers::TimerKey;
 use alloc::string::ToString;
 use mqtt_proto::{Connect, ReasonCode, planted};
-
-/// Why a session ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// It was not to outlive its connection.
-    WithConnection,
-    /// Its expiry interval passed.
-    Expired,
-    /// The client asked for a clean start.
-    CleanStart,
-    /// An operator ended it.
-    Admin,
-}
 
 impl Engine {
     /// The session for an accepted CONNECT, and whether it is an old one.
@@ -57,7 +44,7 @@ impl Engine {
                     }
                     return (key, !planted!("session-present-0"));
                 }
-                self.end_session(key, Ending::CleanStart, out);
+                self.end_session(key, SessionEnd::CleanStart, out);
             }
         }
         let mut session = Session::new(client_id, connect.username);
@@ -84,7 +71,7 @@ impl Engine {
             self.store_will(key);
         }
         if expiry == 0 {
-            self.end_session(key, Ending::WithConnection, out);
+            self.end_session(key, SessionEnd::WithConnection, out);
             return;
         }
         if delay == Some(0) {
@@ -100,7 +87,7 @@ impl Engine {
     }
 
     /// Forgets a session and everything in it. A will that was still waiting is sent now [MQTT-3.1.2-8].
-    pub(crate) fn end_session(&mut self, key: SlotKey, ending: Ending, out: &mut Outbox) {
+    pub(crate) fn end_session(&mut self, key: SlotKey, reason: SessionEnd, out: &mut Outbox) {
         let mut leaving = None;
         if self.sessions.get(key).is_some_and(|session| session.conn.is_none())
             && !planted!("will-lost-with-session")
@@ -115,10 +102,14 @@ impl Engine {
         for Subscription { at, filter } in core::mem::take(&mut session.subscriptions) {
             self.remove_entry(at, &filter);
         }
-        let reason =
-            if ending == Ending::Admin { DropReason::AdminDropped } else { DropReason::SessionEnded };
+        let dropped = match reason {
+            SessionEnd::Admin => DropReason::AdminDropped,
+            SessionEnd::WithConnection | SessionEnd::Expired | SessionEnd::CleanStart => {
+                DropReason::SessionEnded
+            }
+        };
         // Before its facts end in the store, so that no cut between loses a message.
-        self.hand_on_all(&mut session, reason, out);
+        self.hand_on_all(&mut session, dropped, out);
         self.counters.sessions_ended += 1;
         if self.gates.is_on() {
             let client_id = session.client_id.to_string();
@@ -128,7 +119,7 @@ impl Engine {
             }
         }
         if self.config.interest.contains(Interest::CLIENTS) {
-            out.notes.push(Note::SessionEnded { client_id: session.client_id.into_string() });
+            out.notes.push(Note::SessionEnded { client_id: session.client_id.into_string(), reason });
         }
     }
 

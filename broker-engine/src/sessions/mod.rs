@@ -12,7 +12,6 @@ pub(crate) mod queue;
 mod subscribe;
 mod will;
 
-pub(crate) use lifecycle::Ending;
 pub(crate) use will::Will;
 
 use crate::ids::{ConnId, MessageKey};

@@ -2,7 +2,7 @@
 
 use super::{Subscriber, Subscription};
 use crate::collections::{SlotKey, make_room};
-use crate::connections::{About, After, Connection, SubscribeRequest};
+use crate::connections::{About, After, Connection, SubscribeRequest, UnsubscribeRequest};
 use crate::engine::Engine;
 use crate::hooks::{Answer, Interest, Note, Question};
 use crate::ids::ConnId;
@@ -10,10 +10,14 @@ use crate::memory::MemoryPressure;
 use crate::outbox::Outbox;
 use crate::storage::StoreOp;
 use crate::topics::EntryRef;
-use alloc::{collections::BTreeMap, string::ToString, vec::Vec};
+use alloc::{
+    collections::BTreeMap,
+    string::{String, ToString},
+    vec::Vec,
+};
 use mqtt_proto::{
-    AckProperties, Packet, QoS, ReasonCode, ReasonCodes, RetainHandling, SubAck, Subscribe, SubscribeOptions,
-    TopicFilter, UnsubAck, Unsubscribe, planted,
+    AckProperties, Packet, PacketId, PacketType, QoS, ReasonCode, ReasonCodes, RetainHandling, SubAck,
+    Subscribe, SubscribeOptions, TopicFilter, UnsubAck, Unsubscribe, planted,
 };
 
 impl Engine {
@@ -281,14 +285,64 @@ impl Engine {
         self.count_session(subscriber.session);
     }
 
-    pub(crate) fn unsubscribe_packet(&mut self, id: ConnId, packet: &Unsubscribe<'_>, out: &mut Outbox) {
+    pub(crate) fn unsubscribe_packet(
+        &mut self,
+        id: ConnId,
+        packet: &Unsubscribe<'_>,
+        out: &mut Outbox,
+    ) -> After {
+        if !self.config.interest.contains(Interest::UNSUBSCRIBE) {
+            let filters = packet.filters.iter().map(|filter| (filter, ReasonCode::Success));
+            self.unsubscribe_each(id, packet.packet_id, filters, out);
+            return if self.conn(id).is_some() { After::Continue } else { After::Closed };
+        }
+        let filters: Vec<String> = packet.filters.iter().map(ToString::to_string).collect();
+        let request = UnsubscribeRequest { packet_id: packet.packet_id, filters: filters.clone() };
+        let question = Question::Unsubscribe { client_id: self.client_id_of(id), filters };
+        self.ask(id, About::Unsubscribe(request), question, out);
+        After::Parked
+    }
+
+    /// A hook's verdicts on an UNSUBSCRIBE.
+    pub(crate) fn unsubscribe_answered(
+        &mut self,
+        id: ConnId,
+        request: &UnsubscribeRequest,
+        answer: &Answer,
+        out: &mut Outbox,
+    ) {
+        let verdict = |at: usize| match answer {
+            Answer::Allow => ReasonCode::Success,
+            Answer::Deny(why) => *why,
+            Answer::Filters(verdicts) => verdicts.get(at).copied().unwrap_or(ReasonCode::NotAuthorized),
+            _ => ReasonCode::NotAuthorized,
+        };
+        let refusal = |why: ReasonCode| match why {
+            ReasonCode::Success => why,
+            _ if why.is_error() && why.allowed_in(PacketType::UnsubAck) => why,
+            _ => ReasonCode::NotAuthorized,
+        };
+        let filters = request.filters.iter().enumerate();
+        let filters = filters.map(|(at, filter)| (filter.as_str(), refusal(verdict(at))));
+        self.unsubscribe_each(id, request.packet_id, filters, out);
+    }
+
+    /// Ends those subscriptions with which `Success` stands, and answers.
+    fn unsubscribe_each<'a>(
+        &mut self,
+        id: ConnId,
+        packet_id: PacketId,
+        filters: impl Iterator<Item = (&'a str, ReasonCode)>,
+        out: &mut Outbox,
+    ) {
         let Some(key) = self.conn(id).and_then(Connection::session) else { return };
-        let mut reasons = Vec::with_capacity(packet.filters.len());
-        for filter in packet.filters.iter() {
-            reasons.push(self.unsubscribe(key, filter, out));
+        let mut reasons = Vec::with_capacity(filters.size_hint().0);
+        for (filter, verdict) in filters {
+            let is_granted = verdict == ReasonCode::Success;
+            reasons.push(if is_granted { self.unsubscribe(key, filter, out) } else { verdict });
         }
         let packet = Packet::UnsubAck(UnsubAck {
-            packet_id: packet.packet_id,
+            packet_id,
             properties: AckProperties::default(),
             reasons: ReasonCodes::List(&reasons),
         });

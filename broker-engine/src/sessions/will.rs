@@ -123,7 +123,7 @@ impl Engine {
         let publication = will.publication(self.expiry(self.now, will.message_expiry), Some(key));
         if will.retain {
             // Over quota the live copies still go out.
-            let _over_quota = self.retain(&publication);
+            let _over_quota = self.retain(&publication, out);
         }
         // Forgotten behind its deliveries, so that no cut between loses it.
         match self.route(&publication, None, out) {

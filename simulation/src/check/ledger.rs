@@ -404,7 +404,7 @@ impl Ledger {
     /// What the engine tells of itself.
     pub(super) fn noted(&mut self, note: &Note, marks: &mut Marks) {
         match note {
-            Note::SessionEnded { client_id } => {
+            Note::SessionEnded { client_id, .. } => {
                 marks.hit("a session that ended");
                 let known = self.session(client_id);
                 let (ever, link) = (std::mem::take(&mut known.ever), known.link);

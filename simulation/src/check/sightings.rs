@@ -375,7 +375,7 @@ impl Sightings {
                     self.ended(now, link, *reason, marks);
                 }
             }
-            Note::SessionEnded { client_id } => {
+            Note::SessionEnded { client_id, .. } => {
                 let person = self.people.entry(client_id.clone()).or_default();
                 if person.will_at.is_some_and(|at| at > now) {
                     marks.hit("a will sent because its session ended before its delay");

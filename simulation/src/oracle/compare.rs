@@ -199,7 +199,7 @@ impl Oracle {
                     counts.look("INV-92");
                     self.lost(now, client_id, topic, *reason, counts)?;
                 }
-                Note::SessionEnded { client_id } if self.part(client_id) != Part::Other => {
+                Note::SessionEnded { client_id, .. } if self.part(client_id) != Part::Other => {
                     ended.push(client_id);
                 }
                 _ => {}

@@ -153,7 +153,7 @@ impl Oracle {
         self.broker.ending = notes
             .iter()
             .filter_map(|note| match note {
-                Note::SessionEnded { client_id } => Some(client_id.clone()),
+                Note::SessionEnded { client_id, .. } => Some(client_id.clone()),
                 _ => None,
             })
             .collect();

@@ -13,12 +13,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+/// Points at which hooks are asked about a client that was let in.
+const QUESTIONS: Interest = Interest::SUBSCRIBE.or(Interest::UNSUBSCRIBE).or(Interest::PUBLISH);
+
 /// Hooks that are asked one behind the other, in the order in which they were added.
 ///
 /// | point | who is asked | the answer |
 /// |---|---|---|
 /// | authentication, and each step of an enhanced one | one after the other, until one says something | the first that is not [`Decision::NotMine`]; if there is none, no (0x87, or 0x8C where the client names a method) |
 /// | subscribe | all that want [`Interest::SUBSCRIBE`], until one denies all | for each topic filter the strictest: all must allow; if none says anything, yes |
+/// | unsubscribe | all that want [`Interest::UNSUBSCRIBE`], until one denies all | as with subscribe |
 /// | publish | all that want [`Interest::PUBLISH`], until one denies or discards it | yes, with the message that the last [`Answer::Replace`] has put in its place; each hook sees that of those before it |
 /// | notes | all that want them | none |
 ///
@@ -139,6 +143,7 @@ impl HookChain {
             }
             Question::AuthenticateStep { client_id, .. }
             | Question::Subscribe { client_id, .. }
+            | Question::Unsubscribe { client_id, .. }
             | Question::Publish { client_id, .. } => {
                 // By now it may have been assigned.
                 if let Some(Known { client, .. }) = self.known.get_mut(&conn)
@@ -180,7 +185,7 @@ impl HookChain {
         let conn = open.call.conn;
         // Where nobody is asked about it again, the client need not be remembered.
         let is_last = matches!(&open.call.question, Question::Authenticate(connect) if connect.method.is_none())
-            && !self.interest().contains(Interest::SUBSCRIBE);
+            && !self.interest().intersects(QUESTIONS);
         let answer = self.walk(open, said);
         if is_last && answer.is_some() {
             self.forget(conn);
@@ -231,6 +236,9 @@ impl HookChain {
         let kind = match note {
             Note::MessageDropped { .. } => Interest::DROPS,
             Note::Subscribed { .. } | Note::Unsubscribed { .. } => Interest::SUBSCRIPTIONS,
+            Note::MessagePublished { .. } => Interest::MESSAGES,
+            Note::MessageSent { .. } | Note::MessageAcknowledged { .. } => Interest::DELIVERIES,
+            Note::RetainedChanged { .. } => Interest::RETAINED,
             _ => Interest::CLIENTS,
         };
         let concerned = |link: &&mut Link| link.interest.contains(kind) && link.serves(listener);
@@ -259,6 +267,7 @@ impl Open {
     fn new(call: Call) -> Self {
         let verdicts = match &call.question {
             Question::Subscribe { filters, .. } => vec![ReasonCode::Success; filters.len()],
+            Question::Unsubscribe { filters, .. } => vec![ReasonCode::Success; filters.len()],
             _ => Vec::new(),
         };
         Self { call, next: 0, verdicts, replaced: false }
@@ -268,6 +277,7 @@ impl Open {
     fn point(&self) -> Interest {
         match self.call.question {
             Question::Subscribe { .. } => Interest::SUBSCRIBE,
+            Question::Unsubscribe { .. } => Interest::UNSUBSCRIBE,
             Question::Publish { .. } => Interest::PUBLISH,
             _ => Interest::NONE,
         }
@@ -276,13 +286,16 @@ impl Open {
     /// Puts an answer to those before it. `Some` if that is the end, whoever comes behind.
     fn put(&mut self, answer: Answer) -> Option<Answer> {
         match (&mut self.call.question, answer) {
-            (Question::Subscribe { .. } | Question::Publish { .. }, Answer::Allow) => None,
+            (
+                Question::Subscribe { .. } | Question::Unsubscribe { .. } | Question::Publish { .. },
+                Answer::Allow,
+            ) => None,
             (Question::Publish { message, .. }, Answer::Replace(with)) => {
                 *message = with;
                 self.replaced = true;
                 None
             }
-            (Question::Subscribe { .. }, Answer::Filters(theirs)) => {
+            (Question::Subscribe { .. } | Question::Unsubscribe { .. }, Answer::Filters(theirs)) => {
                 // What an answer leaves out, it refuses.
                 let theirs = theirs.into_iter().chain(std::iter::repeat(ReasonCode::NotAuthorized));
                 for (verdict, their) in self.verdicts.iter_mut().zip(theirs) {
@@ -297,12 +310,12 @@ impl Open {
     /// Nobody is left to be asked.
     fn end(self) -> Answer {
         match self.call.question {
-            Question::Subscribe { .. }
+            Question::Subscribe { .. } | Question::Unsubscribe { .. }
                 if self.verdicts.iter().all(|&verdict| verdict == ReasonCode::Success) =>
             {
                 Answer::Allow
             }
-            Question::Subscribe { .. } => Answer::Filters(self.verdicts),
+            Question::Subscribe { .. } | Question::Unsubscribe { .. } => Answer::Filters(self.verdicts),
             Question::Publish { message, .. } if self.replaced => Answer::Replace(message),
             Question::Publish { .. } => Answer::Allow,
             Question::Authenticate(connect) if connect.method.is_none() => {

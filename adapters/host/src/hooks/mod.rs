@@ -39,11 +39,12 @@ use std::sync::Arc;
 /// ```
 pub trait Hook: Send {
     /// Which questions and notes it wants, beyond authentication; taken down when it joins a chain. A point that no
-    /// hook wants costs nothing. By default every question, and clients and subscriptions that come and go; dropped messages,
+    /// hook wants costs nothing. By default every question, and clients and subscriptions that come and go; notes of messages,
     /// of which there may be very many, have to be asked for. Who has no [`Hook::publish`] says so here, as it would be asked about
     /// each message.
     fn interest(&self) -> Interest {
-        Interest::SUBSCRIBE | Interest::PUBLISH | Interest::CLIENTS | Interest::SUBSCRIPTIONS
+        let questions = Interest::SUBSCRIBE | Interest::UNSUBSCRIBE | Interest::PUBLISH;
+        questions | Interest::CLIENTS | Interest::SUBSCRIPTIONS
     }
 
     /// Called when it joins a chain, with a way to have the broker do something.
@@ -59,6 +60,7 @@ pub trait Hook: Send {
                 self.authenticate_step(client, method, data.as_deref(), *again)
             }
             Question::Subscribe { filters, .. } => self.subscribe(client, filters),
+            Question::Unsubscribe { filters, .. } => self.unsubscribe(client, filters),
             Question::Publish { message, .. } => self.publish(client, message),
             // One that this version does not know.
             _ => Decision::deny(ReasonCode::NotAuthorized),
@@ -85,6 +87,12 @@ pub trait Hook: Send {
 
     /// May this client subscribe to these topic filters? [`Answer::Filters`] has a verdict for each.
     fn subscribe(&mut self, client: &Client, filters: &[(String, SubscribeOptions)]) -> Decision {
+        let _ = (client, filters);
+        Decision::NotMine
+    }
+
+    /// May this client end these subscriptions? [`Answer::Filters`] has a verdict for each.
+    fn unsubscribe(&mut self, client: &Client, filters: &[String]) -> Decision {
         let _ = (client, filters);
         Decision::NotMine
     }
