@@ -15,6 +15,7 @@
 //! * [`Scram`] — enhanced authentication with SCRAM-SHA-256, as a hook
 //! * [`Jwt`] — letting in by tokens, as a hook, and [`JwtKeys`], which check them
 //! * [`webhook`] — asking a web service
+//! * [`PacketLog`] — what clients and broker say to each other, as a hook that writes it down
 //! * [`RuleFiles`] — files that are read again when they change, and [`RulesInForce`], which follow
 //! * `checkers` — threads on which passwords are and signatures checked and services asked
 //!
@@ -58,6 +59,7 @@ mod jwt;
 pub mod layouts;
 pub mod ledger;
 pub mod mosquitto;
+mod packet_log;
 pub mod passwords;
 mod permissions;
 mod rules;
@@ -72,6 +74,7 @@ pub use criteria::{ClientFacts, Text};
 pub use files::{RuleFiles, sources};
 pub use in_force::RulesInForce;
 pub use jwt::{Jwt, JwtKeys};
+pub use packet_log::PacketLog;
 pub use permissions::Access;
 pub use rules::{Rules, Verdict};
 pub use scram::Scram;

@@ -5,10 +5,12 @@ mod environment;
 mod explain;
 mod jwt;
 pub mod listeners;
+mod packet_log;
 mod profile;
 
 pub use access_control::{AccessControlConfig, AccountsHash};
 pub use jwt::{JwtAlgorithm, JwtConfig, JwtPlace};
+pub use packet_log::PacketLogConfig;
 pub use profile::Profile;
 
 use crate::memory;
@@ -35,6 +37,8 @@ pub struct BrokerConfig {
     pub access_control: AccessControlConfig,
     /// Tokens that let clients in.
     pub jwt: JwtConfig,
+    /// Whose packets are written to the log.
+    pub packet_log: PacketLogConfig,
     /// How connections are closed.
     pub linger: Linger,
     /// What the broker tells of itself.
@@ -393,6 +397,8 @@ mod tests {
         assert!(files.password_file.is_some() && files.acl_file.is_some() && files.accounts.is_some());
         assert!(config.storage.path.take().is_some());
         assert!(files.webhook.is_some());
+        let packet_log = std::mem::take(&mut config.packet_log);
+        assert!(packet_log.clients.len() == 1 && packet_log.topics.len() == 1);
         let jwt = std::mem::take(&mut config.jwt);
         let all = [jwt.method, jwt.issuer, jwt.audience, jwt.client_id_claim].iter().all(Option::is_some);
         assert!(all && jwt.key.is_some() && jwt.algorithms.len() == 2 && jwt.from == JwtPlace::Password);

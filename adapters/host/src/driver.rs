@@ -8,7 +8,7 @@
 mod clients;
 
 use crate::config::listeners::Transport;
-use crate::hooks::HookChain;
+use crate::hooks::{HookChain, PacketStreams};
 use crate::inline::{self, InjectError, PacketHandler};
 use crate::pages;
 use crate::recording::Recorder;
@@ -130,6 +130,8 @@ pub struct Driver {
     connected: Connected,
     pool: Pool,
     hooks: HookChain,
+    /// Where hooks want to see packets.
+    packets: Option<PacketStreams>,
     recorder: Option<Recorder>,
     sys_topics: SysTopics,
     store: Kept,
@@ -154,6 +156,8 @@ impl std::fmt::Debug for Driver {
 impl Driver {
     /// A driver without connections.
     pub fn new(engine: Engine, hooks: impl Into<HookChain>) -> Self {
+        let hooks = hooks.into();
+        let packets = PacketStreams::new(&hooks, engine.view().config().max_packet_size);
         Self {
             engine,
             out: Outbox::new(),
@@ -165,7 +169,8 @@ impl Driver {
             next_ping: None,
             connected: Connected::default(),
             pool: Pool::default(),
-            hooks: hooks.into(),
+            hooks,
+            packets,
             recorder: None,
             sys_topics: SysTopics::default(),
             store: Kept::Here(MemoryStore::new()),
@@ -325,6 +330,10 @@ impl Driver {
 
     /// Bytes arrived.
     pub fn received(&mut self, now: Time, conn: ConnId, data: &[u8]) {
+        if let Some(packets) = &mut self.packets {
+            let listener = entry_mut(&mut self.table, conn).map(|entry| entry.listener);
+            packets.read(conn, listener, data, &mut self.hooks);
+        }
         self.handle(now, Input::Received { conn, data });
     }
 
@@ -438,6 +447,9 @@ impl Driver {
             entry.buffer.clear(&mut self.pool);
             self.connected.released(&entry);
             self.hooks.forget(conn);
+            if let Some(packets) = &mut self.packets {
+                packets.forget(conn);
+            }
             self.inline.remove(&conn);
             self.ids.release(conn);
         }
@@ -591,15 +603,20 @@ impl Driver {
                     let Some(entry) = writable(&mut self.table, *conn) else { continue };
                     entry.buffer.push(out.head(frame), &frame.payload, &mut self.pool, |_| ());
                     self.unsent.add(entry);
+                    if let Some(packets) = &self.packets {
+                        packets.sent(*conn, out.head(frame), &frame.payload, |_| (), &mut self.hooks);
+                    }
                 }
                 Wire::Fanout { frame, packet_id_at, targets } => {
                     let head = out.head(frame);
                     for target in out.targets(targets) {
                         let Some(entry) = writable(&mut self.table, target.conn) else { continue };
-                        entry.buffer.push(head, &frame.payload, &mut self.pool, |copy| {
-                            patch_packet_id(copy, *packet_id_at, target.packet_id);
-                        });
+                        let patch = |copy: &mut [u8]| patch_packet_id(copy, *packet_id_at, target.packet_id);
+                        entry.buffer.push(head, &frame.payload, &mut self.pool, patch);
                         self.unsent.add(entry);
+                        if let Some(packets) = &self.packets {
+                            packets.sent(target.conn, head, &frame.payload, patch, &mut self.hooks);
+                        }
                     }
                 }
                 Wire::Flow { conn, flow } => {

@@ -34,7 +34,9 @@ pub mod write_buffer;
 pub use broker_engine as engine;
 pub use config::{BrokerConfig, ConfigError};
 pub use driver::{Driver, Flushed};
-pub use hooks::{AllowAll, Client, Commands, Decision, Hook, HookChain, HookPanic, Responder};
+pub use hooks::{
+    AllowAll, Client, Commands, Decision, Direction, Hook, HookChain, HookPanic, PacketTypes, Responder,
+};
 pub use inline::{InjectError, PacketHandler};
 pub use metronome_storage as stores;
 pub use watched_files::WatchedFiles;

@@ -1,8 +1,9 @@
 //! Hooks that the configuration asks for, and reading the files again that it names, certificates too.
 
 use crate::systemd;
-use metronome_hooks::{AccessControl, Jwt, JwtKeys, RuleFiles, Scram, Webhook, sources};
-use metronome_tokio::host::config::AccessControlConfig;
+use metronome_hooks::{AccessControl, Jwt, JwtKeys, PacketLog, RuleFiles, Scram, Webhook, sources};
+use metronome_tokio::host::Direction;
+use metronome_tokio::host::config::{AccessControlConfig, PacketLogConfig};
 use metronome_tokio::host::engine::ListenerId;
 use metronome_tokio::{AllowAll, BrokerConfig, BrokerHandle, Builder, Client};
 use std::convert::Infallible;
@@ -61,8 +62,12 @@ impl Control {
     }
 }
 
-/// Who decides about clients, as the configuration names it: first for listeners that name nobody themselves.
-pub(crate) struct Access(Vec<Control>);
+/// Who decides about clients and who listens to them, as the configuration names it.
+pub(crate) struct Access {
+    /// The first is for listeners that name nobody themselves.
+    controls: Vec<Control>,
+    packet_log: Option<PacketLog>,
+}
 
 impl Access {
     /// Reads all files that are named.
@@ -81,23 +86,26 @@ impl Access {
                 controls.push(Control::new(own, vec![id])?);
             }
         }
-        Ok(Self(controls))
+        Ok(Self { controls, packet_log: packet_log(&config.packet_log)? })
     }
 
     /// Does anything decide about clients of listeners that name nobody?
     pub(crate) fn is_controlled(&self) -> bool {
-        self.0.first().is_some_and(Control::decides)
+        self.controls.first().is_some_and(Control::decides)
     }
 
     /// Adds the hooks.
-    pub(crate) fn add_to(&mut self, builder: Builder, config: &BrokerConfig) -> io::Result<Builder> {
-        self.0.iter_mut().try_fold(builder, |builder, control| control.join(builder, config))
+    pub(crate) fn add_to(&mut self, mut builder: Builder, config: &BrokerConfig) -> io::Result<Builder> {
+        if let Some(log) = self.packet_log.take() {
+            builder = builder.hook(log);
+        }
+        self.controls.iter_mut().try_fold(builder, |builder, control| control.join(builder, config))
     }
 
     /// Reads files again when they have changed, and on SIGHUP: users and rules, keys of tokens, and certificates.
     pub(crate) async fn keep_current(mut self, broker: &BrokerHandle, mut hangup: Hangup) -> Infallible {
         let mut certificates = broker.certificate_files();
-        self.0.iter().filter_map(|control| control.rules.as_ref()).for_each(warn);
+        self.controls.iter().filter_map(|control| control.rules.as_ref()).for_each(warn);
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -111,7 +119,7 @@ impl Access {
                 );
                 systemd::notify_reloading();
             }
-            for Control { rules, keys, .. } in &mut self.0 {
+            for Control { rules, keys, .. } in &mut self.controls {
                 if let Some(rules) = rules
                     && (asked || rules.have_changed())
                 {
@@ -132,6 +140,16 @@ impl Access {
             }
         }
     }
+}
+
+/// What writes packets to the log, if any are chosen.
+fn packet_log(config: &PacketLogConfig) -> Result<Option<PacketLog>, String> {
+    let write = |client_id: &str, direction: Direction, packet: &str| match direction {
+        Direction::Read => tracing::info!(client_id, packet, "read"),
+        Direction::Sent => tracing::info!(client_id, packet, "sent"),
+    };
+    let log = config.is_on().then(|| PacketLog::new(config.clone(), write)).transpose();
+    log.map_err(|(filter, error)| format!("packet_log.topics: {filter:?}: {error}"))
 }
 
 /// The web service that is named, if one is.

@@ -246,6 +246,38 @@ fn a_file_that_cannot_be_used_is_a_reason_not_to_start() {
     assert_eq!((checked.status.code(), String::from_utf8(checked.stderr).unwrap()), (Some(2), wanted));
 }
 
+/// Of HS256, for bob, made with the secret below.
+const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJib2IifQ.Fa4IM18uDgAh5z3nHpOjLhTGmnhh-pQ5-ukL-yvZXsk";
+
+#[test]
+fn a_token_lets_in_as_long_as_its_key_is_there() {
+    let folder = folder("token");
+    let key = folder.join("key");
+    fs::write(&key, "a secret that is long enough for it\n").unwrap();
+    let config = format!("[jwt]\nkey = {key:?}\nrequire_expiry = false\n");
+    let (broker, log) = broker(&folder, &config);
+    assert_eq!(connack(broker.address, Some(("bob", TOKEN))).1, 0);
+    for user in [None, Some(("eve", TOKEN)), Some(("bob", "secret"))] {
+        assert_eq!(connack(broker.address, user).1, 5);
+    }
+    fs::write(&key, "short").unwrap();
+    let line = logged(&log, "keys of tokens stay as they were");
+    assert!(line.contains("a secret of 5 bytes"), "{line}");
+    assert_eq!(connack(broker.address, Some(("bob", TOKEN))).1, 0);
+    fs::write(&key, "another secret that is long enough for it").unwrap();
+    logged(&log, "keys of tokens were read again");
+    assert_eq!(connack(broker.address, Some(("bob", TOKEN))).1, 5);
+}
+
+#[test]
+fn packets_of_a_chosen_client_are_in_the_log() {
+    let (broker, log) = broker(&folder("packets"), "[packet_log]\nclients = [\"c\"]\n");
+    assert_eq!(connack(broker.address, Some(("bob", "secret"))).1, 0);
+    let line = logged(&log, "CONNECT level=4");
+    assert!(line.contains("password=6 bytes") && !line.contains("secret"), "{line}");
+    logged(&log, "CONNACK");
+}
+
 #[test]
 fn an_address_that_is_none_is_a_reason_not_to_start() {
     let config = folder("no-service").join("metronome.toml");

@@ -8,7 +8,8 @@ use toml::{Table, Value};
 const PREFIX: &str = "METRONOME_";
 
 /// Sections of the file whose keys are variables.
-const SECTIONS: [&str; 6] = ["limits", "linger", "sys_topics", "access_control", "jwt", "storage"];
+const SECTIONS: [&str; 7] =
+    ["limits", "linger", "sys_topics", "access_control", "jwt", "packet_log", "storage"];
 
 /// The section and key that a variable stands for.
 fn place(name: &str) -> Option<(&'static str, String)> {

@@ -1,9 +1,9 @@
 //! Hooks in order, and how their answers become one.
 
 use super::responder::{Commands, Mail, Mailbox};
-use super::{Client, Decision, Hook, Responder};
+use super::{Client, Decision, Direction, Hook, PacketTypes, Responder};
 use crate::config::listeners::Transport;
-use broker_engine::mqtt_proto::ReasonCode;
+use broker_engine::mqtt_proto::{Packet, ReasonCode};
 use broker_engine::{Answer, Call, ConnId, Input, Interest, ListenerId, Note, Question};
 use std::any::{Any, type_name};
 use std::collections::BTreeMap;
@@ -40,15 +40,16 @@ struct Link {
     hook: Box<dyn Hook>,
     name: &'static str,
     interest: Interest,
+    packets: PacketTypes,
     /// Whose clients it has to do with; `None` is all.
     listeners: Option<Vec<ListenerId>>,
 }
 
 impl Link {
-    /// Has it to do with clients of this listener? What happens to a session is of none.
+    /// Has it to do with clients of this listener? What happens to a session, which belongs to none, is everybody's.
     fn serves(&self, listener: Option<ListenerId>) -> bool {
         let listeners = self.listeners.as_ref();
-        listeners.is_none_or(|listeners| listener.is_some_and(|listener| listeners.contains(&listener)))
+        listeners.is_none_or(|listeners| listener.is_none_or(|listener| listeners.contains(&listener)))
     }
 }
 
@@ -89,8 +90,8 @@ impl HookChain {
         self.link(hook, None)
     }
 
-    /// Adds a hook behind the others that is asked about clients of these listeners alone, and hears of no others: of
-    /// their connections, and not of sessions, which belong to no listener.
+    /// Adds a hook behind the others that is asked about clients of these listeners alone, and hears of no other
+    /// connections. Of sessions, which belong to no listener, it hears of all.
     #[must_use]
     pub fn and_for<H: Hook + 'static>(self, listeners: Vec<ListenerId>, hook: H) -> Self {
         self.link(hook, Some(listeners))
@@ -98,8 +99,8 @@ impl HookChain {
 
     fn link<H: Hook + 'static>(mut self, mut hook: H, listeners: Option<Vec<ListenerId>>) -> Self {
         hook.joined(Commands::new(Arc::clone(&self.mailbox)));
-        let interest = hook.interest();
-        self.links.push(Link { hook: Box::new(hook), name: type_name::<H>(), interest, listeners });
+        let (interest, packets) = (hook.interest(), hook.packets());
+        self.links.push(Link { hook: Box::new(hook), name: type_name::<H>(), interest, packets, listeners });
         self
     }
 
@@ -130,6 +131,11 @@ impl HookChain {
     /// What any of the hooks wants: to be given to the engine in its configuration.
     pub fn interest(&self) -> Interest {
         self.links.iter().fold(Interest::NONE, |all, link| all | link.interest)
+    }
+
+    /// What any of them wants to see pass.
+    pub(crate) fn packets(&self) -> PacketTypes {
+        self.links.iter().fold(PacketTypes::NONE, |all, link| all | link.packets)
     }
 
     /// Asks the hooks. `None` when one of them answers later.
@@ -244,6 +250,21 @@ impl HookChain {
         let concerned = |link: &&mut Link| link.interest.contains(kind) && link.serves(listener);
         for link in self.links.iter_mut().filter(concerned) {
             contained(link.name, &mut self.on_panic, || link.hook.note(note, peer));
+        }
+    }
+
+    /// Shows them a packet.
+    pub(crate) fn packet(
+        &mut self,
+        conn: ConnId,
+        listener: Option<ListenerId>,
+        direction: Direction,
+        packet: &Packet<'_>,
+    ) {
+        let kind = packet.packet_type();
+        let concerned = |link: &&mut Link| link.packets.contains(kind) && link.serves(listener);
+        for link in self.links.iter_mut().filter(concerned) {
+            contained(link.name, &mut self.on_panic, || link.hook.packet(conn, direction, packet));
         }
     }
 

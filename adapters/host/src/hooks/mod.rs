@@ -5,17 +5,21 @@
 //! * [`Responder`] — gives the later answer, from any thread
 //! * [`Commands`] — has the broker do something, from any thread
 //! * [`HookChain`] — hooks in order, and how their answers become one
+//! * [`PacketTypes`], [`Direction`] — packets as they pass
 //!
 //! `docs/hooks.md` has the points next to those of Mochi and gmqtt.
 
 mod chain;
+mod packets;
 mod responder;
 
 pub use chain::{HookChain, HookPanic};
+pub(crate) use packets::PacketStreams;
+pub use packets::{Direction, PacketTypes};
 pub use responder::{Commands, Responder};
 
 use crate::config::listeners::Transport;
-use broker_engine::mqtt_proto::{ReasonCode, SubscribeOptions, Version};
+use broker_engine::mqtt_proto::{Packet, ReasonCode, SubscribeOptions, Version};
 use broker_engine::{Answer, ApplicationMessage, Authenticate, ConnId, Interest, ListenerId, Note, Question};
 use std::fmt;
 use std::net::SocketAddr;
@@ -45,6 +49,12 @@ pub trait Hook: Send {
     fn interest(&self) -> Interest {
         let questions = Interest::SUBSCRIBE | Interest::UNSUBSCRIBE | Interest::PUBLISH;
         questions | Interest::CLIENTS | Interest::SUBSCRIPTIONS
+    }
+
+    /// Which packets it wants to see as they pass, of all clients; taken down when it joins a chain. By default none. With any
+    /// hook that does, every packet is decoded a second time.
+    fn packets(&self) -> PacketTypes {
+        PacketTypes::NONE
     }
 
     /// Called when it joins a chain, with a way to have the broker do something.
@@ -107,6 +117,11 @@ pub trait Hook: Send {
     /// Hears of something that happened, and with which client's address where that is known.
     fn note(&mut self, note: &Note, peer: Option<SocketAddr>) {
         let _ = (note, peer);
+    }
+
+    /// Sees a packet pass. What cannot be decoded is not seen; [`Note::Disconnected`] says what was wrong with it.
+    fn packet(&mut self, conn: ConnId, direction: Direction, packet: &Packet<'_>) {
+        let _ = (conn, direction, packet);
     }
 }
 
