@@ -14,7 +14,7 @@ pub use packet_log::PacketLogConfig;
 pub use profile::Profile;
 
 use crate::memory;
-use crate::storage::StorageConfig;
+use crate::storage::{StorageConfig, StorageEngine};
 use crate::sys_topics::SysTopicsConfig;
 use broker_engine::{Config, Durability};
 use serde::{Deserialize, Serialize};
@@ -225,6 +225,11 @@ impl BrokerConfig {
         let ours = if self.limits.memory_max.is_none() { ", 80 % of the memory there is" } else { "" };
         memory::set_budget(&mut self.limits);
         check_budget(&self.limits, ours)?;
+        if self.storage.engine == StorageEngine::Redis && self.storage.redis_url.is_none() {
+            return Err(ConfigError(
+                "storage.engine \"redis\" needs storage.redis_url, which says where the server is".to_owned(),
+            ));
+        }
         self.limits.durability = self.storage.level();
         Ok(self)
     }
@@ -395,7 +400,9 @@ mod tests {
         let files = std::mem::take(&mut config.access_control);
         assert!(files.ledgers.len() == 1 && files.accounts_hash == AccountsHash::default());
         assert!(files.password_file.is_some() && files.acl_file.is_some() && files.accounts.is_some());
-        assert!(config.storage.path.take().is_some());
+        let storage = &mut config.storage;
+        assert!(storage.path.take().is_some() && storage.redis_url.take().is_some());
+        assert!(storage.redis_password_file.take().is_some() && storage.redis_ca.take().is_some());
         assert!(files.webhook.is_some());
         let packet_log = std::mem::take(&mut config.packet_log);
         assert!(packet_log.clients.len() == 1 && packet_log.topics.len() == 1);

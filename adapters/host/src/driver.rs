@@ -357,7 +357,10 @@ impl Driver {
 
     /// What an HTTP listener answers; `unix_time` in seconds.
     pub fn page(&self, page: Page, now: Time, unix_time: u64) -> Response {
-        let facts = self.sys_topics.facts(now, unix_time, self.engine.view());
+        let mut facts = self.sys_topics.facts(now, unix_time, self.engine.view());
+        if let Kept::Durably(keeper) = &self.store {
+            facts.store = Some(keeper.statistics());
+        }
         pages::respond(page, &facts, || self.clients_by_listener())
     }
 

@@ -6,6 +6,7 @@ use crate::config::listeners::{MetricNames, Transport};
 use crate::sys_topics::Facts;
 use crate::transport::{Page, Response};
 use broker_engine::{DropReason, MemoryPressure};
+use metronome_storage::Statistics;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -79,6 +80,23 @@ const METRICS: [(&str, &str, Figure); 30] = [
 /// Clients by the name of their listener and their transport.
 type Clients<'a> = BTreeMap<(&'a str, Transport), usize>;
 
+/// Computes one figure of a durable store.
+type StoreFigure = fn(&Statistics) -> u64;
+
+/// The same of a durable store, behind `metronome_store_`. They are not there where nothing is kept.
+const STORE: [(&str, &str, StoreFigure); 10] = [
+    ("batches_total", "Batches kept.", |s| s.batches),
+    ("operations_total", "Operations in them.", |s| s.operations),
+    ("largest_batch_operations", "Operations in the largest.", |s| s.largest),
+    ("bytes_total", "Bytes of keys and values in them.", |s| s.bytes),
+    ("milliseconds_total", "Time that they took.", |s| u64::try_from(s.time.as_millis()).unwrap_or(u64::MAX)),
+    ("failures_total", "Attempts that failed.", |s| s.failures),
+    ("failing", "1 while nothing can be kept, and so nothing is acknowledged.", |s| s.is_failing.into()),
+    ("waiting_operations", "Operations that are not kept yet.", |s| s.waiting),
+    ("waiting_bytes", "Memory that those take.", |s| s.waiting_bytes),
+    ("quarantined_records", "Records that could not be read at the start.", |s| s.quarantined),
+];
+
 /// The answer to who asks for `page`.
 pub(crate) fn respond<'a>(page: Page, facts: &Facts<'_>, clients: impl FnOnce() -> Clients<'a>) -> Response {
     match page {
@@ -86,6 +104,9 @@ pub(crate) fn respond<'a>(page: Page, facts: &Facts<'_>, clients: impl FnOnce() 
         Page::Healthcheck => Response::text(200, ""),
         Page::Ready if facts.view.memory_pressure() == MemoryPressure::Max => {
             Response::text(503, "out of memory: new clients are refused\n")
+        }
+        Page::Ready if facts.store.is_some_and(|store| store.is_failing) => {
+            Response::text(503, "the store fails: nothing is acknowledged\n")
         }
         Page::Ready => Response::text(200, "ready\n"),
         Page::Statistics => statistics(facts),
@@ -114,6 +135,12 @@ fn metrics(facts: &Facts<'_>, clients: &Clients<'_>) -> String {
     for (name, help, figure) in METRICS {
         declare(&mut body, name, help);
         let _ = writeln!(body, "metronome_{name} {}", figure(facts));
+    }
+    for (name, help, figure) in STORE {
+        let Some(store) = &facts.store else { break };
+        let name = format!("store_{name}");
+        declare(&mut body, &name, help);
+        let _ = writeln!(body, "metronome_{name} {}", figure(store));
     }
     for (name, help, by_qos) in [
         ("publish_received_total", "PUBLISH packets taken in.", &facts.counters.publish_received),

@@ -1,7 +1,7 @@
 //! What outlives the process: the section of the configuration, and how a broker begins with what a store has.
 
 use broker_engine::{Boot, BootReport, Config, Durability, Engine, HashKey, Seed, Time};
-use metronome_storage::{Clock, LoadReport, Store, StoreError, load};
+use metronome_storage::{Clock, LoadReport, RedisUrl, Store, StoreError, load};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,13 +18,32 @@ pub struct StorageConfig {
     pub engine: StorageEngine,
     /// Directory of the store. Default none: everything ends with the process.
     pub path: Option<PathBuf>,
-    /// What an acknowledgement promises, where there is a path. Default durable.
+    /// What an acknowledgement promises, where there is a store. Default durable.
     pub durability: Durability,
+    /// The Redis server, for that engine.
+    pub redis_url: Option<RedisUrl>,
+    /// A file with its password, instead of one in the URL.
+    pub redis_password_file: Option<PathBuf>,
+    /// Certificates of those who may vouch for it, for `rediss://`.
+    pub redis_ca: Option<PathBuf>,
+    /// What the names of all its keys begin with. Default metronome.
+    pub redis_prefix: String,
+    /// Wait with each batch until it has that on its disk (`WAITAOF`). Default false.
+    pub redis_wait_for_fsync: bool,
 }
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        Self { engine: StorageEngine::Redb, path: None, durability: Durability::Durable }
+        Self {
+            engine: StorageEngine::Redb,
+            path: None,
+            durability: Durability::Durable,
+            redis_url: None,
+            redis_password_file: None,
+            redis_ca: None,
+            redis_prefix: "metronome".to_owned(),
+            redis_wait_for_fsync: false,
+        }
     }
 }
 
@@ -37,17 +56,57 @@ pub enum StorageEngine {
     Redb,
     /// An embedded LSM tree in a folder.
     Fjall,
+    /// A Redis server.
+    Redis,
+}
+
+/// Where a store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StorePlace {
+    /// Of an embedded one.
+    Directory(PathBuf),
+    /// A server, and what the names of the keys begin with.
+    Redis(RedisUrl, String),
+}
+
+impl StorePlace {
+    /// What to do where another broker has the store.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Directory(_) => {
+                "take another directory with --data, or keep nothing with --durability memory"
+            }
+            Self::Redis(..) => "take another storage.redis_prefix, or keep nothing with --durability memory",
+        }
+    }
+}
+
+impl fmt::Display for StorePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(directory) => directory.display().fmt(f),
+            Self::Redis(url, prefix) => write!(f, "{url} below {prefix}"),
+        }
+    }
 }
 
 impl StorageConfig {
-    /// Directory of the store, if anything is kept.
-    pub fn directory(&self) -> Option<&Path> {
-        self.path.as_deref().filter(|_| self.durability != Durability::Memory)
+    /// Where the store is, if anything is kept.
+    pub fn place(&self) -> Option<StorePlace> {
+        if self.durability == Durability::Memory {
+            return None;
+        }
+        match self.engine {
+            StorageEngine::Redis => {
+                self.redis_url.clone().map(|url| StorePlace::Redis(url, self.redis_prefix.clone()))
+            }
+            _ => self.path.clone().map(StorePlace::Directory),
+        }
     }
 
     /// What an acknowledgement promises.
     pub fn level(&self) -> Durability {
-        if self.path.is_some() { self.durability } else { Durability::Memory }
+        if self.place().is_some() { self.durability } else { Durability::Memory }
     }
 
     /// Opens the store, if there is to be one.
@@ -55,16 +114,35 @@ impl StorageConfig {
     /// # Errors
     /// It cannot be used.
     pub fn open(&self) -> Result<Option<Box<dyn Store>>, StoreError> {
-        self.directory().map(|directory| self.engine.open(directory)).transpose()
+        match self.place() {
+            None => Ok(None),
+            Some(StorePlace::Directory(directory)) => self.engine.open(&directory).map(Some),
+            Some(StorePlace::Redis(url, prefix)) => self.open_redis(url, prefix).map(Some),
+        }
+    }
+
+    #[cfg(feature = "redis")]
+    fn open_redis(&self, url: RedisUrl, prefix: String) -> Result<Box<dyn Store>, StoreError> {
+        let options = metronome_storage::RedisOptions {
+            url,
+            password_file: self.redis_password_file.clone(),
+            ca: self.redis_ca.clone(),
+            prefix,
+            wait_for_fsync: self.redis_wait_for_fsync,
+        };
+        Ok(Box::new(metronome_storage::RedisStore::open(options)?))
+    }
+
+    #[cfg(not(feature = "redis"))]
+    #[allow(clippy::unused_self, clippy::needless_pass_by_value)] // As with the feature.
+    fn open_redis(&self, _: RedisUrl, _: String) -> Result<Box<dyn Store>, StoreError> {
+        Err(StoreError::Failed("this build is without Redis".to_owned()))
     }
 }
 
 impl StorageEngine {
     /// Opens the store of a directory, or begins one there.
-    ///
-    /// # Errors
-    /// It cannot be used, or is not in this build.
-    pub fn open(self, directory: &Path) -> Result<Box<dyn Store>, StoreError> {
+    fn open(self, directory: &Path) -> Result<Box<dyn Store>, StoreError> {
         match self {
             #[cfg(feature = "redb")]
             Self::Redb => Ok(Box::new(metronome_storage::RedbStore::open(directory)?)),
@@ -78,9 +156,9 @@ impl StorageEngine {
         }
     }
 
-    /// The file or folder of a store in a directory, if there is one.
+    /// The file or folder of an embedded store in a directory, if there is one.
     #[cfg_attr(not(any(feature = "redb", feature = "fjall")), allow(unused_variables))]
-    pub fn place(self, directory: &Path) -> Option<PathBuf> {
+    pub fn file(self, directory: &Path) -> Option<PathBuf> {
         match self {
             #[cfg(feature = "redb")]
             Self::Redb => metronome_storage::RedbStore::file(directory),

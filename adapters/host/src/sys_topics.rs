@@ -7,6 +7,7 @@
 
 use broker_engine::mqtt_proto::QoS;
 use broker_engine::{ApplicationMessage, Counters, DropReason, Time, View};
+use metronome_storage::Statistics;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) time: u64,
     pub(crate) uptime: u64,
     pub(crate) most_clients: usize,
+    /// Of a durable store, where there is one.
+    pub(crate) store: Option<Statistics>,
     /// Topics of `$SYS` with a retained message.
     own: usize,
 }
@@ -158,7 +161,7 @@ impl SysTopics {
     pub(crate) fn facts<'a>(&self, now: Time, time: u64, view: View<'a>) -> Facts<'a> {
         let (counters, own) = (view.counters(), self.published());
         let uptime = now.as_micros() / 1_000_000;
-        Facts { view, counters, time, uptime, most_clients: self.most_clients, own }
+        Facts { view, counters, time, uptime, most_clients: self.most_clients, store: None, own }
     }
 
     /// What has changed, `time` being Unix seconds.

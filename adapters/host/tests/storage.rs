@@ -1,8 +1,10 @@
 //! The driver with a durable store: what waits for it, what is told when it fails, and the next process.
 
 use broker_engine::{CloseCause, Config, ConnId, Durability, HashKey, Interest, ListenerId, Seed, Time};
-use metronome_host::storage::{StorageConfig, begin, pause};
+use metronome_host::storage::{StorageConfig, StorageEngine, StorePlace, begin, pause};
+use metronome_host::stores::RedisUrl;
 use metronome_host::stores::{Batch, Keeper, KeeperOptions, Store, StoreError, Visit};
+use metronome_host::transport::Page;
 use metronome_host::{AllowAll, Driver, Flushed};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{self, Receiver};
@@ -186,6 +188,12 @@ fn a_full_store_is_told_of_and_survived() {
     world.driver.received(NOW, writer, &publish(b"!"));
     let goodbye = world.answer(writer);
     assert_eq!((goodbye[0], goodbye[2]), (0xe0, 0x97));
+    let page = |world: &World, page| world.driver.page(page, NOW, 0);
+    let ready = page(&world, Page::Ready);
+    assert_eq!((ready.status, &*ready.body), (503, "the store fails: nothing is acknowledged\n"));
+    let metrics = page(&world, Page::Metrics).body;
+    assert!(metrics.contains("\nmetronome_store_failing 1\n"), "{metrics}");
+    assert!(!metrics.contains("\nmetronome_store_waiting_operations 0\n"), "{metrics}");
     assert_eq!(world.driver.flush(NOW, writer, |_| Ok(0)), Flushed::Close);
     world.driver.release(writer);
     world.store.set(false, false);
@@ -193,6 +201,10 @@ fn a_full_store_is_told_of_and_survived() {
     let writer = world.writer(b'v');
     world.driver.received(NOW, writer, &publish(b"?"));
     assert_eq!(world.answer(writer), [0x40, 2, 0, 5]);
+    assert_eq!(page(&world, Page::Ready).status, 200);
+    let metrics = page(&world, Page::Metrics).body;
+    assert!(metrics.contains("\nmetronome_store_failing 0\n"), "{metrics}");
+    assert!(!metrics.contains("\nmetronome_store_failures_total 0\n"), "{metrics}");
 }
 
 /// While very much waits for the store, nothing is read from anybody.
@@ -227,12 +239,20 @@ fn a_slow_store_slows_publishers_down() {
 #[test]
 fn without_a_path_nothing_is_kept() {
     let nothing = StorageConfig::default();
-    assert_eq!((nothing.level(), nothing.directory()), (Durability::Memory, None));
+    assert_eq!((nothing.level(), nothing.place()), (Durability::Memory, None));
     assert!(nothing.open().unwrap().is_none());
     let named = StorageConfig { path: Some("/x".into()), ..nothing };
-    assert_eq!((named.level(), named.directory()), (Durability::Durable, Some("/x".as_ref())));
+    assert_eq!(
+        (named.level(), named.place()),
+        (Durability::Durable, Some(StorePlace::Directory("/x".into())))
+    );
+    let elsewhere = StorageConfig { engine: StorageEngine::Redis, ..named.clone() };
+    assert_eq!((elsewhere.level(), elsewhere.place()), (Durability::Memory, None));
+    let url: RedisUrl = "redis://u:secret@h".parse().unwrap();
+    let place = StorageConfig { redis_url: Some(url), ..elsewhere }.place().unwrap();
+    assert_eq!(place.to_string(), "redis://u@h:6379/0 below metronome");
     let memory = StorageConfig { durability: Durability::Memory, ..named };
-    assert_eq!((memory.level(), memory.directory()), (Durability::Memory, None));
+    assert_eq!((memory.level(), memory.place()), (Durability::Memory, None));
 }
 
 #[test]

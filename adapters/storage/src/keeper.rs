@@ -14,7 +14,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bytes of messages that go into one batch.
 const BATCH: usize = 8 << 20;
@@ -43,6 +43,32 @@ pub enum Event {
 /// Is told why a store fails, or (with `None`) that it works again.
 pub type Report = dyn Fn(Option<&StoreError>) + Send;
 
+/// What a [`Keeper`] has done, and what waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Statistics {
+    /// Batches that are kept.
+    pub batches: u64,
+    /// Operations in them.
+    pub operations: u64,
+    /// Operations of the largest.
+    pub largest: u64,
+    /// Bytes of keys and values in them.
+    pub bytes: u64,
+    /// Time that they took, failures included.
+    pub time: Duration,
+    /// Attempts that failed.
+    pub failures: u64,
+    /// The latest one did.
+    pub is_failing: bool,
+    /// Records that could not be read at the start.
+    pub quarantined: u64,
+    /// Operations that are not kept yet.
+    pub waiting: u64,
+    /// What those take in memory, about.
+    pub waiting_bytes: u64,
+}
+
 /// How a [`Keeper`] works, and whom it tells.
 pub struct KeeperOptions {
     /// Time between two batches, unless a page is asked for; nobody should wait for them then. None is at once.
@@ -68,6 +94,9 @@ struct State {
     /// Of everything that is not kept yet.
     bytes: usize,
     events: Vec<Event>,
+    done: Statistics,
+    /// Operations that are not kept yet.
+    waiting: u64,
     /// Somebody waits for a page.
     is_asked: bool,
     stopping: bool,
@@ -98,9 +127,16 @@ impl Keeper {
     /// There is no thread to be had.
     pub fn start(store: Box<dyn Store>, clock: Clock, options: KeeperOptions) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let worker = Worker { shared: Arc::clone(&shared), store, clock, options };
+        let worker = Worker { shared: Arc::clone(&shared), store, clock, options, failure: None };
         let thread = std::thread::Builder::new().name("store".into()).spawn(|| worker.run())?;
         Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// The same, for a store of which so many records could not be read.
+    #[must_use]
+    pub fn with_quarantined(self, records: u64) -> Self {
+        self.shared.lock().done.quarantined = records;
+        self
     }
 
     /// Hands over operations of whole calls of the engine; they are kept together or not at all. Says whether so much is
@@ -115,6 +151,7 @@ impl Keeper {
         let is_news = state.groups.is_empty() || asks;
         state.is_asked |= asks;
         state.bytes += bytes;
+        state.waiting += group.len() as u64;
         state.groups.push_back((group, bytes));
         let is_full = state.bytes >= FULL;
         drop(state);
@@ -127,6 +164,12 @@ impl Keeper {
     /// Takes what the engine is to be told, in order.
     pub fn take_events(&self) -> Vec<Event> {
         std::mem::take(&mut self.shared.lock().events)
+    }
+
+    /// What was done so far.
+    pub fn statistics(&self) -> Statistics {
+        let state = self.shared.lock();
+        Statistics { waiting: state.waiting, waiting_bytes: state.bytes as u64, ..state.done }
     }
 
     /// Is still so much waiting?
@@ -149,14 +192,22 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for something to do, and takes as much as makes a batch; `None` at the end.
-    fn next(&self) -> Option<Vec<(Group, usize)>> {
-        let mut state = self.lock();
-        while state.groups.is_empty() {
-            if state.stopping {
-                return None;
+    /// Waits for something to do, but no longer than `rest`, and takes as much as makes a batch; `None` at the end.
+    fn next(&self, rest: Option<Duration>) -> Option<Vec<(Group, usize)>> {
+        let has_nothing = |state: &mut State| state.groups.is_empty() && !state.stopping;
+        let state = self.lock();
+        let mut state = match rest {
+            Some(rest) => {
+                let waited = self.changed.wait_timeout_while(state, rest, has_nothing);
+                waited.unwrap_or_else(PoisonError::into_inner).0
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            None => {
+                let waited = self.changed.wait_while(state, has_nothing);
+                waited.unwrap_or_else(PoisonError::into_inner)
+            }
+        };
+        if state.groups.is_empty() && state.stopping {
+            return None;
         }
         let mut taken = 0;
         let count = state.groups.iter().take_while(|(_, bytes)| {
@@ -203,16 +254,24 @@ struct Worker {
     store: Box<dyn Store>,
     clock: Clock,
     options: KeeperOptions,
+    /// Why the latest attempt failed, if it did.
+    failure: Option<StoreError>,
 }
 
 impl Worker {
     fn run(mut self) {
-        while let Some(groups) = self.shared.next() {
+        loop {
+            let rest = self.attempt(|worker| worker.store.idle()).unwrap_or(Some(RETRY));
+            let Some(groups) = self.shared.next(rest) else { return };
+            if groups.is_empty() {
+                continue;
+            }
             let bytes: usize = groups.iter().map(|(_, bytes)| bytes).sum();
             let ops: Group = groups.into_iter().flat_map(|(group, _)| group).collect();
             let Some(events) = self.keep(&ops) else { return };
             let mut state = self.shared.lock();
             state.bytes -= bytes;
+            state.waiting -= ops.len() as u64;
             state.events.extend(events);
             drop(state);
             (self.options.wake)();
@@ -233,28 +292,49 @@ impl Worker {
         if batch.changes().next().is_some() {
             batch.put(record::store_key(), record::store_value(now));
         }
-        let mut failure = None;
+        let began = Instant::now();
         loop {
-            let begun = if failure.is_some() { self.store.reopen() } else { Ok(()) };
-            match begun.and_then(|()| self.commit(&batch, ops)) {
-                Ok(mut events) => {
-                    if failure.is_some() {
-                        (self.options.report)(None);
-                    }
-                    events.push(Event::Stored(last));
-                    return Some(events);
+            if let Some(mut events) = self.attempt(|worker| worker.commit(&batch, ops)) {
+                let mut state = self.shared.lock();
+                let done = &mut state.done;
+                done.batches += 1;
+                done.operations += ops.len() as u64;
+                done.largest = done.largest.max(ops.len() as u64);
+                done.bytes += batch.bytes();
+                done.time += began.elapsed();
+                drop(state);
+                events.push(Event::Stored(last));
+                return Some(events);
+            }
+            self.shared.lock().events.push(Event::Failed(first));
+            (self.options.wake)();
+            if self.shared.rest(RETRY) {
+                return None;
+            }
+        }
+    }
+
+    /// Tries something, with the store opened anew after a failure, and reports when that begins and ends.
+    fn attempt<R>(&mut self, work: impl FnOnce(&mut Self) -> Result<R, StoreError>) -> Option<R> {
+        let begun = if self.failure.is_some() { self.store.reopen() } else { Ok(()) };
+        match begun.and_then(|()| work(self)) {
+            Ok(done) => {
+                if self.failure.take().is_some() {
+                    self.shared.lock().done.is_failing = false;
+                    (self.options.report)(None);
                 }
-                Err(error) => {
-                    if failure.as_ref() != Some(&error) {
-                        (self.options.report)(Some(&error));
-                    }
-                    failure = Some(error);
-                    self.shared.lock().events.push(Event::Failed(first));
-                    (self.options.wake)();
-                    if self.shared.rest(RETRY) {
-                        return None;
-                    }
+                Some(done)
+            }
+            Err(error) => {
+                let mut state = self.shared.lock();
+                state.done.failures += 1;
+                state.done.is_failing = true;
+                drop(state);
+                if self.failure.as_ref() != Some(&error) {
+                    (self.options.report)(Some(&error));
                 }
+                self.failure = Some(error);
+                None
             }
         }
     }

@@ -8,6 +8,7 @@
 //! * [`clock`] — a wall clock that never goes back
 //! * `redb` — the embedded B-tree
 //! * `fjall` — the embedded LSM tree
+//! * `redis` — a Redis server, [`redis_url`] where it is
 //!
 //! There is no runtime here. A host submits what the engine emits to a [`Keeper`], and gives the engine back what comes
 //! of it; `docs/storage.md` says what is kept and when.
@@ -22,13 +23,19 @@ pub mod load;
 pub mod record;
 #[cfg(feature = "redb")]
 pub mod redb;
+#[cfg(feature = "redis")]
+pub mod redis;
+pub mod redis_url;
 pub mod store;
 
 pub use clock::Clock;
 #[cfg(feature = "fjall")]
 pub use fjall::FjallStore;
-pub use keeper::{Event, Keeper, KeeperOptions};
+pub use keeper::{Event, Keeper, KeeperOptions, Statistics};
 pub use load::{LoadReport, load};
 #[cfg(feature = "redb")]
 pub use redb::RedbStore;
-pub use store::{Batch, Store, StoreError, Visit};
+#[cfg(feature = "redis")]
+pub use redis::{RedisOptions, RedisStore};
+pub use redis_url::RedisUrl;
+pub use store::{Batch, Promise, Store, StoreError, Visit};

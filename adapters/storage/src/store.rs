@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 /// Is shown a key and its value, and says whether to go on.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
@@ -28,6 +29,20 @@ pub trait Store: Send {
     /// It cannot be used yet.
     fn reopen(&mut self) -> Result<(), StoreError>;
 
+    /// Is called while nothing is to be kept, for what has to be done now and then. Says after which time to call it again;
+    /// `None` is not before the next batch.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    fn idle(&mut self) -> Result<Option<Duration>, StoreError> {
+        Ok(None)
+    }
+
+    /// What becomes of kept batches, where that is up to somebody else's settings.
+    fn promise(&self) -> Option<Promise> {
+        None
+    }
+
     /// Looks at what is below the records; says whether it is sound.
     ///
     /// # Errors
@@ -45,6 +60,15 @@ pub trait Store: Send {
     }
 }
 
+/// What is told of a store at the start whose settings are somebody else's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Promise {
+    /// Batches that are kept survive a power cut.
+    pub is_durable: bool,
+    /// What becomes of them, in one line for the log.
+    pub text: String,
+}
+
 /// Why a store cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -55,6 +79,8 @@ pub enum StoreError {
     Foreign(String),
     /// A newer version has written it, in this format.
     Newer(u8),
+    /// It is not what this broker has written any more, so only another start can go on with it.
+    Lost(String),
     /// What the system or the database says.
     Failed(String),
 }
@@ -67,6 +93,7 @@ impl fmt::Display for StoreError {
             Self::Newer(format) => {
                 write!(f, "a newer version of Metronome has written it, in format {format}")
             }
+            Self::Lost(what) => write!(f, "{what}; restart this broker to go on with what is there"),
             Self::Failed(what) => f.write_str(what),
         }
     }
@@ -110,6 +137,13 @@ impl Batch {
     /// Records to be set, or with `None` to be removed, each key once and in order.
     pub fn changes(&self) -> impl ExactSizeIterator<Item = (&[u8], Option<&[u8]>)> {
         self.changes.iter().map(|(key, value)| (&**key, value.as_deref()))
+    }
+
+    /// Bytes of keys and values.
+    pub fn bytes(&self) -> u64 {
+        let cleared: usize = self.cleared.iter().map(Vec::len).sum();
+        let changed = self.changes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len));
+        (cleared + changed.sum::<usize>()) as u64
     }
 
     /// Is there nothing to be done?

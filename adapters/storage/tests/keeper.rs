@@ -5,7 +5,7 @@ mod common;
 use broker_engine::{Boot, Config, HashKey, Lifetime, Seed, StoreOp, StoreSeq, StoredDelivery, Time};
 use common::{Table, TableStore};
 use metronome_storage::record;
-use metronome_storage::{Clock, Event, Keeper, KeeperOptions, StoreError, load};
+use metronome_storage::{Batch, Clock, Event, Keeper, KeeperOptions, Store, StoreError, Visit, load};
 use mqtt_proto::QoS;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
@@ -78,6 +78,10 @@ fn what_is_submitted_is_kept_in_batches_and_told_in_order() {
         other => panic!("{other:?}"),
     }));
     assert_eq!((world.table.records().len(), world.table.0.lock().unwrap().commits), (501, events.len()));
+    let done = world.keeper.statistics();
+    assert_eq!((done.batches, done.operations, done.failures), (events.len() as u64, 500, 0));
+    assert!(done.bytes > 5000 && (1..=500).contains(&done.largest), "{done:?}");
+    assert_eq!((done.waiting, done.waiting_bytes), (0, 0));
     assert!(!world.keeper.is_full());
 }
 
@@ -111,6 +115,57 @@ fn a_store_that_fails_is_tried_again() {
     assert_eq!(events, [failed.clone(), failed, Event::Stored(StoreSeq(1))]);
     let reports: Vec<_> = world.reports.try_iter().map(|report| report.is_some()).collect();
     assert_eq!((reports, world.table.records().len()), (vec![true, false], 2));
+    let done = world.keeper.statistics();
+    assert_eq!((done.failures, done.is_failing, done.batches), (2, false, 1));
+}
+
+/// A store that wants to be called now and then, and fails once.
+struct Restless {
+    table: TableStore,
+    calls: mpsc::Sender<()>,
+    fails: bool,
+}
+
+impl Store for Restless {
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.table.commit(batch)
+    }
+
+    fn scan(&self, from: &[u8], each: &mut Visit<'_>) -> Result<(), StoreError> {
+        self.table.scan(from, each)
+    }
+
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        self.table.reopen()
+    }
+
+    fn idle(&mut self) -> Result<Option<Duration>, StoreError> {
+        self.calls.send(()).unwrap_or_default();
+        if std::mem::replace(&mut self.fails, false) {
+            return Err(StoreError::Failed("gone".into()));
+        }
+        Ok(Some(Duration::from_millis(1)))
+    }
+}
+
+/// Failures are told of although nobody waits.
+#[test]
+fn a_store_is_looked_after_while_there_is_nothing_to_keep() {
+    let (calls, called) = mpsc::channel();
+    let (report, reports) = mpsc::channel();
+    let store = Restless { table: TableStore::default(), calls, fails: true };
+    let options = KeeperOptions {
+        pause: Duration::ZERO,
+        wake: Box::new(|| ()),
+        report: Box::new(move |error| report.send(error.cloned()).unwrap_or_default()),
+    };
+    let keeper = Keeper::start(Box::new(store), Clock::default(), options).unwrap();
+    for _ in 0..5 {
+        called.recv_timeout(Duration::from_secs(10)).expect("it is called again and again");
+    }
+    drop(keeper);
+    let told: Vec<_> = reports.try_iter().collect();
+    assert_eq!(told, [Some(StoreError::Failed("gone".into())), None]);
 }
 
 /// From 64 MiB on that are not kept, no more should be read from clients.

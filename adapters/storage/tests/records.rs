@@ -1,6 +1,10 @@
 //! Operations as records: what comes back, what keeps apart, what is noticed, and what may never change.
 
 mod common;
+#[cfg(feature = "redis")]
+#[allow(dead_code)] // Each test program uses a part of it.
+#[path = "common/redis_server.rs"]
+mod redis_server;
 
 use broker_engine::{Lifetime, MemoryStore, StoreOp, StoredDelivery, StoredWill, Time};
 use common::{TableStore, directory};
@@ -108,6 +112,8 @@ fn op() -> impl Strategy<Value = StoreOp> {
 #[test]
 fn stores_keep_what_the_one_in_memory_keeps() {
     let path = directory();
+    #[cfg(feature = "redis")]
+    let server = redis_server::RedisServer::start(&directory(), &[]);
     let cases = ProptestConfig::with_cases(60);
     proptest!(cases, |(batches in prop::collection::vec(prop::collection::vec(op(), 1..12), 1..8))| {
         if path.exists() {
@@ -117,6 +123,18 @@ fn stores_keep_what_the_one_in_memory_keeps() {
         let mut redb = RedbStore::open(&path).unwrap();
         #[cfg(feature = "fjall")]
         let mut fjall = metronome_storage::FjallStore::open(&path).unwrap();
+        #[cfg(feature = "redis")]
+        let mut redis = {
+            server.say("FLUSHALL");
+            metronome_storage::RedisStore::open(metronome_storage::RedisOptions {
+                url: server.url().parse().unwrap(),
+                password_file: None,
+                ca: None,
+                prefix: "metronome".into(),
+                wait_for_fsync: false,
+            })
+            .unwrap()
+        };
         for (at, ops) in (0..).zip(batches) {
             let mut batch = Batch::default();
             for op in ops {
@@ -127,6 +145,8 @@ fn stores_keep_what_the_one_in_memory_keeps() {
             redb.commit(&batch).unwrap();
             #[cfg(feature = "fjall")]
             fjall.commit(&batch).unwrap();
+            #[cfg(feature = "redis")]
+            redis.commit(&batch).unwrap();
         }
         let wanted: BTreeSet<_> =
             model.records(Time::from_secs(100)).map(|op| format!("{op:?}")).collect();
@@ -140,6 +160,12 @@ fn stores_keep_what_the_one_in_memory_keeps() {
             prop_assert_eq!(&facts(&fjall, later), &wanted);
             fjall.reopen().unwrap();
             prop_assert_eq!(&facts(&fjall, later), &wanted);
+        }
+        #[cfg(feature = "redis")]
+        {
+            prop_assert_eq!(&facts(&redis, later), &wanted);
+            redis.reopen().unwrap();
+            prop_assert_eq!(&facts(&redis, later), &wanted);
         }
     });
 }

@@ -13,6 +13,7 @@ use broker_engine::{Command, HashKey, ListenerId, Seed};
 use metronome_host::config::ListenerConfig;
 use metronome_host::listeners::{Listener, Place};
 use metronome_host::recording::{RecordOptions, Recorder};
+use metronome_host::storage::StorePlace;
 use metronome_host::stores::{Store, StoreError};
 use metronome_host::sys_topics::SysTopicsConfig;
 use metronome_host::{BrokerConfig, ConfigError, Driver, Hook, HookChain, HookPanic};
@@ -82,8 +83,8 @@ pub enum StartError {
     },
     /// The store cannot be used.
     Store {
-        /// Its directory; none for a store of the embedding program.
-        directory: Option<PathBuf>,
+        /// Where it is; none for a store of the embedding program.
+        place: Option<StorePlace>,
         /// Why not.
         error: StoreError,
     },
@@ -101,18 +102,10 @@ impl fmt::Display for StartError {
             }
             Self::Listen { place, error } => write!(f, "cannot listen on {place}: {error}"),
             Self::Record { file, error } => write!(f, "cannot record to {}: {error}", file.display()),
-            Self::Store { directory, error } => {
-                f.write_str("cannot use the store")?;
-                if let Some(directory) = directory {
-                    write!(f, " in {}", directory.display())?;
-                }
-                write!(f, ": {error}")?;
-                match error {
-                    StoreError::Locked => f.write_str(
-                        "; take another directory with --data, or keep nothing with --durability memory",
-                    ),
-                    _ => Ok(()),
-                }
+            Self::Store { place: None, error } => write!(f, "cannot use the store: {error}"),
+            Self::Store { place: Some(place), error } => {
+                write!(f, "cannot use the store in {place}: {error}")?;
+                if *error == StoreError::Locked { write!(f, "; {}", place.hint()) } else { Ok(()) }
             }
             Self::System(error) => write!(f, "cannot start: {error}"),
         }
@@ -234,9 +227,9 @@ impl<R: Runtime> Builder<R> {
             None => config.storage.open(),
         };
         let in_force = limits.clone();
-        let directory = config.storage.directory().map(Into::into);
+        let place = config.storage.place();
         let begun = store.and_then(|store| Keeping::begin(store, limits, (seed, hash_key)));
-        let (engine, keeping) = begun.map_err(|error| StartError::Store { directory, error })?;
+        let (engine, keeping) = begun.map_err(|error| StartError::Store { place, error })?;
         let found = keeping.as_ref().map(|keeping| keeping.found);
         let keeping = keeping.map(Keeping::start).transpose().map_err(StartError::System)?;
         let recorder = self.record.map(|options| {

@@ -5,7 +5,7 @@ use crate::turn::Shared;
 use async_channel::Receiver;
 use broker_engine::{Config, Durability, Engine, HashKey, Seed};
 use metronome_host::storage::{self, Found};
-use metronome_host::stores::{Clock, Keeper, KeeperOptions, Store, StoreError};
+use metronome_host::stores::{Clock, Keeper, KeeperOptions, Promise, Store, StoreError};
 use std::io;
 use std::rc::Rc;
 
@@ -31,6 +31,11 @@ impl Keeping {
         let progress = |records| tracing::info!(records, "reading the store");
         let (engine, clock, found) = storage::begin(&mut *store, config, (seed, hash_key), progress)?;
         tracing::info!("found {found}");
+        match store.promise() {
+            Some(Promise { is_durable: true, text }) => tracing::info!("{text}"),
+            Some(Promise { is_durable: false, text }) => tracing::warn!("{text}"),
+            None => {}
+        }
         Ok((engine, Some(Self { store, clock, level, found })))
     }
 
@@ -46,7 +51,8 @@ impl Keeping {
             }),
             report: Box::new(report),
         };
-        Ok((Keeper::start(self.store, self.clock, options)?, events))
+        let keeper = Keeper::start(self.store, self.clock, options)?;
+        Ok((keeper.with_quarantined(self.found.load.quarantined), events))
     }
 }
 

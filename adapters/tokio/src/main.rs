@@ -14,7 +14,7 @@ use metronome_tokio::host::config::listeners::{TlsConfig, Transport};
 use metronome_tokio::host::config::{ListenerConfig, Profile};
 use metronome_tokio::host::engine::Durability;
 use metronome_tokio::host::recording::RecordOptions;
-use metronome_tokio::host::storage::StorageConfig;
+use metronome_tokio::host::storage::{StorageConfig, StorageEngine};
 use metronome_tokio::{Broker, BrokerConfig, BrokerHandle, Builder, StartError};
 use passwd::{Passwd, Problem};
 use std::ffi::OsString;
@@ -106,7 +106,9 @@ impl Flags {
         if self.data.is_some() {
             storage.path.clone_from(&self.data);
         }
-        if storage.path.is_none() && storage.durability != Durability::Memory {
+        let is_in_directory =
+            storage.engine != StorageEngine::Redis && storage.durability != Durability::Memory;
+        if is_in_directory && storage.path.is_none() {
             storage.path = Some(data_directory().ok_or(NO_DIRECTORY)?);
         }
         Ok(())
@@ -316,15 +318,11 @@ fn greet(broker: &BrokerHandle, flags: &Flags, storage: &StorageConfig) -> std::
     for listener in broker.listeners() {
         writeln!(out, "listening on {}", listener.url)?;
     }
-    match (storage.directory(), broker.found()) {
-        (Some(directory), Some(found)) => {
+    match (storage.place(), broker.found()) {
+        (Some(place), Some(found)) => {
             let level =
                 if storage.durability == Durability::Async { "a moment later" } else { "when acknowledged" };
-            writeln!(
-                out,
-                "keeping sessions, queued and retained messages in {}, {level}",
-                directory.display()
-            )?;
+            writeln!(out, "keeping sessions, queued and retained messages in {place}, {level}")?;
             writeln!(out, "found there: {found}")?;
         }
         _ => writeln!(

@@ -1,11 +1,13 @@
 //! `metronome store`: looking into a store, and taking it elsewhere, while no broker uses it.
 
 use clap::{Args, Subcommand};
-use metronome_tokio::host::storage::StorageEngine;
-use metronome_tokio::host::stores::StoreError;
+use metronome_tokio::host::engine::Durability;
+use metronome_tokio::host::storage::{StorageConfig, StorageEngine, StorePlace};
 use metronome_tokio::host::stores::export::{export, import, inspect};
+use metronome_tokio::host::stores::{Store, StoreError};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write, stdout};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 /// Which store, and what about it.
@@ -14,9 +16,12 @@ pub(crate) struct StoreCommand {
     /// Directory of the store. [default: metronome in the user's data directory]
     #[arg(long, value_name = "DIR", env = "METRONOME_DATA", global = true)]
     data: Option<PathBuf>,
-    /// Which store: redb, or fjall where it is built in.
-    #[arg(long, default_value = "redb", env = "METRONOME_STORAGE_ENGINE", value_parser = ["redb", "fjall"], global = true)]
-    engine: String,
+    /// Which store: redb, redis, or fjall where it is built in. [default: redb]
+    #[arg(long, env = "METRONOME_STORAGE_ENGINE", value_parser = ["redb", "fjall", "redis"], global = true)]
+    engine: Option<String>,
+    /// Configuration file, for its section [storage]: it says where a Redis server is, unless METRONOME_STORAGE_REDIS_URL does.
+    #[arg(long, value_name = "FILE", env = "METRONOME_CONFIG", global = true)]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     errand: Errand,
 }
@@ -44,26 +49,46 @@ enum Errand {
 impl StoreCommand {
     /// What is said at the end, or why it went wrong.
     pub(crate) fn run(&self) -> Result<String, String> {
-        let directory = self.data.clone().or_else(crate::data_directory).ok_or(crate::NO_DIRECTORY)?;
-        let engine = if self.engine == "fjall" { StorageEngine::Fjall } else { StorageEngine::Redb };
-        self.errand
-            .run(engine, &directory)
-            .map_err(|error| format!("cannot use the store in {}: {error}", directory.display()))
+        let mut storage = crate::configuration(self.config.as_deref(), None)?.0.storage;
+        storage.engine = match self.engine.as_deref() {
+            Some("redb") => StorageEngine::Redb,
+            Some("fjall") => StorageEngine::Fjall,
+            Some("redis") => StorageEngine::Redis,
+            _ => storage.engine,
+        };
+        storage.durability = Durability::Durable;
+        storage.path = self.data.clone().or(storage.path).or_else(crate::data_directory);
+        let place = storage.place().ok_or(match storage.engine {
+            StorageEngine::Redis => "there is no storage.redis_url that says where the server is",
+            _ => crate::NO_DIRECTORY,
+        })?;
+        self.errand.run(&storage, &place).map_err(|error| format!("cannot use the store in {place}: {error}"))
     }
 }
 
 impl Errand {
-    fn run(&self, engine: StorageEngine, directory: &Path) -> Result<String, StoreError> {
+    fn run(&self, storage: &StorageConfig, place: &StorePlace) -> Result<String, StoreError> {
         let failed = |error: std::io::Error| StoreError::Failed(error.to_string());
-        if !matches!(self, Self::Import { .. }) && engine.place(directory).is_none() {
-            return Err(StoreError::Failed("there is none".to_owned()));
+        let none = || StoreError::Failed("there is none".to_owned());
+        let file = || match place {
+            StorePlace::Directory(directory) => storage.engine.file(directory),
+            StorePlace::Redis(..) => None,
+        };
+        let may_begin = matches!(self, Self::Import { .. });
+        let is_file = matches!(place, StorePlace::Directory(_));
+        if !may_begin && is_file && file().is_none() {
+            return Err(none());
         }
-        let mut store = engine.open(directory)?;
-        let size = || engine.place(directory).map_or(0, |place| bytes_below(&place));
+        let mut store = storage.open()?.ok_or_else(none)?;
+        if !may_begin && !is_file && is_empty(&*store)? {
+            return Err(none());
+        }
+        let size = || file().map(|file| bytes_below(&file));
         match self {
             Self::Inspect => {
-                let summary = inspect(&*store)?;
-                Ok(format!("{summary}bytes on disk      {:>12}", size()))
+                let summary = inspect(&*store)?.to_string();
+                let on_disk = size().map(|size| format!("{:<18} {size:>12}", "bytes on disk"));
+                Ok(on_disk.map_or_else(|| summary.trim_end().to_owned(), |line| format!("{summary}{line}")))
             }
             Self::Export { file } => {
                 let mut out: Box<dyn Write> = match file {
@@ -95,10 +120,22 @@ impl Errand {
                 let before = size();
                 store.compact()?;
                 drop(store);
-                Ok(format!("{before} bytes before, {} now", size()))
+                Ok(match before.zip(size()) {
+                    Some((before, now)) => format!("{before} bytes before, {now} now"),
+                    None => "the server writes its file anew".to_owned(),
+                })
             }
         }
     }
+}
+
+fn is_empty(store: &dyn Store) -> Result<bool, StoreError> {
+    let mut is_empty = true;
+    store.scan(&[], &mut |_, _| {
+        is_empty = false;
+        ControlFlow::Break(())
+    })?;
+    Ok(is_empty)
 }
 
 /// Bytes of a file, or of all files in a folder.

@@ -1,5 +1,6 @@
 //! The binary is killed at any moment, again and again, and loses nothing that it has acknowledged:
-//! `cargo test -p metronome-tokio --test kill -- --cycles 1000`.
+//! `cargo test -p metronome-tokio --test kill -- --cycles 1000`. With `--store redis` it keeps that in a Redis server, and
+//! with `--kill store` it is the server that is killed and started again, while the broker goes on.
 //!
 //! Two publishers, one at QoS 1 and one at QoS 2, and two subscribers with a session, of which one is mostly away. All of
 //! them go on after each kill where they were, as the standard wants it of clients.
@@ -7,16 +8,21 @@
 #[allow(dead_code)]
 #[path = "common/process.rs"]
 mod process;
+#[allow(dead_code)]
+#[path = "../../storage/tests/common/redis_server.rs"]
+mod redis_server;
 
 use broker_engine::mqtt_proto::{
     Ack, AckProperties, Connect, ConnectProperties, Limits, Packet, PacketId, Publish, PublishProperties,
     QoS, ReasonCode, Subscribe, SubscribeFilters, SubscribeOptions, TopicName, UserProperties, Version,
 };
-use process::{metronome, start};
+use process::{Running, metronome, start};
+use redis_server::{DURABLE, RedisServer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Cycles unless told otherwise.
@@ -28,14 +34,20 @@ const WINDOW: usize = 32;
 /// Messages that a publisher begins in a cycle, so that nobody's queue is ever full.
 const PER_CYCLE: u32 = 500;
 
-/// Longest life of a broker, milliseconds.
+/// Longest life of who is killed, milliseconds.
 const LONGEST: u64 = 400;
+
+/// Time for a broker to notice that its store is there again, and to do something with it, milliseconds.
+const RECOVERY: u64 = 1500;
 
 /// Time for everything to arrive once nobody is killed any more.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connection ended.
 struct Gone;
+
+/// All clients break off.
+static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Packets over a socket.
 struct Wire {
@@ -65,13 +77,13 @@ impl Wire {
         loop {
             let present = wire.next(|packet| match packet {
                 Packet::ConnAck(connack) => {
-                    assert_eq!(connack.reason, ReasonCode::Success);
-                    connack.session_present
+                    // Somebody whose CONNECT the store does not take is told so.
+                    (connack.reason == ReasonCode::Success).then_some(connack.session_present)
                 }
                 other => panic!("{other:?} before CONNACK"),
             })?;
-            if let Some(present) = present {
-                return Ok((wire, present));
+            if let Some(accepted) = present {
+                return accepted.map(|present| (wire, present)).ok_or(Gone);
             }
         }
     }
@@ -89,8 +101,14 @@ impl Wire {
     /// The next packet, if one comes within a moment.
     fn next<R>(&mut self, read: impl FnOnce(&Packet<'_>) -> R) -> Result<Option<R>, Gone> {
         loop {
+            if STOP.load(Ordering::Relaxed) {
+                return Err(Gone);
+            }
             let parsed = Packet::parse(&self.input, Version::V5, &Limits::NONE).expect("sound packets");
             if let Some((packet, len)) = parsed {
+                if let Packet::Disconnect(_) = packet {
+                    return Err(Gone);
+                }
                 let answer = read(&packet);
                 self.input.drain(..len);
                 return Ok(Some(answer));
@@ -300,56 +318,107 @@ impl Chance {
     }
 }
 
-fn start_on(data: &Path) -> process::Running {
-    let mut command = metronome();
-    command.env("METRONOME_DURABILITY", "durable").env("METRONOME_LIMITS_MAX_QUEUED_BYTES", "1000000000");
-    command.stderr(std::process::Stdio::inherit());
-    command.args(["--listen", "127.0.0.1:0", "--log-level", "error", "--data"]).arg(data);
-    start(command)
+/// What is killed, and what it keeps things in.
+struct World {
+    data: PathBuf,
+    engine: String,
+    /// With that store.
+    redis: Option<RedisServer>,
+    slowest: Duration,
 }
 
-fn cycles() -> u64 {
+impl World {
+    fn new(engine: String) -> Self {
+        let data = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("kill-{}", std::process::id()));
+        let redis = (engine == "redis").then(|| RedisServer::start(&data, DURABLE));
+        Self { data, engine, redis, slowest: Duration::ZERO }
+    }
+
+    fn start(&mut self) -> Running {
+        let mut command = metronome();
+        command.env("METRONOME_DURABILITY", "durable");
+        command.env("METRONOME_LIMITS_MAX_QUEUED_BYTES", "1000000000");
+        command.env("METRONOME_STORAGE_ENGINE", &self.engine);
+        if let Some(redis) = &self.redis {
+            command.env("METRONOME_STORAGE_REDIS_URL", redis.url());
+        }
+        command.stderr(std::process::Stdio::inherit());
+        // That a store fails is an error, and what is to be seen here.
+        let level = if self.redis.is_some() { "off" } else { "error" };
+        command.args(["--listen", "127.0.0.1:0", "--log-level", level, "--data"]).arg(&self.data);
+        let began = Instant::now();
+        let broker = start(command);
+        self.slowest = self.slowest.max(began.elapsed());
+        broker
+    }
+}
+
+/// The word behind this one.
+fn word(name: &str) -> Option<String> {
     let mut words = std::env::args();
-    words.find(|word| word == "--cycles").map_or(CYCLES, |_| {
-        words.next().and_then(|word| word.parse().ok()).expect("a number behind --cycles")
-    })
+    words.find(|word| word == name)?;
+    Some(words.next().unwrap_or_else(|| panic!("a word behind {name}")))
+}
+
+/// Tries until it works, or everybody is to break off.
+fn insist(mut run: impl FnMut() -> Result<(), Gone>) {
+    while run().is_err() && !STOP.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn main() {
-    let cycles = cycles();
-    let data = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("kill-{}", std::process::id()));
+    let cycles = word("--cycles").map_or(CYCLES, |word| word.parse().expect("a number of cycles"));
+    let engine = word("--store").or_else(|| std::env::var("METRONOME_STORAGE_ENGINE").ok());
+    let mut world = World::new(engine.unwrap_or_else(|| "redb".to_owned()));
+    let kills_store = word("--kill").is_some_and(|what| what == "store");
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let mut chance = Chance(seed);
     let (mut once, mut twice) = (Publisher::new(QoS::AtLeastOnce), Publisher::new(QoS::ExactlyOnce));
     let (mut online, mut offline) = (Subscriber::new("online"), Subscriber::new("offline"));
-    let mut slowest = Duration::ZERO;
     // Both are subscribed before anything is published.
-    let broker = start_on(&data);
+    let mut broker = world.start();
     assert!(online.run(broker.address, 0).is_ok() && offline.run(broker.address, 0).is_ok());
-    drop(broker);
     for cycle in 0..cycles {
-        let began = Instant::now();
-        let mut broker = start_on(&data);
-        slowest = slowest.max(began.elapsed());
+        if !kills_store {
+            drop(broker);
+            broker = world.start();
+        }
         let address = broker.address;
         for publisher in [&mut once, &mut twice] {
             publisher.most = publisher.begun + PER_CYCLE;
         }
-        let life = Duration::from_millis(5 + chance.below(LONGEST));
+        let mut time = |least, most| Duration::from_millis(least + chance.below(most));
+        let (life, death) = (time(5, LONGEST), time(5, LONGEST));
         let is_there = cycle % 3 == 2;
         std::thread::scope(|scope| {
-            scope.spawn(|| once.run(address).is_ok());
-            scope.spawn(|| twice.run(address).is_ok());
-            scope.spawn(|| online.run(address, usize::MAX).is_ok());
+            scope.spawn(|| insist(|| once.run(address)));
+            scope.spawn(|| insist(|| twice.run(address)));
+            scope.spawn(|| insist(|| online.run(address, usize::MAX)));
             if is_there {
-                scope.spawn(|| offline.run(address, usize::MAX).is_ok());
+                scope.spawn(|| insist(|| offline.run(address, usize::MAX)));
             }
             std::thread::sleep(life);
-            broker.child.kill().unwrap();
-            broker.child.wait().unwrap();
+            match &mut world.redis {
+                Some(redis) if kills_store => {
+                    redis.kill();
+                    std::thread::sleep(death);
+                    redis.start_again();
+                    std::thread::sleep(Duration::from_millis(RECOVERY));
+                }
+                _ => {
+                    broker.child.kill().unwrap();
+                    broker.child.wait().unwrap();
+                }
+            }
+            STOP.store(true, Ordering::Relaxed);
         });
+        STOP.store(false, Ordering::Relaxed);
     }
-    let broker = start_on(&data);
+    if !kills_store {
+        drop(broker);
+        broker = world.start();
+    }
     for publisher in [&mut once, &mut twice] {
         publisher.most = publisher.begun;
         assert!(publisher.run(broker.address).is_ok(), "the broker ended");
@@ -359,18 +428,21 @@ fn main() {
         assert!(subscriber.run(broker.address, acknowledged).is_ok(), "the broker ended");
     }
     drop(broker);
-    std::fs::remove_dir_all(&data).unwrap();
+    let World { data, engine, redis, slowest } = world;
+    drop(redis);
+    // A server has taken its own with it.
+    let _left = std::fs::remove_dir_all(&data);
     let attempted = once.begun + twice.begun;
     println!(
-        "| cycles | attempted | acknowledged | to | lost | repeated, QoS 1 | repeated, QoS 2 | slowest start |"
+        "| store | cycles | attempted | acknowledged | to | lost | repeated, QoS 1 | repeated, QoS 2 | slowest start |"
     );
-    println!("|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|");
     let mut failed = acknowledged == 0;
     for subscriber in [&online, &offline] {
         let (lost, at_qos1, at_qos2) = subscriber.losses(&[&once, &twice]);
         failed |= lost > 0 || at_qos2 > 0;
         println!(
-            "| {cycles} | {attempted} | {acknowledged} | {} | {lost} | {at_qos1} | {at_qos2} | {} ms |",
+            "| {engine} | {cycles} | {attempted} | {acknowledged} | {} | {lost} | {at_qos1} | {at_qos2} | {} ms |",
             subscriber.name,
             slowest.as_millis()
         );

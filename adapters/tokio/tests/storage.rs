@@ -1,9 +1,13 @@
 //! What outlives the binary, and what is said of a store that cannot be used.
 
 mod common;
+#[allow(dead_code)] // Each test program uses a part of it.
+#[path = "../../storage/tests/common/redis_server.rs"]
+mod redis_server;
 
 use common::process::{Running, metronome, run, start};
 use common::{Client, packet};
+use redis_server::RedisServer;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -185,6 +189,73 @@ fn operators_look_into_a_store_and_take_it_elsewhere() {
     assert_eq!(lines.lines().count(), 5, "{lines}");
     assert_eq!(store(&other, &["import", file.to_str().unwrap()]).1, "4 records are imported\n");
     find_it_again(&start_on(&other, "durable"));
+}
+
+/// A configuration file with this server.
+fn file_for(path: &Path, url: &str) -> PathBuf {
+    std::fs::create_dir_all(path).unwrap();
+    let file = path.join("metronome.toml");
+    std::fs::write(&file, format!("[storage]\nengine = \"redis\"\nredis_url = \"{url}\"\n")).unwrap();
+    file
+}
+
+#[test]
+fn a_redis_server_keeps_it_for_one_broker() {
+    let path = directory();
+    let server = RedisServer::start(&path.join("data"), &[]);
+    let file = file_for(&path, &server.url());
+    let flags = ["--durability", "durable", "--config", file.to_str().unwrap()];
+    let place = format!("{}/0 below metronome", server.url());
+    let broker = start_with(&flags, &[]);
+    assert!(broker.greeting.contains(&format!("in {place}, when acknowledged")), "{}", broker.greeting);
+    leave_something(&broker);
+    let (code, errors) = run(&[&flags[..], &["--listen", "127.0.0.1:0"]].concat());
+    let wanted = format!(
+        "metronome: cannot use the store in {place}: another broker is using it; take another storage.redis_prefix"
+    );
+    assert!(code == Some(1) && errors.lines().last().unwrap().starts_with(&wanted), "{errors}");
+    drop(broker);
+    let store = |words: &[&str]| {
+        let mut command = metronome();
+        command.arg("store").args(words).arg("--config").arg(&file);
+        let output = command.output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout) + &text(output.stderr))
+    };
+    let (code, said) = store(&["inspect"]);
+    assert!(code == Some(0) && said.contains("sessions") && !said.contains("on disk"), "{said}");
+    assert_eq!(store(&["verify"]), (Some(0), "everything is sound\n".to_owned()));
+    let (code, said) = store(&["compact"]);
+    assert!(code == Some(1) && said.contains("appendonly is no"), "{said}");
+    find_it_again(&start_with(&flags, &[]));
+    server.say("FLUSHALL");
+    let (code, said) = store(&["inspect"]);
+    assert!(code == Some(1) && said.ends_with("there is none\n"), "{said}");
+    assert_eq!(server.say("DBSIZE"), ":1");
+}
+
+#[test]
+fn a_redis_server_that_cannot_be_used_is_one_clear_line() {
+    let path = directory();
+    let server = RedisServer::start(&path.join("data"), &["--requirepass", "right"]);
+    for (url, code, wanted) in [
+        (server.url().replace("//", "//:wrong@"), 1, "the server says: WRONGPASS"),
+        (server.url(), 1, "the server says: NOAUTH"),
+        (server.url().replace("//", "//:right@") + "/99", 1, "the server says: ERR DB index is out of range"),
+        ("redis://127.0.0.1:1".to_owned(), 1, "no server is there"),
+        ("http://127.0.0.1".to_owned(), 2, "line 3: redis_url: the URL of a Redis server begins with"),
+    ] {
+        let file = file_for(&path, &url);
+        let (found, errors) =
+            run(&["--listen", "127.0.0.1:0", "--durability", "durable", "--config", file.to_str().unwrap()]);
+        assert!(errors.lines().count() == 1 && errors.contains(wanted), "{errors}");
+        assert!(!errors.contains("right") && !errors.contains("wrong@"), "{errors}");
+        assert_eq!(found, Some(code), "{errors}");
+    }
+    let bare = path.join("bare.toml");
+    std::fs::write(&bare, "[storage]\nengine = \"redis\"\n").unwrap();
+    let (code, errors) = run(&["--durability", "durable", "--config", bare.to_str().unwrap()]);
+    assert!(code == Some(2) && errors.contains("needs storage.redis_url"), "{errors}");
 }
 
 #[test]

@@ -87,6 +87,7 @@ mod tests {
             ("METRONOME_ACCESS_CONTROL_PASSWORD_FILE", "/etc/users"),
             ("METRONOME_STORAGE_PATH", "/var/lib/metronome"),
             ("METRONOME_STORAGE_DURABILITY", "async"),
+            ("METRONOME_STORAGE_REDIS_URL", "redis://:secret@h"),
             ("METRONOME_LISTEN", "of the flags"),
             ("PATH", "of somebody else"),
             ("METRONOME_SERVICE_HOST", "10.0.0.1"),
@@ -101,8 +102,9 @@ mod tests {
         assert_eq!(limits.response_information.as_deref(), Some("7"));
         assert_eq!(config.sys_topics.interval_ms, 0);
         assert_eq!(config.access_control.password_file.as_deref(), Some("/etc/users".as_ref()));
-        assert_eq!(config.storage.directory(), Some(std::path::Path::new("/var/lib/metronome")));
+        assert_eq!(config.storage.path.as_deref(), Some(std::path::Path::new("/var/lib/metronome")));
         assert_eq!(config.storage.level(), broker_engine::Durability::Async);
+        assert_eq!(config.storage.redis_url.unwrap().password.as_deref(), Some("secret"));
     }
 
     #[test]
@@ -121,6 +123,7 @@ mod tests {
             ("METRONOME_LIMITS_RECEIVE_MAXIMUM", "70000", "METRONOME_LIMITS_RECEIVE_MAXIMUM: invalid value"),
             ("METRONOME_LIMITS_RETAIN_AVAILABLE", "maybe", "METRONOME_LIMITS_RETAIN_AVAILABLE: invalid type"),
             ("METRONOME_LINGER_TIME_M", "1", "did you mean `time_ms`?"),
+            ("METRONOME_STORAGE_REDIS_URL", "localhost", "begins with redis:// or rediss://"),
         ] {
             let error = from(&[(name, text)]).unwrap_err();
             assert!(error.contains(wanted) && error.lines().count() == 1, "{error}");
