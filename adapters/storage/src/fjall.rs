@@ -106,6 +106,10 @@ impl Store for FjallStore {
         Ok(())
     }
 
+    fn count(&self) -> Option<u64> {
+        self.parts().ok().map(|(_, records)| records.approximate_len() as u64)
+    }
+
     fn compact(&mut self) -> Result<(), StoreError> {
         self.parts()?.1.major_compact().map_err(failed)
     }

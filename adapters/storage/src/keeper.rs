@@ -196,15 +196,11 @@ impl Shared {
     fn next(&self, rest: Option<Duration>) -> Option<Vec<(Group, usize)>> {
         let has_nothing = |state: &mut State| state.groups.is_empty() && !state.stopping;
         let state = self.lock();
-        let mut state = match rest {
-            Some(rest) => {
-                let waited = self.changed.wait_timeout_while(state, rest, has_nothing);
-                waited.unwrap_or_else(PoisonError::into_inner).0
-            }
-            None => {
-                let waited = self.changed.wait_while(state, has_nothing);
-                waited.unwrap_or_else(PoisonError::into_inner)
-            }
+        let mut state = if let Some(rest) = rest {
+            let waited = self.changed.wait_timeout_while(state, rest, has_nothing);
+            waited.unwrap_or_else(PoisonError::into_inner).0
+        } else {
+            self.changed.wait_while(state, has_nothing).unwrap_or_else(PoisonError::into_inner)
         };
         if state.groups.is_empty() && state.stopping {
             return None;

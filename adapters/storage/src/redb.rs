@@ -3,8 +3,8 @@
 use crate::store::{Batch, Store, StoreError, Visit, end_of};
 use redb::backends::FileBackend;
 use redb::{
-    Database, DatabaseError, ReadableDatabase, StorageBackend, StorageError, TableDefinition, TableError,
-    TableHandle,
+    Database, DatabaseError, ReadableDatabase, ReadableTableMetadata, StorageBackend, StorageError,
+    TableDefinition, TableError, TableHandle,
 };
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -145,6 +145,10 @@ impl Store for RedbStore {
         self.database = None;
         self.database = Some((self.open)()?);
         Ok(())
+    }
+
+    fn count(&self) -> Option<u64> {
+        self.database().ok()?.begin_read().ok()?.open_table(RECORDS).ok()?.len().ok()
     }
 
     fn check(&mut self) -> Result<bool, StoreError> {

@@ -43,6 +43,11 @@ pub trait Store: Send {
         None
     }
 
+    /// About how many records there are, if that is known without reading them.
+    fn count(&self) -> Option<u64> {
+        None
+    }
+
     /// Looks at what is below the records; says whether it is sound.
     ///
     /// # Errors

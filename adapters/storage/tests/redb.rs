@@ -14,6 +14,7 @@ fn it_is_there_again_and_for_one_broker_and_its_owner_only() {
     drop(store);
     let store = RedbStore::open(&path).unwrap();
     assert_eq!(keys(&store), [b"a"]);
+    assert_eq!(store.count(), Some(1));
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

@@ -134,7 +134,7 @@ fn proxy(server: &RedisServer) -> (String, Arc<AtomicU8>) {
             let (mut client, mode) = (client.unwrap(), Arc::clone(&shared));
             std::thread::spawn(move || {
                 let mut server = TcpStream::connect(("127.0.0.1", port)).unwrap();
-                let mut buffer = [0; 1 << 16];
+                let mut buffer = [0; 1 << 14];
                 while let Ok(count @ 1..) = client.read(&mut buffer) {
                     let mode = mode.swap(PASSES, Ordering::SeqCst);
                     if mode == CUT_BEFORE {
@@ -333,6 +333,7 @@ fn records_come_in_pages_and_in_order() {
     wanted.sort();
     store.commit(&batch).unwrap();
     assert_eq!(keys(&store), wanted);
+    assert_eq!(store.count(), Some(wanted.len() as u64));
     let mut seen = 0;
     let from = &wanted[12_345];
     store

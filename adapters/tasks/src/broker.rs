@@ -84,7 +84,7 @@ pub enum StartError {
     /// The store cannot be used.
     Store {
         /// Where it is; none for a store of the embedding program.
-        place: Option<StorePlace>,
+        place: Option<Box<StorePlace>>,
         /// Why not.
         error: StoreError,
     },
@@ -227,7 +227,7 @@ impl<R: Runtime> Builder<R> {
             None => config.storage.open(),
         };
         let in_force = limits.clone();
-        let place = config.storage.place();
+        let place = config.storage.place().map(Box::new);
         let begun = store.and_then(|store| Keeping::begin(store, limits, (seed, hash_key)));
         let (engine, keeping) = begun.map_err(|error| StartError::Store { place, error })?;
         let found = keeping.as_ref().map(|keeping| keeping.found);

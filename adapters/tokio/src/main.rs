@@ -5,6 +5,7 @@ mod give_back;
 mod log;
 mod passwd;
 mod store_command;
+mod store_progress;
 mod systemd;
 
 use access::{Access, Hangup};

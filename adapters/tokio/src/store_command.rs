@@ -1,5 +1,6 @@
 //! `metronome store`: looking into a store, and taking it elsewhere, while no broker uses it.
 
+use crate::store_progress::{Watched, watched_file};
 use clap::{Args, Subcommand};
 use metronome_tokio::host::engine::Durability;
 use metronome_tokio::host::storage::{StorageConfig, StorageEngine, StorePlace};
@@ -79,14 +80,14 @@ impl Errand {
         if !may_begin && is_file && file().is_none() {
             return Err(none());
         }
-        let mut store = storage.open()?.ok_or_else(none)?;
-        if !may_begin && !is_file && is_empty(&*store)? {
+        let mut store = Watched(storage.open()?.ok_or_else(none)?);
+        if !may_begin && !is_file && is_empty(&store)? {
             return Err(none());
         }
         let size = || file().map(|file| bytes_below(&file));
         match self {
             Self::Inspect => {
-                let summary = inspect(&*store)?.to_string();
+                let summary = inspect(&store)?.to_string();
                 let on_disk = size().map(|size| format!("{:<18} {size:>12}", "bytes on disk"));
                 Ok(on_disk.map_or_else(|| summary.trim_end().to_owned(), |line| format!("{summary}{line}")))
             }
@@ -95,17 +96,17 @@ impl Errand {
                     Some(file) => Box::new(BufWriter::new(private(file).map_err(failed)?)),
                     None => Box::new(BufWriter::new(stdout().lock())),
                 };
-                let count = export(&*store, &mut out)?;
+                let count = export(&store, &mut out)?;
                 out.flush().map_err(failed)?;
                 Ok(if file.is_some() { format!("{count} records are exported") } else { String::new() })
             }
             Self::Import { file } => {
-                let lines = BufReader::new(File::open(file).map_err(failed)?);
-                Ok(format!("{} records are imported", import(&mut *store, lines)?))
+                let lines = BufReader::new(watched_file(File::open(file).map_err(failed)?));
+                Ok(format!("{} records are imported", import(&mut store, lines)?))
             }
             Self::Verify => {
                 let is_sound = store.check()?;
-                let summary = inspect(&*store)?;
+                let summary = inspect(&store)?;
                 match (is_sound, summary.damaged) {
                     (true, 0) => Ok("everything is sound".to_owned()),
                     (true, damaged) => Err(StoreError::Failed(format!(

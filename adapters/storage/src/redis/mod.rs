@@ -337,9 +337,8 @@ impl Store for RedisStore {
     }
 
     fn idle(&mut self) -> Result<Option<Duration>, StoreError> {
-        let since = self.renewed.get().elapsed();
-        if since < RENEWAL {
-            return Ok(Some(RENEWAL - since));
+        if let Some(left) = RENEWAL.checked_sub(self.renewed.get().elapsed()) {
+            return Ok(Some(left));
         }
         self.transact(|_, _| ())?;
         Ok(Some(RENEWAL))
@@ -347,6 +346,15 @@ impl Store for RedisStore {
 
     fn promise(&self) -> Option<Promise> {
         Some(self.settings.promise())
+    }
+
+    fn count(&self) -> Option<u64> {
+        let mut pipeline = Pipeline::default();
+        pipeline.push(&[b"ZCARD", &self.names.keys]);
+        match self.ask(&pipeline).ok()?.first() {
+            Some(Reply::Integer(count)) => u64::try_from(*count).ok(),
+            _ => None,
+        }
     }
 
     fn check(&mut self) -> Result<bool, StoreError> {
