@@ -12,7 +12,7 @@ const MESSAGE: usize = 256;
 const SESSIONS: u64 = 1000;
 
 /// Messages in a batch.
-const BATCH: u64 = 1000;
+const BATCH: usize = 1000;
 
 /// Messages that wait at any time, of all sessions together.
 const BACKLOG: u64 = 50_000;
@@ -24,7 +24,7 @@ fn client_id(number: u64) -> String {
 /// So many messages come, and as many that came earlier are acknowledged.
 fn batch(first: u64) -> Batch {
     let mut batch = Batch::default();
-    for number in first..first + BATCH {
+    for number in (first..).take(BATCH) {
         let delivery = StoredDelivery {
             position: number,
             publish: vec![b'x'; MESSAGE].into(),
@@ -50,7 +50,7 @@ fn churn(name: &str, path: &Path, mut store: Box<dyn Store>, messages: u64) {
     let mebibytes = || bytes_below(path) >> 20;
     for tenth in 0..10 {
         let part = messages / 10;
-        for first in (tenth * part..(tenth + 1) * part).step_by(BATCH as usize) {
+        for first in (tenth * part..(tenth + 1) * part).step_by(BATCH) {
             store.commit(&batch(first)).expect("room on the disk");
         }
         println!("{name:>6} {:>10} messages so far {:>6} MiB", (tenth + 1) * part, mebibytes());
@@ -61,8 +61,8 @@ fn churn(name: &str, path: &Path, mut store: Box<dyn Store>, messages: u64) {
 
 fn main() {
     let is_test = std::env::args().any(|argument| argument == "--test");
-    let messages = if is_test { 10 * BATCH } else { 5_000_000 };
-    let kept = BACKLOG.min(messages) * MESSAGE as u64 >> 20;
+    let messages = if is_test { 10_000 } else { 5_000_000 };
+    let kept = (BACKLOG.min(messages) * MESSAGE as u64) >> 20;
     println!("{kept} MiB of messages wait at any time:");
     let data = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("store-disk-{}", std::process::id()));
     let redb = data.join("redb");

@@ -60,14 +60,14 @@ impl Kept {
 
     /// Time for so many groups, of which `window` wait at any time, as publishers with so many messages on their way do.
     fn run(&mut self, count: u64, window: usize, mut group: impl FnMut(u64) -> Vec<StoreOp>) -> Duration {
-        let (mut waiting, mut begun) = (VecDeque::new(), 0);
+        let (mut waiting, mut handed_over) = (VecDeque::new(), 0);
         let began = Instant::now();
-        while begun < count || !waiting.is_empty() {
-            while begun < count && waiting.len() < window {
+        while handed_over < count || !waiting.is_empty() {
+            while handed_over < count && waiting.len() < window {
                 self.message += 1;
                 let ops = group(self.message);
                 waiting.push_back(self.submit(ops));
-                begun += 1;
+                handed_over += 1;
             }
             self.woken.recv().expect("the keeper");
             for event in self.keeper.take_events() {
