@@ -1,6 +1,7 @@
 //! The driver with a durable store: what waits for it, what is told when it fails, and the next process.
 
 use broker_engine::{CloseCause, Config, ConnId, Durability, HashKey, Interest, ListenerId, Seed, Time};
+use metronome_host::config::listeners::MetricNames;
 use metronome_host::storage::{StorageConfig, StorageEngine, StorePlace, begin, pause};
 use metronome_host::stores::RedisUrl;
 use metronome_host::stores::{Batch, Keeper, KeeperOptions, Store, StoreError, Visit};
@@ -191,7 +192,7 @@ fn a_full_store_is_told_of_and_survived() {
     let page = |world: &World, page| world.driver.page(page, NOW, 0);
     let ready = page(&world, Page::Ready);
     assert_eq!((ready.status, &*ready.body), (503, "the store fails: nothing is acknowledged\n"));
-    let metrics = page(&world, Page::Metrics).body;
+    let metrics = page(&world, Page::Metrics(MetricNames::Metronome)).body;
     assert!(metrics.contains("\nmetronome_store_failing 1\n"), "{metrics}");
     assert!(!metrics.contains("\nmetronome_store_waiting_operations 0\n"), "{metrics}");
     assert_eq!(world.driver.flush(NOW, writer, |_| Ok(0)), Flushed::Close);
@@ -202,7 +203,7 @@ fn a_full_store_is_told_of_and_survived() {
     world.driver.received(NOW, writer, &publish(b"?"));
     assert_eq!(world.answer(writer), [0x40, 2, 0, 5]);
     assert_eq!(page(&world, Page::Ready).status, 200);
-    let metrics = page(&world, Page::Metrics).body;
+    let metrics = page(&world, Page::Metrics(MetricNames::Metronome)).body;
     assert!(metrics.contains("\nmetronome_store_failing 0\n"), "{metrics}");
     assert!(!metrics.contains("\nmetronome_store_failures_total 0\n"), "{metrics}");
 }

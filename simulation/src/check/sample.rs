@@ -126,7 +126,7 @@ impl Checks {
         let is_followed = |conn: ConnId| links.get(conn).is_some_and(|link| self.is_followed(link));
         let is_told = |note: &Note| match note {
             Note::Connected { conn, .. } | Note::Disconnected { conn, .. } => is_followed(*conn),
-            Note::SessionEnded { client_id } | Note::MessageDropped { client_id, .. } => {
+            Note::SessionEnded { client_id, .. } | Note::MessageDropped { client_id, .. } => {
                 self.oracle.as_ref().is_some_and(|oracle| oracle.part(client_id) != Part::Other)
             }
             _ => false,

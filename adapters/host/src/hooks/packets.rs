@@ -2,8 +2,8 @@
 //! a second time; where there is no such hook, each packet costs a branch.
 
 use super::HookChain;
-use broker_engine::{ConnId, ListenerId};
 use broker_engine::mqtt_proto::{Limits, Packet, PacketType, Version};
+use broker_engine::{ConnId, ListenerId};
 use std::collections::BTreeMap;
 use std::ops::BitOr;
 
