@@ -49,22 +49,19 @@ impl Hook for AccessControl {
             return Decision::NotMine;
         }
         let (rules, allow_anonymous) = (self.rules.begin(client), self.allow_anonymous);
-        let in_force = self.rules.clone();
-        let decide = move |client: &Client, connect: &Authenticate| {
-            let decision = decide(&rules, client, connect, allow_anonymous);
-            if matches!(decision, Decision::NotMine) {
-                // Whoever lets it in says what it may.
-                in_force.forget(client.conn);
-            }
-            decision
-        };
         // Without a password nothing is slow.
         if connect.password.is_none() {
-            return decide(client, connect);
+            return decide(&rules, client, connect, allow_anonymous);
         }
         let (client, connect) = (client.clone(), connect.clone());
         let checkers = self.checkers.clone();
-        Decision::later(move |responder| checkers.check(responder, move || decide(&client, &connect)))
+        Decision::later(move |responder| {
+            checkers.check(responder, move || decide(&rules, &client, &connect, allow_anonymous));
+        })
+    }
+
+    fn overruled(&mut self, client: &Client) {
+        self.rules.forget(client.conn);
     }
 
     fn note(&mut self, note: &Note, _: Option<SocketAddr>) {
@@ -83,7 +80,8 @@ fn decide(rules: &Rules, client: &Client, connect: &Authenticate, allow_anonymou
     match rules.authenticate(&facts, connect.password.as_deref()) {
         Verdict::Allow => {}
         Verdict::NotMine if allow_anonymous && client.username.is_none() => {}
-        Verdict::NotMine => return Decision::NotMine,
+        // Whoever lets it in, these rules hold for it as well.
+        Verdict::NotMine => return Decision::limited(rules.permissions(&facts)),
         Verdict::Deny => return Decision::deny(ReasonCode::NotAuthorized),
     }
     let admission = Admission { permissions: Some(rules.permissions(&facts)), ..Admission::default() };

@@ -93,7 +93,9 @@ impl Scram {
         let said = format!("{},{without_proof}", exchange.said);
         let is_proven = keys.is_proven(said.as_bytes(), &proof);
         let fits = Base64::decode_vec(binding).ok()? == exchange.header.as_bytes() && nonce == exchange.nonce;
-        if !(is_proven && fits && known) {
+        // A user that is gone by now, or has another password, is none.
+        let is_current = || self.rules.get().scram_keys(&name) == Some(&keys);
+        if !(is_proven && fits && known && is_current()) {
             return None;
         }
         // Only now it is known to be that user.
@@ -101,7 +103,7 @@ impl Scram {
         client.username = Some(name.clone());
         let permissions = Some(self.rules.begin(&client).permissions(&facts(&client)));
         let signature = format!("v={}", Base64::encode_string(&keys.signature(said.as_bytes())));
-        let admission = Admission { permissions, data: signature.into_bytes() };
+        let admission = Admission { permissions, data: signature.into_bytes(), ..Admission::default() };
         Some(Decision::named(name, Answer::Admit(Box::new(admission))))
     }
 }
@@ -145,8 +147,9 @@ impl Hook for Scram {
             Note::Connected { conn, client_id, .. } => self.rules.connected(*conn, client_id),
             Note::Disconnected { conn, .. } => {
                 self.exchanges.remove(conn);
-                self.rules.forget(*conn);
+                self.rules.disconnected(*conn);
             }
+            Note::SessionEnded { client_id, .. } => self.rules.ended(client_id),
             _ => {}
         }
     }

@@ -2,8 +2,11 @@
 
 use metronome_hooks::ledger::Ledger;
 use metronome_hooks::{AccessControl, RuleFiles, Rules, RulesInForce, Source};
-use metronome_host::engine::{CloseCause, Config, ConnId, Engine, HashKey, ListenerId, Seed, Time};
-use metronome_host::{AllowAll, Driver, HookChain};
+use metronome_host::engine::{
+    Admission, Answer, Authenticate, CloseCause, Config, ConnId, Engine, HashKey, ListenerId, Permissions,
+    Seed, Time,
+};
+use metronome_host::{Client, Decision, Driver, Hook, HookChain};
 use std::path::PathBuf;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
@@ -160,19 +163,39 @@ fn a_will_that_waits_is_sent_by_the_rules_that_hold_then() {
     }
 }
 
-/// Whom another hook lets in is not followed: these rules have no say in what it may.
+/// Lets everybody in, who then may as much as it says.
+struct Others(Option<Permissions>);
+
+impl Hook for Others {
+    fn authenticate(&mut self, _: &Client, _: &Authenticate) -> Decision {
+        let admission = Admission { permissions: self.0.clone(), ..Admission::default() };
+        Answer::Admit(Box::new(admission)).into()
+    }
+}
+
+/// Rules also hold for whom another hook lets in, unless that says itself what the client may.
 #[test]
-fn clients_of_other_hooks_are_left_alone() {
-    let in_force = RulesInForce::new(rules(LEDGER));
-    let hooks = HookChain::from(AccessControl::new(in_force.clone(), false).unwrap()).and(AllowAll);
-    let config = Config { interest: hooks.interest(), ..Config::default() };
-    let mut driver = Driver::new(Engine::new(config, Seed(1), HashKey([1, 2])), hooks);
-    for username in [Some("stranger"), None] {
-        for password in [Some("any"), None] {
-            assert_eq!(Connect { username, password, ..Connect::default() }.send(&mut driver).1, 0);
-            in_force.replace(rules(LEDGER));
+fn rules_hold_for_clients_of_hooks_that_say_nothing_of_permissions() {
+    let everything = Permissions { otherwise: true, ..Permissions::default() };
+    for (others, granted, later) in [(None, 0x87, 1), (Some(everything), 1, 1)] {
+        for (username, password) in [(Some("eve"), Some("any")), (Some("eve"), None), (None, None)] {
+            let is_silent = others.is_none();
+            let in_force = RulesInForce::new(rules(LEDGER));
+            let control = AccessControl::new(in_force.clone(), false).unwrap();
+            let hooks = HookChain::from(control).and(Others(others.clone()));
+            let config = Config { interest: hooks.interest(), ..Config::default() };
+            let mut driver = Driver::new(Engine::new(config, Seed(1), HashKey([1, 2])), hooks);
+            let (conn, code) = Connect { username, password, ..Connect::default() }.send(&mut driver);
+            assert_eq!(code, 0);
+            let subscribe = |driver: &mut Driver| {
+                driver.received(NOW, conn, &[&[0x82, 9, 0, 1, 0][..], &text("a/#"), &[1]].concat());
+                wait(driver, conn)[5]
+            };
+            assert_eq!(subscribe(&mut driver), granted, "{username:?}");
+            in_force.replace(rules("acl: [{filters: {'a/#': readwrite}}]"));
             let polled = driver.poll_hooks(NOW, &Context::from_waker(Waker::noop()));
-            assert!(polled.is_pending(), "nothing is said of it");
+            assert_eq!(polled.is_ready(), is_silent, "only what the rules have said is said anew");
+            assert_eq!(subscribe(&mut driver), later);
         }
     }
 }

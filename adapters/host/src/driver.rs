@@ -552,15 +552,18 @@ impl Driver {
             for mut call in calls {
                 let id = call.id;
                 let entry = self.entry(call.conn);
+                let name = entry.and_then(|entry| entry.user_name.as_deref());
+                let is_named = name.is_some();
                 if let Question::Authenticate(client) = &mut call.question
-                    && let Some(name) = entry.and_then(|entry| entry.user_name.as_deref())
+                    && let Some(name) = name
                 {
                     client.username = Some(name.to_owned());
                 }
                 let transport = entry.map(|entry| entry.transport).unwrap_or_default();
                 // The program need not ask itself.
                 let is_inline = self.inline.contains_key(&call.conn);
-                let answer = if is_inline { Some(Answer::Allow) } else { self.hooks.ask(call, transport) };
+                let answer =
+                    if is_inline { Some(Answer::Allow) } else { self.hooks.ask(call, transport, is_named) };
                 if let Some(answer) = answer {
                     self.feed(now, Input::Reply { call: id, answer }, &mut out);
                 }

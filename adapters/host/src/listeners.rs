@@ -1,6 +1,6 @@
 //! Listeners as the configuration asks for them, checked before any is opened.
 
-use crate::config::listeners::{ListenerConfig, TcpConfig, Transport};
+use crate::config::listeners::{ClientCertificates, ListenerConfig, TcpConfig, TlsConfig, Transport};
 use crate::config::{AccessControlConfig, BrokerConfig, ConfigError, DEFAULT_ADDRESS};
 use crate::network::Network;
 use crate::transport::{Certificates, Service, Stages, WebSocketPolicy};
@@ -211,6 +211,9 @@ impl BrokerConfig {
         if config.tls.is_none() && transport.needs_tls() {
             return wrong("TLS needs a section `tls` with `certificate` and `key`");
         }
+        if let Some(problem) = config.tls.as_ref().and_then(|tls| ineffective(tls, transport)) {
+            return wrong(problem);
+        }
         let place = config.place()?;
         let mut networks = Vec::new();
         for proxy in &config.proxies {
@@ -249,6 +252,24 @@ impl BrokerConfig {
             max_connections_per_second: config.max_connections_per_second,
         })
     }
+}
+
+/// What a section `tls` asks for and would not get.
+fn ineffective(tls: &TlsConfig, transport: Transport) -> Option<&'static str> {
+    let asks = tls.client_certificates != ClientCertificates::None;
+    let requires = tls.client_certificates == ClientCertificates::Required;
+    if tls.username_from_certificate && !requires {
+        return Some("`username_from_certificate` needs `client_certificates = \"required\"`");
+    }
+    if requires && transport == Transport::Any {
+        return Some(
+            "`client_certificates` cannot be required where clients may come without TLS: use tls or wss",
+        );
+    }
+    if !asks && (tls.ca.is_some() || !tls.crl.is_empty()) {
+        return Some("`ca` and `crl` are about client certificates, and `client_certificates` asks for none");
+    }
+    None
 }
 
 /// Type, address without it, and path of the URL where one is said.
@@ -405,6 +426,17 @@ mod tests {
             (at("tls://127.0.0.1:1"), "tls://127.0.0.1:1: TLS needs a section `tls`"),
             (at("127.0.0.1:1") + tls, "127.0.0.1:1: has a section `tls`, but its type speaks none"),
             (at("tls://127.0.0.1:1") + tls, "cannot read nowhere.pem: "),
+            (at("tls://127.0.0.1:1") + tls + "ca = \"x\"\n", "`ca` and `crl` are about client certificates"),
+            (
+                at("tls://127.0.0.1:1")
+                    + tls
+                    + "client_certificates = \"optional\"\nusername_from_certificate = true\n",
+                "`username_from_certificate` needs `client_certificates = \"required\"`",
+            ),
+            (
+                at("any://127.0.0.1:1") + tls + "ca = \"x\"\nclient_certificates = \"required\"\n",
+                "`client_certificates` cannot be required where clients may come without TLS",
+            ),
             (at("ws://127.0.0.1:1") + "type = \"wss\"\n", "its type says something else"),
             (at("ws://127.0.0.1:1/a") + "path = \"/b\"\n", "the path is given twice"),
             (at("ws://127.0.0.1:1") + "path = \"b\"\n", "the path of a WebSocket begins with /"),

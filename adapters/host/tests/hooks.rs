@@ -163,7 +163,8 @@ fn a_topic_filter_is_granted_as_far_as_all_grant_it() {
             ],
             [0x97, 0x87, 0x87],
         ),
-        (&[ALLOW, BANNED, ALLOW], [0x8a, 0x8a, 0x8a]),
+        // SUBACK has no code for it.
+        (&[ALLOW, BANNED, ALLOW], [0x80, 0x80, 0x80]),
         (&[ALLOW, PANIC], [0x87, 0x87, 0x87]),
     ];
     for (hooks, codes) in cases {
@@ -666,5 +667,41 @@ fn a_subscription_ends_if_all_agree() {
         assert_eq!(suback(&mut driver, conn, b"ab"), [2, 2]);
         driver.received(NOW, conn, b"\xa2\x09\0\x01\0\0\x01a\0\x01b");
         assert_eq!(take(&mut driver, conn)[5..], wanted);
+    }
+}
+
+/// Finds out whose client it is: the user of its password.
+struct ByPassword;
+
+impl Hook for ByPassword {
+    fn authenticate(&mut self, _: &Client, connect: &Authenticate) -> Decision {
+        let password = connect.password.as_deref().and_then(|password| str::from_utf8(password).ok());
+        password.map_or(Decision::NotMine, |name| Decision::named(name, Answer::Allow))
+    }
+}
+
+/// A session belongs to the user that a hook has found out, not to the one that CONNECT names.
+#[test]
+fn a_session_is_bound_to_the_user_who_was_found_out() {
+    let hooks = HookChain::from(ByPassword);
+    let config = Config { interest: hooks.interest(), bind_session_to_user: true, ..Config::default() };
+    let mut driver = Driver::new(Engine::new(config.clone(), Seed(1), HashKey([1, 2])), hooks);
+    for (name, code) in [("ann", 0), ("bob", 0x87), ("ann", 0)] {
+        let conn = driver.open(NOW, ListenerId(0), None);
+        let password = [&[0, 3], name.as_bytes()].concat();
+        // A password without a user name, which only MQTT 5 has; the session lasts.
+        let head = b"\x10\x1a\0\x04MQTT\x05\x40\0\0\x05\x11\0\0\0\x09\0\x01c";
+        let body = [&head[..], &password].concat();
+        let length = u8::try_from(body.len() - 2).unwrap();
+        driver.received(NOW, conn, &[&[0x10, length], &body[2..]].concat());
+        assert_eq!(take(&mut driver, conn)[3], code, "{name}");
+    }
+    // The same by certificates, whatever CONNECT says.
+    let mut driver = Driver::new(Engine::new(config, Seed(1), HashKey([1, 2])), AllowAll);
+    for (name, code) in [("ann", 0), ("bob", 0x87), ("ann", 0)] {
+        let conn = driver.open(NOW, ListenerId(0), None);
+        driver.identify(conn, name);
+        driver.received(NOW, conn, b"\x10\x13\0\x04MQTT\x05\0\0\0\x05\x11\0\0\0\x09\0\x01c");
+        assert_eq!(take(&mut driver, conn)[3], code, "{name}");
     }
 }

@@ -7,7 +7,7 @@ use redb::{
     TableDefinition, TableError, TableHandle,
 };
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -165,18 +165,25 @@ impl Store for RedbStore {
 /// Makes a store elsewhere, and puts it into its place when it is whole, unless another one is there by then.
 fn make(path: &Path, unfinished: &Path) -> Result<(), StoreError> {
     let file = open_file(unfinished).map_err(failed)?;
-    let same = file.try_clone().map_err(failed)?;
-    let locked = FileBackend::new(file);
-    if locked.is_ok() {
-        // What an earlier process has left.
-        same.set_len(0).map_err(failed)?;
-    }
-    drop(open_on(locked)?);
+    // Another process may have put it into its place since, and be using it.
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => StoreError::Locked,
+        TryLockError::Error(error) => failed(error),
+    })?;
+    // What an earlier process has left.
+    file.set_len(0).map_err(failed)?;
+    drop(open_on(FileBackend::new(file))?);
     match std::fs::hard_link(unfinished, path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => std::fs::rename(unfinished, path),
         _ => std::fs::remove_file(unfinished),
     }
-    .map_err(failed)
+    .map_err(failed)?;
+    // Its name has to outlive a power cut, too.
+    #[cfg(unix)]
+    if let Some(directory) = path.parent() {
+        File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
+    }
+    Ok(())
 }
 
 fn open_on(disk: Result<impl StorageBackend, DatabaseError>) -> Result<Database, StoreError> {

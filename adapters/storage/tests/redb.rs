@@ -64,6 +64,21 @@ fn a_first_start_that_was_cut_off_is_no_harm() {
     assert!(keys(&RedbStore::open(&path).unwrap()).is_empty());
 }
 
+/// What another process is making, or has made since and uses, is left alone.
+#[test]
+fn a_file_that_another_process_makes_is_not_emptied() {
+    let path = directory();
+    std::fs::create_dir_all(&path).unwrap();
+    let unfinished = path.join("metronome.redb.new");
+    std::fs::write(&unfinished, "theirs").unwrap();
+    let theirs = std::fs::File::open(&unfinished).unwrap();
+    theirs.try_lock().unwrap();
+    assert_eq!(RedbStore::open(&path).unwrap_err(), StoreError::Locked);
+    assert_eq!(std::fs::read(&unfinished).unwrap(), b"theirs");
+    drop(theirs);
+    assert!(RedbStore::open(&path).is_ok());
+}
+
 /// Half of what was removed is room again, and a file does not grow by being written over.
 #[test]
 fn disk_is_used_again() {

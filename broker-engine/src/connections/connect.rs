@@ -150,11 +150,11 @@ impl Engine {
                     out,
                 );
             }
-            Answer::Allow => self.accept(id, None, None, out),
-            Answer::AllowWith(data) => self.accept(id, Some(&data), None, out),
+            Answer::Allow => self.accept(id, None, (None, None), out),
+            Answer::AllowWith(data) => self.accept(id, Some(&data), (None, None), out),
             Answer::Admit(admission) => {
-                let Admission { permissions, data } = *admission;
-                self.accept(id, Some(&data), permissions, out);
+                let Admission { permissions, username, data } = *admission;
+                self.accept(id, Some(&data), (permissions, username), out);
             }
             Answer::Continue(data) if with_method => {
                 self.send_auth(id, ReasonCode::ContinueAuthentication, &data, out);
@@ -181,7 +181,7 @@ impl Engine {
         &mut self,
         id: ConnId,
         auth_data: Option<&[u8]>,
-        permissions: Option<Permissions>,
+        (permissions, username): (Option<Permissions>, Option<String>),
         out: &mut Outbox,
     ) {
         let Some(conn) = self.conn_mut(id) else { return };
@@ -192,7 +192,8 @@ impl Engine {
         };
         self.count_connection(id);
         let Ok(connect) = decode(&applicant.packet, &self.config.limits_before_connect()) else { return };
-        if let Err((reason, detail)) = self.admit(&connect) {
+        let username = username.as_deref().or(connect.username);
+        if let Err((reason, detail)) = self.admit(&connect, username) {
             if planted!("refused-takes-over")
                 && let Some(old) =
                     self.session_of(connect.client_id).and_then(|key| self.sessions.get(key)?.conn)
@@ -227,7 +228,7 @@ impl Engine {
             self.hear_out(older, out);
         }
         self.gates.begin_packet();
-        let (key, present) = self.begin_session(client_id, &connect, expiry, out);
+        let (key, present) = self.begin_session(client_id, username, &connect, expiry, out);
         self.settle(id, key, &connect, (expiry, present));
         self.set_permissions(key, permissions);
         self.online += 1;
@@ -254,7 +255,7 @@ impl Engine {
     }
 
     /// Limits that only an accepted client can meet.
-    fn admit(&self, connect: &Connect<'_>) -> Result<(), (ReasonCode, &'static str)> {
+    fn admit(&self, connect: &Connect<'_>, username: Option<&str>) -> Result<(), (ReasonCode, &'static str)> {
         // Judged again: others were accepted while this one's answer was awaited.
         self.judge_room(connect)?;
         let stored = self.session_of(connect.client_id).filter(|_| !connect.client_id.is_empty());
@@ -262,7 +263,7 @@ impl Engine {
             Some(session)
                 if self.config.bind_session_to_user
                     && !planted!("any-user-resumes")
-                    && session.username.as_deref() != connect.username =>
+                    && session.username.as_deref() != username =>
             {
                 Err((ReasonCode::NotAuthorized, "the session belongs to another user"))
             }

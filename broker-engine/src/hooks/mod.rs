@@ -173,6 +173,8 @@ pub enum Answer {
 pub struct Admission {
     /// What it may publish and read; `None` is everything. With authentication again, in place of what was so far.
     pub permissions: Option<Permissions>,
+    /// Whose client it is, where that is not the user name of its CONNECT: the user that `bind_session_to_user` is about.
+    pub username: Option<String>,
     /// Enhanced authentication: data for the CONNACK or the closing AUTH.
     pub data: Vec<u8>,
 }

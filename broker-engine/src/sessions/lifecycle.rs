@@ -17,6 +17,7 @@ impl Engine {
     pub(crate) fn begin_session(
         &mut self,
         client_id: &str,
+        username: Option<&str>,
         connect: &Connect<'_>,
         expiry: u32,
         out: &mut Outbox,
@@ -47,7 +48,7 @@ impl Engine {
                 self.end_session(key, SessionEnd::CleanStart, out);
             }
         }
-        let mut session = Session::new(client_id, connect.username);
+        let mut session = Session::new(client_id, username);
         session.expiry = expiry;
         let key = self.sessions.insert(session);
         self.count_session(key);

@@ -123,7 +123,8 @@ impl Engine {
                 ReasonCode::NotAuthorized if self.config.obscure_not_authorized => {
                     *reason = ReasonCode::UnspecifiedError;
                 }
-                verdict if verdict.is_error() => *reason = verdict,
+                verdict if verdict.is_error() && verdict.allowed_in(PacketType::SubAck) => *reason = verdict,
+                verdict if verdict.is_error() => *reason = ReasonCode::UnspecifiedError,
                 ReasonCode::GrantedQoS1 => *reason = granted(granted_qos(*reason).min(QoS::AtLeastOnce)),
                 _ => {}
             }

@@ -4,7 +4,9 @@ use super::responder::{Commands, Mail, Mailbox};
 use super::{Client, Decision, Direction, Hook, PacketTypes, Responder};
 use crate::config::listeners::Transport;
 use broker_engine::mqtt_proto::{Packet, ReasonCode};
-use broker_engine::{Answer, Call, ConnId, Input, Interest, ListenerId, Note, Question};
+use broker_engine::{
+    Admission, Answer, Call, ConnId, Input, Interest, ListenerId, Note, Permissions, Question,
+};
 use std::any::{Any, type_name};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -56,10 +58,18 @@ impl Link {
 /// What is kept of a connection.
 struct Known {
     client: Client,
+    /// Its user name is proven, not only what CONNECT says.
+    is_named: bool,
     /// Questions that wait for a later answer.
     open: Vec<Open>,
     /// Its connection has ended. What it published before then is still decided.
     gone: bool,
+}
+
+impl Known {
+    fn proven(&self) -> Option<String> {
+        self.client.username.clone().filter(|_| self.is_named)
+    }
 }
 
 /// A question on its way along the chain.
@@ -71,6 +81,8 @@ struct Open {
     verdicts: Vec<ReasonCode>,
     /// The message of a PUBLISH is another than the client's.
     replaced: bool,
+    /// What the client may, if nobody says more, and which hook says so.
+    limits: Option<(usize, Permissions)>,
 }
 
 /// A hook panicked. It denied what it was asked, and is asked again the next time.
@@ -138,14 +150,14 @@ impl HookChain {
         self.links.iter().fold(PacketTypes::NONE, |all, link| all | link.packets)
     }
 
-    /// Asks the hooks. `None` when one of them answers later.
-    pub(crate) fn ask(&mut self, call: Call, transport: Transport) -> Option<Answer> {
+    /// Asks the hooks; `is_named` where the user name of a CONNECT is proven. `None` when one of them answers later.
+    pub(crate) fn ask(&mut self, call: Call, transport: Transport, is_named: bool) -> Option<Answer> {
         let conn = call.conn;
         match &call.question {
             Question::Authenticate(connect) => {
                 let name = self.names.get(usize::from(connect.listener.0)).cloned().unwrap_or_default();
                 let client = Client::new(conn, connect, name, transport);
-                self.known.insert(conn, Known { client, open: Vec::new(), gone: false });
+                self.known.insert(conn, Known { client, is_named, open: Vec::new(), gone: false });
             }
             Question::AuthenticateStep { client_id, .. }
             | Question::Subscribe { client_id, .. }
@@ -190,8 +202,7 @@ impl HookChain {
     fn go_on(&mut self, open: Open, said: Decision) -> Option<Answer> {
         let conn = open.call.conn;
         // Where nobody is asked about it again, the client need not be remembered.
-        let is_last = matches!(&open.call.question, Question::Authenticate(connect) if connect.method.is_none())
-            && !self.interest().intersects(QUESTIONS);
+        let is_last = open.is_simple() && !self.interest().intersects(QUESTIONS);
         let answer = self.walk(open, said);
         if is_last && answer.is_some() {
             self.forget(conn);
@@ -206,9 +217,15 @@ impl HookChain {
         loop {
             let answer = match decision {
                 Decision::NotMine => None,
+                Decision::Limited(permissions) => {
+                    let by = open.next.saturating_sub(1);
+                    open.limits.get_or_insert((by, permissions));
+                    None
+                }
                 Decision::Now(answer) => Some(answer),
                 Decision::Named(name, answer) => {
                     known.client.username = Some(name);
+                    known.is_named = true;
                     Some(answer)
                 }
                 Decision::Later(begin) => {
@@ -222,6 +239,10 @@ impl HookChain {
                 }
             };
             if let Some(answer) = answer.and_then(|answer| open.put(answer)) {
+                let (answer, overruled) = open.complete(answer, known.proven());
+                if let Some(link) = overruled.and_then(|by| self.links.get_mut(by)) {
+                    contained(link.name, &mut self.on_panic, || link.hook.overruled(&known.client));
+                }
                 return Some(answer);
             }
             let Some(link) = self.links.get_mut(open.next) else { return Some(open.end()) };
@@ -291,7 +312,7 @@ impl Open {
             Question::Unsubscribe { filters, .. } => vec![ReasonCode::Success; filters.len()],
             _ => Vec::new(),
         };
-        Self { call, next: 0, verdicts, replaced: false }
+        Self { call, next: 0, verdicts, replaced: false, limits: None }
     }
 
     /// What a hook must want to be asked; authentication concerns all.
@@ -326,6 +347,32 @@ impl Open {
             }
             (_, answer) => Some(answer),
         }
+    }
+
+    /// Is it about a client without an authentication method?
+    fn is_simple(&self) -> bool {
+        matches!(&self.call.question, Question::Authenticate(connect) if connect.method.is_none())
+    }
+
+    /// What hooks before have said goes with the admission. Also which of them has limited what the client may, where
+    /// somebody else has decided that.
+    fn complete(self, answer: Answer, username: Option<String>) -> (Answer, Option<usize>) {
+        let is_asked =
+            matches!(self.call.question, Question::Authenticate(_) | Question::AuthenticateStep { .. });
+        if !is_asked || (self.limits.is_none() && username.is_none()) {
+            return (answer, None);
+        }
+        let mut admission = match answer {
+            // To an authentication method that is no answer.
+            Answer::Allow if self.is_simple() => Box::default(),
+            Answer::AllowWith(data) => Box::new(Admission { data, ..Admission::default() }),
+            Answer::Admit(admission) => admission,
+            answer => return (answer, None),
+        };
+        let by = self.limits.as_ref().map(|(by, _)| *by).filter(|_| admission.permissions.is_some());
+        admission.permissions = admission.permissions.or(self.limits.map(|(_, permissions)| permissions));
+        admission.username = admission.username.or(username);
+        (Answer::Admit(admission), by)
     }
 
     /// Nobody is left to be asked.

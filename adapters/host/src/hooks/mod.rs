@@ -20,7 +20,9 @@ pub use responder::{Commands, Responder};
 
 use crate::config::listeners::Transport;
 use broker_engine::mqtt_proto::{Packet, ReasonCode, SubscribeOptions, Version};
-use broker_engine::{Answer, ApplicationMessage, Authenticate, ConnId, Interest, ListenerId, Note, Question};
+use broker_engine::{
+    Answer, ApplicationMessage, Authenticate, ConnId, Interest, ListenerId, Note, Permissions, Question,
+};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -114,6 +116,11 @@ pub trait Hook: Send {
         Decision::NotMine
     }
 
+    /// Another hook has let the client in and said itself what it may: this one's [`Decision::limited`] does not count.
+    fn overruled(&mut self, client: &Client) {
+        let _ = client;
+    }
+
     /// Hears of something that happened, and with which client's address where that is known.
     fn note(&mut self, note: &Note, peer: Option<SocketAddr>) {
         let _ = (note, peer);
@@ -170,6 +177,9 @@ pub enum Decision {
     Now(Answer),
     /// This, and the client is the user of this name from now on: see [`Decision::named`].
     Named(String, Answer),
+    /// Nothing, but if a hook behind lets the client in without saying what it may, it may this: see
+    /// [`Decision::limited`].
+    Limited(Permissions),
     /// Something else will answer: see [`Decision::later`].
     Later(Box<dyn FnOnce(Responder) + Send>),
 }
@@ -191,6 +201,12 @@ impl Decision {
         Self::Named(username.into(), answer)
     }
 
+    /// Of a hook whose rules also hold for clients that others let in: the next hook is asked. Of several limits the first
+    /// counts.
+    pub const fn limited(permissions: Permissions) -> Self {
+        Self::Limited(permissions)
+    }
+
     /// `begin` is called at once, and hands its [`Responder`] to a thread, a task or a queue. Only the client that the
     /// question is about waits; after the time limit of hooks it is denied.
     pub fn later(begin: impl FnOnce(Responder) + Send + 'static) -> Self {
@@ -208,6 +224,7 @@ impl fmt::Debug for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotMine => f.write_str("NotMine"),
+            Self::Limited(permissions) => f.debug_tuple("Limited").field(permissions).finish(),
             Self::Now(answer) => f.debug_tuple("Now").field(answer).finish(),
             Self::Named(name, answer) => f.debug_tuple("Named").field(name).field(answer).finish(),
             Self::Later(_) => f.write_str("Later"),
