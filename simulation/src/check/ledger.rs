@@ -2,26 +2,32 @@
 //! moment at which a message between SUBSCRIBE and SUBACK is routed, is left open: then a session may get it and need
 //! not.
 //!
+//! * `answers` — messages that a hook is asked about
 //! * `at_last` — everybody has what was owed
 //! * `forms` — what messages say beside topic and payload
 //! * `in_flight` — what is on its way to a client and not acknowledged
+//! * `permissions` — what clients may
 
+mod answers;
 mod at_last;
 mod forms;
 mod in_flight;
+mod permissions;
 
 use super::deadlines::Standstills;
 use super::wire::offered;
 use super::{AT_ONCE, Counts, Marks};
+use crate::oracle::permissions::{may_publish, may_read};
 use crate::oracle::topics::{matches, plain};
 use crate::scenario::{Message, Properties, Will};
 use crate::world::payload_of;
-use broker_engine::{Config, DropReason, Durability, Note, Overlap};
+use broker_engine::{Config, DropReason, Durability, Interest, Note, Overlap};
 use mqtt_proto::{QoS, ReasonCode, SubscribeOptions, Version};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 pub(super) use in_flight::Outgoing;
+use permissions::Rights;
 
 /// Where filters with wildcards are kept.
 const WILD: &str = "#";
@@ -63,6 +69,14 @@ pub(crate) struct Ledger {
     strange: (BTreeSet<Vec<u8>>, BTreeSet<String>),
     /// Clients whose sessions have such messages of QoS 2, for which the client's own may pass as well.
     estranged: BTreeSet<String>,
+    /// Some clients may not do everything.
+    limits: bool,
+    /// Whose permissions changed in this call.
+    permitted: Option<String>,
+    /// Filters that reach beyond what a client may read are refused.
+    judges_filters: bool,
+    /// Hooks are asked about messages.
+    asks: bool,
 }
 
 /// A message.
@@ -84,7 +98,16 @@ struct Sent {
     arrived_at: u64,
     arrived_step: u64,
     arrivals: u32,
+    /// The connection on which it came last.
+    link: usize,
     accepted: bool,
+    /// How often a hook was asked about it, and said yes in time.
+    asked: u32,
+    allowed: u32,
+    /// What a hook put in its place.
+    instead: Option<u32>,
+    /// Its client was allowed to publish it when it came, or later.
+    may: bool,
     stream: u32,
 }
 
@@ -96,6 +119,8 @@ struct Known {
     link: Option<usize>,
     /// Its connection before.
     before: Option<usize>,
+    /// What its client may.
+    rights: Rights,
     /// The last connection of the session that it replaced.
     replaced: Option<usize>,
     /// Subscriptions that surely are in force.
@@ -108,8 +133,9 @@ struct Known {
     owed: Vec<u32>,
     /// Counted drops by topic.
     drops: BTreeMap<String, u32>,
-    /// Something was too large for the client: perhaps also what was in flight, for its next connection.
-    too_large: bool,
+    /// Something was given up that may have been in flight: it was too large for the next connection, or not to be read any
+    /// more.
+    gave_up: bool,
     outgoing: BTreeMap<u16, Outgoing>,
     /// The message that was sent last, and its order.
     newest: Option<(u32, u64)>,
@@ -120,8 +146,8 @@ struct Known {
     just_acknowledged: Vec<(u16, Outgoing)>,
     /// What was acknowledged in an input in the midst of which the engine closed: nobody knows whether it counts.
     uncertain: BTreeMap<u16, Outgoing>,
-    /// Latest message of each stream and QoS of the delivery.
-    latest: BTreeMap<(u32, u8), u64>,
+    /// Latest message of each stream and QoS of the delivery, and the connection on which it came.
+    latest: BTreeMap<(u32, u8), (u64, usize)>,
 }
 
 #[derive(Clone, Debug)]
@@ -166,6 +192,10 @@ impl Ledger {
             went_back: false,
             strange: (BTreeSet::new(), BTreeSet::new()),
             estranged: BTreeSet::new(),
+            limits: false,
+            permitted: None,
+            judges_filters: config.check_subscriptions,
+            asks: config.interest.contains(Interest::PUBLISH),
         }
     }
 
@@ -228,7 +258,12 @@ impl Ledger {
             arrived_at: 0,
             arrived_step: 0,
             arrivals: 0,
+            link: usize::MAX,
             accepted: false,
+            asked: 0,
+            allowed: 0,
+            instead: None,
+            may: false,
             stream,
         })
     }
@@ -251,7 +286,12 @@ impl Ledger {
             arrived_at: now,
             arrived_step: step,
             arrivals: 1,
+            link: usize::MAX,
             accepted: false,
+            asked: 0,
+            allowed: 0,
+            instead: None,
+            may: true,
             stream: u32::MAX,
         })
     }
@@ -276,10 +316,13 @@ impl Ledger {
         own.chain(self.strange.1.iter().cloned()).collect()
     }
 
-    /// A PUBLISH came to the engine.
-    pub(super) fn arrived(&mut self, now: u64, number: u32, expiry: Option<u32>) {
+    /// A PUBLISH of a client came to the engine; a stranger's may pass for it.
+    pub(super) fn arrived(&mut self, now: u64, number: u32, expiry: Option<u32>, from: (usize, &str, bool)) {
         let step = self.step();
+        let (link, client_id, is_strange) = from;
+        let may = self.topic_of(number).is_none_or(|topic| self.may_publish(client_id, topic) != Some(false));
         let Some(sent) = self.messages.get_mut(number as usize) else { return };
+        sent.may |= is_strange || may;
         // A publisher that sends it again, not having heard that it came, begins its life anew; another one of the same
         // identifier may do so in a version without expiry, so that one of the two copies lives for ever.
         let again = sent.arrivals > 0;
@@ -287,6 +330,7 @@ impl Ledger {
         sent.expiry = if again { sent.expiry.max(expiry) } else { expiry };
         sent.arrived_at = now;
         sent.arrivals += 1;
+        sent.link = link;
         if sent.arrivals == 1 {
             sent.arrived_step = step;
         }
@@ -300,10 +344,15 @@ impl Ledger {
     }
 
     /// The engine took a message: from now on it is owed to everybody who surely was subscribed all the time.
-    pub(super) fn accepted(&mut self, number: u32, version: Version) {
+    pub(super) fn accepted(&mut self, now: u64, number: u32, version: Version) {
+        let Some(number) = self.decided(now, number) else { return };
         let Some(sent) = self.messages.get_mut(number as usize) else { return };
-        // A client of 3.x is not told that there was no room, or that the topic name is not taken.
-        let is_untold = sent.retain && !self.keeps_all || !offered::fits(&self.config, &sent.topic);
+        let may = |permissions: Option<&_>| may_publish(permissions, &sent.topic);
+        let publisher = self.sessions.get(&*sent.publisher);
+        let may_surely = publisher.is_none_or(|known| known.rights.allow_since(sent.arrived_step, may));
+        // A client of 3.x is not told that there was no room, that the topic name is not taken, or that it may not.
+        let fits = offered::fits(&self.config, &sent.topic);
+        let is_untold = sent.retain && !self.keeps_all || !fits || !may_surely;
         if version < Version::V5 && is_untold {
             return;
         }
@@ -324,7 +373,8 @@ impl Ledger {
                     && !filter.starts_with("$share/")
                     && matches(filter, &sent.topic)
             });
-            if owed {
+            let may = |permissions: Option<&_>| may_read(permissions, &sent.topic);
+            if owed && known.rights.allow_since(sent.arrived_step, may) {
                 known.owed.push(number);
             }
         }
@@ -415,12 +465,14 @@ impl Ledger {
                     DropReason::Expired => marks.hit("a message dropped: expired"),
                     DropReason::PacketTooLarge => marks.hit("a message dropped: packet too large"),
                     DropReason::QueueFull => marks.hit("a message dropped: queue full"),
+                    DropReason::AclRevoked => marks.hit("a message dropped: not to be read any more"),
                     DropReason::QuotaBytes => marks.hit("a message dropped: queue full in bytes"),
                     // The client did get it.
                     DropReason::ClientRejected => return,
                     _ => {}
                 }
-                self.session(client_id).too_large |= *reason == DropReason::PacketTooLarge;
+                self.session(client_id).gave_up |=
+                    matches!(reason, DropReason::PacketTooLarge | DropReason::AclRevoked);
                 *self.session(client_id).drops.entry(topic.clone()).or_default() += 1;
             }
             _ => {}
@@ -450,6 +502,22 @@ impl Ledger {
         let Some(granted) = matching().map(|(_, qos)| *qos).max() else {
             return Err(("INV-04", format!("message {} matches no subscription", route.number)));
         };
+        if self.limits && !message.is_will {
+            counts.look("INV-40");
+            if !message.may {
+                let (number, publisher) = (route.number, &message.publisher);
+                return Err((
+                    "INV-40",
+                    format!("message {number} goes out, which {publisher} may not publish"),
+                ));
+            }
+        }
+        if self.asks && !message.is_will {
+            counts.look("INV-42");
+            if message.allowed == 0 {
+                return Err(("INV-42", format!("message {} goes out without a yes", route.number)));
+            }
+        }
         counts.look("INV-05");
         if route.qos as u8 > granted.min(message.qos) {
             return Err((
@@ -514,10 +582,11 @@ impl Ledger {
         if shared == 0 && message.arrivals == 1 && !message.is_will && !self.each_subscription {
             counts.look("INV-11");
             let latest = known.latest.entry((message.stream, route.qos as u8)).or_default();
-            if *latest > message.arrived_step {
+            // Questions about messages of one connection do not wait for those of another.
+            if latest.0 > message.arrived_step && !(self.asks && latest.1 != message.link) {
                 return Err(("INV-11", format!("message {} is sent behind a later one", route.number)));
             }
-            *latest = message.arrived_step;
+            *latest = (message.arrived_step, message.link);
         }
         Ok(())
     }

@@ -5,14 +5,16 @@ use mqtt_proto::ReasonCode;
 use std::collections::BTreeMap;
 
 /// Everything that is worth seeing.
-pub const MARKS: [&str; 99] = [
+pub const MARKS: [&str; 109] = [
     "a client back just before its session ended",
     "a client back just behind the end of its session",
     "a client goes on with what was unfinished",
     "a client refused for want of room",
     "a client that does not read is closed",
+    "a client that authenticates again",
     "a client that is not let in",
     "a client that is not read for a while",
+    "a client that is refused when it authenticates again",
     "a client's packet identifiers begin again at 1",
     "a client's topic alias used",
     "a connection ended between PUBLISH and PUBACK",
@@ -24,13 +26,16 @@ pub const MARKS: [&str; 99] = [
     "a connection that breaks and the broker is not told",
     "a connection that ended before its CONNECT",
     "a filter subscribed to again at once",
+    "a filter refused that reaches too far",
     "a keep-alive that ran out",
     "a long identifier in 3.1",
     "a Maximum Packet Size below CONNACK",
     "a member of a shared group gone with messages in flight",
     "a message between two versions",
     "a message or will that is not offered",
+    "a message discarded by a hook",
     "a message dropped: expired",
+    "a message dropped: not to be read any more",
     "a message dropped: packet too large",
     "a message dropped: QoS 0 for a client that is away",
     "a message dropped: QoS 0 for a slow reader",
@@ -39,8 +44,10 @@ pub const MARKS: [&str; 99] = [
     "a message expired in the queue of a client that is there",
     "a message expired while its client was away",
     "a message for a hundred subscriptions of one client",
+    "a message of the broker itself",
     "a message refused by its receiver",
     "a message refused by the broker",
+    "a message replaced by a hook",
     "a message sent again behind its expiry",
     "a message that was acknowledged comes again",
     "a message to a shared subscription",
@@ -67,6 +74,7 @@ pub const MARKS: [&str; 99] = [
     "a session that never expires",
     "a shared message handed on to another member",
     "a socket that is full",
+    "a subscription by the operator",
     "a subscription refused",
     "a subscription that is not offered",
     "a subscription replaced",
@@ -79,6 +87,7 @@ pub const MARKS: [&str; 99] = [
     "a will with a delay",
     "acknowledgements out of order",
     "an acknowledgement for nothing",
+    "an answer about a message of a connection that ended",
     "an answer after its connection ended",
     "an engine from an earlier snapshot",
     "an engine from its snapshot",
@@ -102,14 +111,15 @@ pub const MARKS: [&str; 99] = [
     "PUBREC two times",
     "PUBREL for nothing",
     "PUBREL sent again",
+    "several messages of a client that are asked about at once",
     "SUBSCRIBE and PUBLISH in one chunk",
     "the end of a connection discards what was sent last",
     "UNSUBSCRIBE with messages in flight",
 ];
 
 /// Every class of fault that can happen here, by its place in the catalogue: network, time, clients, hostile bytes, hooks,
-/// store, process.
-pub const FAULTS: [(&str, &str); 52] = [
+/// store, process. New ones come behind these, as a fuzzer's bytes belong to a class by its place.
+pub const FAULTS: [(&str, &str); 53] = [
     ("N01", "everything arrives byte by byte"),
     ("N02", "what is sent at once arrives in pieces"),
     ("N03", "something takes up to a minute"),
@@ -155,13 +165,14 @@ pub const FAULTS: [(&str, &str); 52] = [
     ("H01", "a question is answered late"),
     ("H02", "a question is not answered, or twice, or too late, or nobody asked it"),
     ("H03", "an answer changes what was asked for"),
-    ("H05", "who answers ends the connection that it is about"),
+    ("H05", "who answers ends connections, publishes, subscribes, or changes what a client may"),
     ("S01", "the store takes its time"),
     ("S02", "the store fails"),
     ("P01", "the process ends without a word, with a snapshot of that moment, an earlier one, or nothing"),
     ("P02", "the broker is shut down, told so again, and goes on from its snapshot or with nothing"),
     ("P03", "memory is short"),
     ("P04", "no socket takes anything"),
+    ("H04", "what a client may publish and read changes"),
 ];
 
 /// States in which a packet of each type must have come.

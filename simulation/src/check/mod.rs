@@ -5,6 +5,7 @@
 //! * `deadlines` — what has to be done by a certain time
 //! * `ceilings` — the configuration's limits
 //! * `ledger` — messages and sessions: who has to get what, and who got it
+//! * `questions` — what the engine asks, and which answers count
 //! * `promises` — what is acknowledged only when the store has kept it
 //! * `sample` — how closely each client is followed
 //! * `marks` — things that a campaign must have seen at least once, and the faults that happened
@@ -17,6 +18,7 @@ mod deadlines;
 mod ledger;
 mod marks;
 mod promises;
+mod questions;
 mod sample;
 mod sightings;
 mod wire;
@@ -29,11 +31,11 @@ use crate::scenario::Scenario;
 use crate::trace::Trace;
 use crate::world::Table;
 use broker_engine::{
-    Answer, CallId, Config, DeadlineReason, Durability, Engine, Input, MemoryPressure, Note, StoreOp,
-    StoreSeq, View,
+    CallId, Config, DeadlineReason, Durability, Engine, MemoryPressure, Note, StoreOp, StoreSeq, View,
 };
 use ledger::Ledger;
 use promises::Promises;
+use questions::Asked;
 use sample::Sample;
 use sightings::Sightings;
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,7 +66,7 @@ impl fmt::Display for Violation {
 }
 
 /// Every statement that is looked at here, and what it says.
-pub const INVARIANTS: [(&str, &str); 50] = [
+pub const INVARIANTS: [(&str, &str); 53] = [
     ("INV-01", "QoS 1 and 2: who subscribed gets what was acknowledged, or a drop is counted for it"),
     ("INV-02", "no message is first sent twice to a session, unless its publisher sent it twice"),
     ("INV-03", "QoS 0: at most once for each subscription, at once or dropped with a reason"),
@@ -103,7 +105,13 @@ pub const INVARIANTS: [(&str, &str); 50] = [
     ("INV-33", "a message goes to exactly those whose filters match, and its publisher hears if to nobody"),
     ("INV-34", "of each shared group exactly one member gets a message"),
     ("INV-35", "members of a shared group that stay connected take turns"),
-    ("INV-42", "nobody is let in without a yes to the question about them"),
+    ("INV-40", "nothing goes out, and no will is kept or sent, that its client may not publish"),
+    (
+        "INV-41",
+        "from the moment that what a client may read changes, nothing else leaves for it, new, waiting, sent again or retained",
+    ),
+    ("INV-42", "nobody is let in, and no message goes out that is asked about, without a yes in time"),
+    ("INV-43", "no filter is granted that reaches beyond what its client may read"),
     ("INV-50", "what goes out are whole, valid packets of the connection's version"),
     ("INV-51", "CONNACK comes first and once, and nothing after DISCONNECT"),
     ("INV-53", "a breach of the protocol ends its connection, and nobody is accused of one without"),
@@ -227,8 +235,8 @@ pub struct Checks {
     attended: u64,
     wires: Wires,
     promises: Promises,
-    /// Connections that questions are about, until they are answered.
-    questions: BTreeMap<CallId, usize>,
+    /// Those that are open.
+    questions: BTreeMap<CallId, Asked>,
     /// The broker was told to shut down.
     pub(crate) shutting_down: bool,
     seen: Sightings,
@@ -251,7 +259,8 @@ impl Checks {
             || sample.count(Part::Chosen) > 0
                 && sample::is_clear(scenario)
                 && config.max_retained_messages >= Config::default().max_retained_messages;
-        let follows = is_clear && !outside.ask_subscribe && config.durability == Durability::Memory;
+        let asks = outside.ask_subscribe || outside.ask_publish;
+        let follows = is_clear && !asks && config.durability == Durability::Memory;
         let oracle = follows.then(|| Oracle::new(config, late, sample.is_whole()));
         Self {
             counts: Counts::default(),
@@ -316,14 +325,6 @@ impl Checks {
         self.ledger.standstills.begin(now, pause);
     }
 
-    /// The engine asks about a client.
-    pub(crate) fn asked(&mut self, now: u64, link: usize, call: CallId) {
-        if let Some(wire) = self.wires.get_mut(link) {
-            wire.asked(now);
-            self.questions.insert(call, link);
-        }
-    }
-
     /// Another process of the broker has begun, which knows nothing.
     pub(crate) fn begin_anew(&mut self) {
         self.ledger.begin_anew();
@@ -361,16 +362,6 @@ impl Checks {
             works: self.works,
         };
         (&mut self.wires, books)
-    }
-
-    /// The engine is about to be told something.
-    pub(crate) fn told(&mut self, input: &Input<'_>) {
-        if let Input::Reply { call, answer } = input
-            && let Some(wire) = self.questions.remove(call).and_then(|link| self.wires.get_mut(link))
-        {
-            wire.is_allowed = matches!(answer, Answer::Allow | Answer::AllowWith(_));
-        }
-        self.promises.told(input);
     }
 
     /// What the engine wants to be kept; `is_told`: it was told what is.
@@ -449,7 +440,20 @@ impl Checks {
                 if !wire.is_allowed {
                     return Err(Violation::new("INV-42", now, format!("{client_id} is let in unasked")));
                 }
-                wire.let_in(link, client_id, &mut self.ledger);
+                let is_followed = self.sample.part(wire.client) != Part::Other;
+                if let Some(oracle) = self.oracle.as_mut().filter(|_| is_followed) {
+                    oracle.admitted(link, wire.permissions.as_ref());
+                }
+                wire.let_in(link, client_id, &mut self.ledger, &mut self.counts).map_err(wrong)?;
+            }
+            if let Note::WillSent { client_id, topic } = note
+                && let Some(may) = self.ledger.may_publish(client_id, topic)
+            {
+                self.counts.look("INV-40");
+                if !may {
+                    let detail = format!("the will of {client_id} goes to {topic}, where it may not publish");
+                    return Err(Violation::new("INV-40", now, detail));
+                }
             }
             self.told_losses += u64::from(matches!(note, Note::MessageDropped { .. }));
             self.ledger.noted(note, &mut self.marks);

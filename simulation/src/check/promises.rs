@@ -5,7 +5,7 @@
 
 use super::Counts;
 use super::wire::{Wrong, number_in};
-use broker_engine::{Config, Durability, Input, Note, StoreOp, StoreSeq};
+use broker_engine::{Command, Config, Durability, Input, Note, StoreOp, StoreSeq};
 use mqtt_proto::{Limits, Packet, Version};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +29,7 @@ pub(super) enum Fact {
 }
 
 /// Facts that are not kept, or not yet.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Promises {
     /// Does anything wait for the store?
     is_on: bool,
@@ -39,21 +39,18 @@ pub(super) struct Promises {
     fresh: Vec<(Fact, u64)>,
     /// What the store failed to keep. Somebody who connects may hear of it all the same, as the engine still knows it.
     lost: BTreeSet<Fact>,
+    /// What the operator has changed, too: which operation is whose cannot be told.
+    shared: BTreeSet<Fact>,
 }
 
 impl Promises {
     pub(super) fn new(config: &Config) -> Self {
-        Self {
-            is_on: config.durability == Durability::Durable,
-            open: BTreeMap::new(),
-            fresh: Vec::new(),
-            lost: BTreeSet::new(),
-        }
+        Self { is_on: config.durability == Durability::Durable, ..Self::default() }
     }
 
     /// Another process of the broker has begun, which knows nothing.
     pub(super) fn begin_anew(&mut self) {
-        *self = Self { is_on: self.is_on, open: BTreeMap::new(), fresh: Vec::new(), lost: BTreeSet::new() };
+        *self = Self { is_on: self.is_on, ..Self::default() };
     }
 
     /// The engine is about to be told something, perhaps of the store.
@@ -68,6 +65,9 @@ impl Promises {
                 let failed: BTreeMap<Fact, u64> = failed;
                 self.lost.extend(failed.into_keys());
             }
+            Input::Command(
+                Command::Subscribe { client_id, filter, .. } | Command::Unsubscribe { client_id, filter },
+            ) => drop(self.shared.insert(Fact::Subscription(client_id.clone(), filter.clone()))),
             _ => {}
         }
     }
@@ -100,7 +100,7 @@ impl Promises {
 
     /// A packet leaves that promises this.
     pub(super) fn kept(&self, fact: &Fact, counts: &mut Counts) -> Result<(), Wrong> {
-        if !self.is_on {
+        if !self.is_on || self.shared.contains(fact) {
             return Ok(());
         }
         counts.look("INV-80");

@@ -148,9 +148,21 @@ impl Checks {
 }
 
 /// Can the reference broker know what somebody gets whom it follows, where it does not follow everybody? Not where anything
-/// may be sent to anybody.
+/// may be sent to anybody, or an operator does something for a client that is away, which nothing shows at once.
 pub(crate) fn is_clear(scenario: &Scenario) -> bool {
-    !scenario.operations.iter().any(|operation| matches!(operation.what, What::Hostile(_) | What::Bytes(_)))
+    let is_unclear = |what: &What| {
+        matches!(
+            what,
+            What::Hostile(_)
+                | What::Bytes(_)
+                | What::SetPermissions(_)
+                | What::SubscribeFor(_)
+                | What::UnsubscribeFor(_)
+                | What::Announce(_)
+        )
+    };
+    let mut done = scenario.operations.iter().map(|operation| &operation.what).chain(&scenario.outside.deeds);
+    !done.any(is_unclear)
 }
 
 /// All who have a client identifier of one of these.

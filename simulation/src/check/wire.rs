@@ -1,8 +1,10 @@
 //! Each connection by itself, seen at the engine's two ends: what went in, and what came out.
 //!
+//! * `asked` — what a hook is asked about it
 //! * `leaving` — what the engine sends: whether it may, now and in this order
 //! * `offered` — what the broker takes, and what it says to who sends something else
 
+mod asked;
 mod leaving;
 pub(super) mod offered;
 
@@ -10,7 +12,7 @@ use super::ledger::Ledger;
 use super::{Books, Counts, Marks, Violation};
 use crate::scenario::Properties;
 use crate::trace::Trace;
-use broker_engine::Config;
+use broker_engine::{CallId, Config, Permissions};
 use mqtt_proto::{ConnAck, Connect, Disconnect, Limits, Packet, QoS, ReasonCode, Version};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -44,6 +46,8 @@ pub(super) struct Wire {
     pub(super) greeting: Option<Greeting>,
     /// The latest answer about it was yes.
     pub(super) is_allowed: bool,
+    /// What its client may when it is let in; `None` is everything.
+    pub(super) permissions: Option<Permissions>,
     /// It was let in, which CONNACK tells once the store has kept it: did an earlier session go on?
     goes_on: Option<bool>,
     /// The broker waits for its AUTH.
@@ -61,6 +65,8 @@ pub(super) struct Wire {
     pub(super) last_flow: u64,
     /// When a hook was asked about it, until it hears the answer.
     pub(super) asked_at: Option<u64>,
+    /// Open questions about its messages, and when the answer is no.
+    publishes: Vec<(CallId, u64)>,
     /// Answers that it has still to hear: one may wait for the store while the next question is open.
     unheard: u32,
     /// Messages that came behind what was asked about.
@@ -82,8 +88,14 @@ pub(super) struct Wire {
     unanswered: [VecDeque<u16>; 2],
     /// Requests that wait for their answer.
     requests: VecDeque<Request>,
+    /// Filters of which the operator has changed the subscription since the client asked for them.
+    overruled: BTreeSet<String>,
+    /// Of its requests, the first so many came before its client's permissions changed.
+    came_before: usize,
     releases: VecDeque<u16>,
     pings: u32,
+    /// Its AUTH waits for an answer, while it is connected.
+    authenticates: bool,
     /// Numbers of messages whose QoS 1 or 2 PUBLISH waits, by identifier.
     numbers: BTreeMap<u16, u32>,
     aliases: BTreeMap<u16, String>,
@@ -162,6 +174,7 @@ impl Wires {
             paused: false,
             last_flow: now,
             asked_at: None,
+            publishes: Vec::new(),
             unheard: 0,
             behind: Vec::new(),
             waiting_since: now,
@@ -183,8 +196,12 @@ impl Wires {
             last_bytes: now,
             unanswered: [VecDeque::new(), VecDeque::new()],
             requests: VecDeque::new(),
+            overruled: BTreeSet::new(),
+            came_before: 0,
+            permissions: None,
             releases: VecDeque::new(),
             pings: 0,
+            authenticates: false,
             numbers: BTreeMap::new(),
             aliases: BTreeMap::new(),
         })));
@@ -236,7 +253,7 @@ impl Wires {
         let mut inbox = std::mem::take(&mut wire.inbox);
         inbox.extend_from_slice(bytes);
         // Behind a question everything waits, and behind work: it is heard later, or never.
-        let waits = wire.asked_at.is_some() || *works;
+        let waits = wire.is_asked(now) || *works;
         if let Some(greeting) = wire.greeting.as_ref().filter(|_| !waits) {
             ledger.next_input(&greeting.client_id);
         }
@@ -265,7 +282,7 @@ impl Wires {
                     if wire.last_packet < now {
                         wire.packet_before = std::mem::replace(&mut wire.last_packet, now);
                     }
-                    wire.take(now, &packet, in_time, ledger, marks);
+                    wire.take(now, link, &packet, in_time, ledger, marks);
                     seen.came(now, link, &packet, !first, marks);
                 }
                 Ok(None) => break,
@@ -380,11 +397,45 @@ impl Greeting {
 
 impl Wire {
     /// It is let in under this identifier, which the broker chose if it had none.
-    pub(super) fn let_in(&mut self, link: usize, client_id: &str, ledger: &mut Ledger) {
-        if let Some(greeting) = &mut self.greeting {
-            client_id.clone_into(&mut greeting.client_id);
+    pub(super) fn let_in(
+        &mut self,
+        link: usize,
+        client_id: &str,
+        ledger: &mut Ledger,
+        counts: &mut Counts,
+    ) -> Result<(), Wrong> {
+        let Some(greeting) = &mut self.greeting else { return Ok(()) };
+        client_id.clone_into(&mut greeting.client_id);
+        self.goes_on = Some(greeting.let_in(link, ledger));
+        ledger.admitted(client_id, self.permissions.take());
+        let will = greeting.will.filter(|_| !self.hostile).and_then(|number| ledger.topic_of(number));
+        let Some((topic, may)) = will.and_then(|topic| Some((topic, ledger.may_publish(client_id, topic)?)))
+        else {
+            return Ok(());
+        };
+        counts.look("INV-40");
+        if may {
+            return Ok(());
         }
-        self.goes_on = self.greeting.as_ref().map(|greeting| greeting.let_in(link, ledger));
+        Err(("INV-40", format!("{client_id} is let in with a will to {topic}, where it may not publish")))
+    }
+
+    /// The operator changes the subscription with this filter: what is answered later was before that.
+    pub(super) fn overruled(&mut self, filter: &str) {
+        if self.requests.iter().any(|request| request.is_about(filter)) {
+            self.overruled.insert(filter.to_owned());
+        }
+    }
+
+    /// Is it not known whether a request that is answered is in force, as another one behind it is about the same filter?
+    fn is_overruled(&mut self, filter: &str) -> bool {
+        let by_itself = self.requests.iter().any(|request| request.is_about(filter));
+        if by_itself { true } else { self.overruled.remove(filter) }
+    }
+
+    /// What its client may has changed: how what came before is judged is not known.
+    pub(super) fn permitted(&mut self) {
+        self.came_before = self.requests.len();
     }
 
     /// What is not answered, of one kind, and how often.
@@ -394,6 +445,7 @@ impl Wire {
             ("SUBSCRIBE or UNSUBSCRIBE", self.requests.len()),
             ("PUBREL", self.releases.len()),
             ("PINGREQ", self.pings as usize),
+            ("AUTH", usize::from(self.authenticates)),
         ];
         open.into_iter().find(|(_, count)| *count > 0)
     }
@@ -425,7 +477,15 @@ impl Wire {
     }
 
     /// A packet of the client.
-    fn take(&mut self, now: u64, packet: &Packet<'_>, in_time: bool, ledger: &mut Ledger, marks: &mut Marks) {
+    fn take(
+        &mut self,
+        now: u64,
+        link: usize,
+        packet: &Packet<'_>,
+        in_time: bool,
+        ledger: &mut Ledger,
+        marks: &mut Marks,
+    ) {
         let client_id = self.greeting.as_ref().map(|greeting| greeting.client_id.clone()).unwrap_or_default();
         if self.unanswered().is_none() {
             self.waiting_since = now;
@@ -455,9 +515,10 @@ impl Wire {
                     let came_before = ledger.has_come(number);
                     ledger.says(number, Properties::of_publish(&publish.properties), came_before);
                     // Behind a question it is handled later, and sooner than it is answered where the connection ends.
-                    let waits = self.asked_at.is_some();
+                    let waits = self.is_asked(now);
                     let at = if waits { u64::MAX } else { now };
-                    ledger.arrived(at, number, publish.properties.message_expiry_interval);
+                    let from = (link, &*client_id, self.hostile);
+                    ledger.arrived(at, number, publish.properties.message_expiry_interval, from);
                     if waits {
                         self.behind.push(number);
                     } else {
@@ -498,7 +559,12 @@ impl Wire {
                 self.requests.push_back(Request::Unsubscribe(unsubscribe.packet_id.get(), filters));
             }
             Packet::PingReq => self.pings += 1,
-            Packet::Auth(_) => (self.last_flow, self.is_asked) = (now, false),
+            Packet::Auth(_) => {
+                (self.last_flow, self.is_asked) = (now, false);
+                if self.online {
+                    (self.authenticates, self.is_allowed) = (true, false);
+                }
+            }
             Packet::Disconnect(disconnect) => {
                 self.said_goodbye = true;
                 let will = self.greeting.as_ref().and_then(|greeting| greeting.will);
@@ -565,25 +631,5 @@ impl Wire {
             topic_alias_maximum: p.topic_alias_maximum.unwrap_or(0),
             will: connect.will.as_ref().and_then(|will| number_in(will.payload)),
         });
-    }
-
-    /// A hook is asked about it.
-    pub(super) fn asked(&mut self, now: u64) {
-        self.asked_at = Some(now);
-        self.unheard += 1;
-    }
-
-    /// A question is no longer open: what came behind it is heard now.
-    fn hook_heard(&mut self, now: u64, ledger: &mut Ledger) {
-        self.last_flow = now;
-        self.unheard = self.unheard.saturating_sub(1);
-        if self.unheard == 0 {
-            self.asked_at = None;
-        }
-        // The life of a message begins when its packet is handled, which another SUBSCRIBE may hold up.
-        let subscribes = self.requests.iter().filter(|request| matches!(request, Request::Subscribe(..)));
-        if subscribes.count() <= 1 {
-            self.behind.iter().for_each(|number| ledger.handled(now, *number));
-        }
     }
 }

@@ -1,10 +1,11 @@
 //! What a broker does with sessions and messages, as the standard says it and as slowly as a person would.
 
+use super::permissions::may_publish;
 use super::session::{Copy, Message, Session, Will};
 use super::shared::SharedCopy;
 use super::topics::{is_shared, is_valid, is_wild, matches, plain};
 use super::unclear::Unclear;
-use broker_engine::{Config, Overlap};
+use broker_engine::{Config, Overlap, Permissions};
 use mqtt_proto::{QoS, RetainHandling, SubscribeOptions, Version};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,6 +18,8 @@ pub(super) struct Hello {
     pub(super) version: Version,
     pub(super) client_id: String,
     pub(super) username: Option<String>,
+    /// Authentication Method.
+    pub(super) method: Option<String>,
     pub(super) clean: bool,
     pub(super) keep_alive: u16,
     pub(super) maximum_packet_size: u32,
@@ -33,6 +36,8 @@ pub(super) struct Broker {
     pub(super) retained: BTreeMap<String, Arc<Message>>,
     pub(super) shared: Vec<SharedCopy>,
     pub(super) unclear: Unclear,
+    /// What was published by clients that may not, as they sent it.
+    pub(super) denied: BTreeSet<(String, Vec<u8>)>,
     /// Shared groups, with their members' connections, in which it could not be seen whose turn it was.
     pub(super) unseen_turns: BTreeSet<super::Members>,
     /// How often the members of shared groups, or what they ask for, have changed.
@@ -57,6 +62,7 @@ impl Broker {
             retained: BTreeMap::new(),
             shared: Vec::new(),
             unclear: Unclear::default(),
+            denied: BTreeSet::new(),
             unseen_turns: BTreeSet::new(),
             eras: BTreeMap::new(),
             published: Vec::new(),
@@ -134,6 +140,14 @@ impl Broker {
         session.will.clone_from(&hello.will);
         self.touched.insert(id);
         existed
+    }
+
+    /// From now on a client may so much, also of what waits for it.
+    pub(super) fn permit(&mut self, client_id: &str, permissions: Option<&Permissions>) {
+        self.touched.insert(client_id.to_owned());
+        if let Some(session) = self.sessions.get_mut(client_id) {
+            session.permit(permissions, &self.retained);
+        }
     }
 
     /// A connection is gone, with a will that is due or is not [3.1.2.5].
@@ -217,6 +231,9 @@ impl Broker {
         let Some(session) = self.session(client_id) else { return };
         session.will_at = None;
         let Some(will) = session.will.take() else { return };
+        if !may_publish(session.permissions.as_ref(), &will.topic) {
+            return;
+        }
         self.wills += 1;
         self.publish(Message {
             publisher: client_id.to_owned(),
@@ -254,6 +271,10 @@ impl Broker {
                     wanted.push((*options, session.ids.get(filter).copied().into_iter().collect()));
                 }
             }
+            matched |= !wanted.is_empty();
+            if !session.may_read(&message.topic) {
+                continue;
+            }
             if self.config.overlap == Overlap::Once && wanted.len() > 1 {
                 // One copy at the highest QoS [MQTT-3.3.4-2].
                 let mut all = wanted[0].0;
@@ -261,7 +282,6 @@ impl Broker {
                 all.retain_as_published = wanted.iter().any(|(options, _)| options.retain_as_published);
                 wanted = vec![(all, wanted.into_iter().flat_map(|(_, ids)| ids).collect())];
             }
-            matched |= !wanted.is_empty();
             if !wanted.is_empty() {
                 self.touched.insert(client_id.clone());
             }
@@ -281,12 +301,19 @@ impl Broker {
             .cloned()
             .collect();
         for group in groups {
-            matched = true;
             let members = self.members(&group, &message, "");
+            if members.is_empty() {
+                continue;
+            }
+            matched = true;
             let era = self.eras.get(&group).copied().unwrap_or_default();
             let here: Option<Vec<_>> =
                 members.keys().map(|id| Some((id.clone(), self.sessions[id].link?))).collect();
-            let here = here.map(|members| (era, members));
+            // Whoever may not read a message is passed over, and who is behind gets a turn more.
+            let is_free = |session: &Session| {
+                session.permissions.is_none() || !session.subscriptions.contains_key(&group)
+            };
+            let here = here.filter(|_| self.sessions.values().all(is_free)).map(|members| (era, members));
             let has_another_way = |id: &String| self.has_another_way(id, &group, &message.topic);
             if let Some(here) = here.as_ref().filter(|_| members.keys().any(has_another_way)) {
                 self.unseen_turns.insert((group.clone(), here.clone()));
@@ -315,10 +342,10 @@ impl Broker {
         filters.filter(|filter| *filter != group).any(|filter| matches(plain(filter), topic))
     }
 
-    /// Members of a shared group but one, and what each would get of a message.
+    /// Members of a shared group but one who may read a message, and what each would get of it.
     fn members(&self, group: &str, message: &Message, but: &str) -> BTreeMap<String, (QoS, bool)> {
         let options = self.sessions.iter().filter(|(id, _)| *id != but).filter_map(|(id, session)| {
-            let options = session.subscriptions.get(group)?;
+            let options = session.subscriptions.get(group).filter(|_| session.may_read(&message.topic))?;
             let retain = message.retain && options.retain_as_published;
             Some((id.clone(), (message.qos.min(options.qos), retain)))
         });
@@ -348,18 +375,9 @@ impl Broker {
             for copy in session.owed.iter_mut().filter(|copy| copy.for_filter.is_some()) {
                 copy.optional |= copy.message.topic == message.topic;
             }
-            for filter in session.scans.iter().filter(|filter| !removes && matches(filter, &message.topic)) {
-                let qos = session.subscriptions.get(filter).map_or(QoS::ExactlyOnce, |options| options.qos);
-                let qos = message.qos.min(qos);
-                session.owed.push_back(Copy {
-                    message: message.clone(),
-                    qos,
-                    retain: true,
-                    for_filter: Some(filter.clone()),
-                    optional: true,
-                    ids: session.ids.get(filter).copied().into_iter().collect(),
-                });
-            }
+            let scans = session.scans.iter().filter(|filter| !removes && matches(filter, &message.topic));
+            let copies: Vec<Copy> = scans.map(|filter| session.retained_copy(message, filter)).collect();
+            session.owed.extend(copies);
         }
     }
 
@@ -419,14 +437,22 @@ impl Broker {
             }
             session.scans.push(filter.clone());
             let found = retained.values().filter(|message| matches(filter, &message.topic));
-            session.owed.extend(found.map(|message| Copy {
-                message: message.clone(),
-                qos: message.qos.min(options.qos),
-                retain: true,
-                for_filter: Some(filter.clone()),
-                optional: false,
-                ids: id.into_iter().collect(),
-            }));
+            let found = found.filter(|message| session.may_read(&message.topic));
+            let copies: Vec<Copy> = found
+                .map(|message| Copy { optional: false, ..session.retained_copy(message, filter) })
+                .collect();
+            session.owed.extend(copies);
+        }
+    }
+
+    /// The operator subscribes for a client, whatever that one may. Retained messages are for who is connected.
+    pub(super) fn subscribe_for(&mut self, client_id: &str, filter: &str, options: SubscribeOptions) {
+        if options.no_local && is_shared(filter) {
+            return;
+        }
+        self.subscribe(client_id, None, &[(filter.to_owned(), options)]);
+        if let Some(session) = self.session(client_id).filter(|session| session.link.is_none()) {
+            session.stop_scans(None);
         }
     }
 

@@ -343,7 +343,12 @@ impl Oracle {
                 return Ok(());
             }
         }
-        Err((given.why_not(&sessions), format!("{} is not owed", given.shown())))
+        let mut name = given.why_not(&sessions);
+        drop(sessions);
+        if self.broker.denied.contains(&(given.topic.to_owned(), given.payload.to_owned())) {
+            name = "INV-40";
+        }
+        Err((name, format!("{} is not owed", given.shown())))
     }
 
     /// Members of a shared group that stay connected take turns, where that is the rule.
@@ -377,6 +382,15 @@ impl Oracle {
         }
     }
 
+    /// What a client hears that may not do what it wants.
+    fn denial(&self) -> ReasonCode {
+        if self.broker.config.obscure_not_authorized {
+            ReasonCode::UnspecifiedError
+        } else {
+            ReasonCode::NotAuthorized
+        }
+    }
+
     /// PUBACK or PUBREC leaves.
     pub(crate) fn answered(
         &mut self,
@@ -399,6 +413,9 @@ impl Oracle {
             (true, Answer::Refused(why)) if version == Some(Version::V5) && reason != why => {
                 let name = if why == ReasonCode::QuotaExceeded { "INV-30" } else { "INV-63" };
                 Err((name, format!("#{id} is answered {reason:?}, and should be refused with {why:?}")))
+            }
+            (true, Answer::Denied) if version == Some(Version::V5) && reason != self.denial() => {
+                Err(("INV-40", format!("#{id} is answered {reason:?}, and its client may not publish it")))
             }
             (true, Answer::Routed { matched })
                 if told && !reason.is_error() && matched == (reason == ReasonCode::NoMatchingSubscribers) =>

@@ -3,9 +3,11 @@
 use super::Oracle;
 use super::broker::{Hello, told_until};
 use super::compare::Wrong;
+use super::permissions::{may_publish, may_subscribe};
 use super::session::{Message, Will};
 use crate::check::{Counts, Part};
-use mqtt_proto::{Connect, Packet, Publish, QoS, ReasonCode, Version};
+use broker_engine::{Answer as Said, Permissions};
+use mqtt_proto::{Auth, Connect, Packet, Publish, QoS, ReasonCode, SubscribeOptions, Version};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::{Index, IndexMut};
 
@@ -15,6 +17,7 @@ pub(super) struct Connections(BTreeMap<usize, Connection>);
 
 /// A network connection.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // Independent facts.
 pub(super) struct Connection {
     /// How closely its client is followed.
     part: Part,
@@ -24,6 +27,12 @@ pub(super) struct Connection {
     /// When its latest packet was handled.
     pub(super) last_seen: u64,
     pub(super) was_paused: bool,
+    /// Its AUTH waits for an answer, and everything behind it.
+    authenticates: bool,
+    /// The broker waits for its AUTH.
+    is_asked: bool,
+    /// What its client may when it is let in.
+    pub(super) permissions: Option<Permissions>,
     /// Its client sent DISCONNECT.
     pub(super) said_goodbye: bool,
     aliases: BTreeMap<u16, String>,
@@ -42,6 +51,8 @@ pub(super) enum Answer {
     Routed { matched: bool },
     /// Not, for this reason: there is no room for what it wants to be retained, or its topic name is too long.
     Refused(ReasonCode),
+    /// Its client may not publish it.
+    Denied,
     /// It was not understood.
     Any,
 }
@@ -100,6 +111,9 @@ impl Connection {
             inbox: Vec::new(),
             last_seen: 0,
             was_paused: false,
+            authenticates: false,
+            is_asked: false,
+            permissions: None,
             said_goodbye: false,
             aliases: BTreeMap::new(),
             unreleased: BTreeSet::new(),
@@ -127,6 +141,9 @@ impl Oracle {
         let mut rest = &inbox[..];
         loop {
             let connection = &mut self.connections[link];
+            if connection.authenticates {
+                break;
+            }
             let [first, others] = &self.limits;
             let (version, limits) = match &connection.state {
                 State::Opening => (Version::V5, first),
@@ -193,6 +210,7 @@ impl Oracle {
                 {
                     return self.close(now, link, true);
                 }
+                let filters = self.allowed(&client_id, filters);
                 self.broker.subscribe(&client_id, subscribe.subscription_id, &filters);
             }
             Packet::Unsubscribe(unsubscribe) => {
@@ -215,10 +233,64 @@ impl Oracle {
                 // [MQTT-3.14.4-3]
                 self.close(now, link, disconnect.reason != ReasonCode::Success);
             }
+            Packet::Auth(auth) if self.may_authenticate(link, auth) => {
+                let connection = &mut self.connections[link];
+                (connection.authenticates, connection.is_asked) = (true, false);
+                // What its silence says is for the engine to know.
+                connection.was_paused = true;
+            }
             Packet::PingReq | Packet::PubAck(_) | Packet::PubRec(_) | Packet::PubComp(_) => {}
             // A second CONNECT, what only a server sends, and authentication that nobody began.
             _ => self.close(now, link, true),
         }
+    }
+
+    /// By the method of CONNECT, anew or because it was asked to [MQTT-4.12.0-5], [MQTT-4.12.1-1].
+    fn may_authenticate(&self, link: usize, auth: &Auth<'_>) -> bool {
+        let connection = &self.connections[link];
+        let method = connection.hello().and_then(|hello| hello.method.as_deref());
+        method.is_some()
+            && method == auth.properties.authentication_method
+            && match auth.reason {
+                ReasonCode::ContinueAuthentication => connection.is_asked,
+                ReasonCode::ReAuthenticate => !connection.is_asked,
+                _ => false,
+            }
+    }
+
+    /// Who authenticates again goes on; who is refused is told so and closed.
+    pub(super) fn authenticated(&mut self, now: u64, link: usize, said: &Said) {
+        let connection = &mut self.connections[link];
+        let State::Online(hello) = &connection.state else { return };
+        match said {
+            _ if !connection.authenticates => return,
+            Said::Continue(_) => connection.is_asked = true,
+            Said::Admit(admission) => {
+                let client_id = hello.client_id.clone();
+                self.broker.permit(&client_id, admission.permissions.as_ref());
+                self.permitted = Some(client_id);
+            }
+            Said::Allow | Said::AllowWith(_) => {}
+            _ => return,
+        }
+        self.connections[link].authenticates = false;
+        self.read(now, link);
+    }
+
+    /// Filters of a SUBSCRIBE without those that reach beyond what its client may read.
+    fn allowed(
+        &mut self,
+        client_id: &str,
+        mut filters: Vec<(String, SubscribeOptions)>,
+    ) -> Vec<(String, SubscribeOptions)> {
+        let session = self.broker.sessions.get(client_id).filter(|_| self.broker.config.check_subscriptions);
+        if let Some(permissions) = session.and_then(|session| session.permissions.as_ref()) {
+            let may: Vec<_> = filters.iter().map(|(filter, _)| may_subscribe(permissions, filter)).collect();
+            self.undecided |= may.contains(&None);
+            let mut may = may.into_iter();
+            filters.retain(|_| may.next() == Some(Some(true)));
+        }
+        filters
     }
 
     fn publish(&mut self, now: u64, link: usize, client_id: &str, publish: &Publish<'_>) {
@@ -236,11 +308,7 @@ impl Oracle {
         };
         let Some(topic) = topic.filter(|_| is_offered) else { return self.close(now, link, true) };
         let is_full = publish.retain && !self.broker.can_keep(&topic, publish.payload);
-        let refusal = if self.broker.is_short(&topic) {
-            is_full.then_some(ReasonCode::QuotaExceeded)
-        } else {
-            Some(ReasonCode::TopicNameInvalid)
-        };
+        let is_short = self.broker.is_short(&topic);
         let is_new = connection.hello().is_some_and(|hello| hello.version == Version::V5);
         let id = publish.packet_id.map_or(0, mqtt_proto::PacketId::get);
         let kind = usize::from(publish.qos == QoS::ExactlyOnce);
@@ -260,14 +328,25 @@ impl Oracle {
             self.undecided = true;
             return;
         }
-        if let Some(reason) = refusal {
+        let is_denied = !may_publish(session.permissions.as_ref(), &topic);
+        let refusal = if !is_short {
+            Some(Answer::Refused(ReasonCode::TopicNameInvalid))
+        } else if is_denied {
+            Some(Answer::Denied)
+        } else {
+            is_full.then_some(Answer::Refused(ReasonCode::QuotaExceeded))
+        };
+        if let Some(answer) = refusal {
             // Who cannot be told why goes on to PUBREL.
             if publish.qos == QoS::ExactlyOnce && !is_new {
                 session.received.insert(id);
                 connection.unreleased.insert(id);
             }
             if publish.qos > QoS::AtMostOnce {
-                connection.answers[kind].push_back((id, Answer::Refused(reason)));
+                connection.answers[kind].push_back((id, answer));
+            }
+            if is_denied {
+                self.broker.denied.insert((topic, publish.payload.to_vec()));
             }
             return;
         }
@@ -335,6 +414,8 @@ impl Oracle {
             parts.insert(hello.client_id.clone(), self.connections[link].part);
         }
         let existed = self.broker.connect(now, &hello, link);
+        let permissions = self.connections[link].permissions.take();
+        self.broker.permit(&hello.client_id, permissions.as_ref());
         if existed != present {
             return Err(("INV-22", format!("Session Present is {present}, and there was one: {existed}")));
         }
@@ -359,6 +440,7 @@ fn hello(connect: &Connect<'_>) -> Hello {
     Hello {
         version: connect.version,
         client_id: connect.client_id.to_owned(),
+        method: properties.authentication_method.map(str::to_owned),
         username: connect.username.map(str::to_owned),
         clean: connect.clean_start,
         keep_alive: connect.keep_alive,

@@ -39,6 +39,12 @@ impl Oracle {
                 *turns = None;
             }
         }
+        if reason == DropReason::AclRevoked && self.permitted.as_deref() != Some(client_id) {
+            let session = broker.sessions.get(client_id);
+            if !topic.is_empty() && session.is_some_and(|session| session.may_read(topic)) {
+                return Err(("INV-92", format!("{client_id} may read {topic}, and loses a message to it")));
+            }
+        }
         // A message that only the store had.
         if topic.is_empty() {
             return Ok(());

@@ -10,6 +10,7 @@
 //! * `connection` — from bytes to these
 //! * `compare` — what the engine may do and what it must
 //! * `losses` — what it gives up, and says so
+//! * `permissions` — what clients may
 //!
 //! What the standard leaves open stays open: the order between topics, the member of a shared group, when exactly a
 //! retained message is sent. What a broker may refuse or give up is taken from what the engine tells of itself.
@@ -18,6 +19,7 @@ mod broker;
 mod compare;
 mod connection;
 mod losses;
+pub(crate) mod permissions;
 mod session;
 mod shared;
 pub(crate) mod topics;
@@ -27,10 +29,11 @@ pub(crate) use compare::Given;
 
 use crate::check::{AT_ONCE, Counts, Part};
 use crate::world::Table;
-use broker::Broker;
-use broker_engine::{Config, Note};
+use broker::{Broker, told_until};
+use broker_engine::{Answer, ApplicationMessage, Config, Note, Permissions};
 use connection::{Connections, State};
-use mqtt_proto::{Limits, ReasonCode};
+use mqtt_proto::{Limits, ReasonCode, SubscribeOptions};
+use session::Message;
 use std::collections::{BTreeMap, HashMap};
 
 /// A shared group, and the connections of all its members.
@@ -46,8 +49,18 @@ pub(crate) enum Turn {
     Bytes(usize, Vec<u8>),
     /// A transport has ended.
     Gone(usize),
+    /// A question about a connection is answered.
+    Reply(usize, Answer),
     /// An operator ends a connection, and perhaps its session.
     Kick { client_id: String, end_session: bool },
+    /// An operator says what a client may from now on.
+    Permit { client_id: String, permissions: Option<Permissions> },
+    /// The operator subscribes for a client.
+    Subscribe { client_id: String, filter: String, options: SubscribeOptions },
+    /// The operator ends a client's subscription.
+    Unsubscribe { client_id: String, filter: String },
+    /// The broker itself publishes.
+    Announce(ApplicationMessage),
     /// Time, answers, and what a socket has not taken.
     Other,
 }
@@ -69,6 +82,8 @@ pub(crate) struct Oracle {
     refused: Vec<String>,
     /// QoS 0 messages that were dropped in this call, by client identifier and topic.
     drops_at_once: Vec<(String, String)>,
+    /// Whose permissions changed in this call: timers that were due came before.
+    permitted: Option<String>,
     /// The engine's timers may be late.
     late: bool,
     /// From now on something is open that only the engine knows, so nothing is compared any more.
@@ -96,6 +111,7 @@ impl Oracle {
             exceeded: Vec::new(),
             refused: Vec::new(),
             drops_at_once: Vec::new(),
+            permitted: None,
             late,
         }
     }
@@ -114,6 +130,11 @@ impl Oracle {
 
     pub(crate) fn opened(&mut self, link: usize, part: Part) {
         self.connections.open(link, part);
+    }
+
+    /// A client is admitted, and may so much.
+    pub(crate) fn admitted(&mut self, link: usize, permissions: Option<&Permissions>) {
+        self.connections[link].permissions = permissions.cloned();
     }
 
     /// A client is not read for a while: what its silence says is for the engine to know.
@@ -142,6 +163,7 @@ impl Oracle {
         self.broker.begin();
         self.exceeded.clear();
         self.refused.clear();
+        self.permitted = None;
         let gone: Vec<(usize, ReasonCode)> = notes
             .iter()
             .filter_map(|note| match note {
@@ -161,6 +183,7 @@ impl Oracle {
         match turn {
             Turn::Bytes(link, bytes) => self.received(now, *link, bytes),
             Turn::Gone(link) => self.close(now, *link, true),
+            Turn::Reply(link, answer) => self.authenticated(now, *link, answer),
             Turn::Kick { client_id, end_session } => {
                 if let Some(link) = self.broker.session(client_id).and_then(|session| session.link) {
                     self.close(now, link, true);
@@ -169,6 +192,15 @@ impl Oracle {
                     self.broker.end(now, client_id);
                 }
             }
+            Turn::Permit { client_id, permissions } => {
+                self.broker.permit(client_id, permissions.as_ref());
+                self.permitted = Some(client_id.clone());
+            }
+            Turn::Subscribe { client_id, filter, options } => {
+                self.broker.subscribe_for(client_id, filter, *options);
+            }
+            Turn::Unsubscribe { client_id, filter } => self.broker.unsubscribe(client_id, filter),
+            Turn::Announce(message) => self.announce(now, message),
             Turn::Other => {}
         }
         for note in notes {
@@ -190,11 +222,28 @@ impl Oracle {
                 .iter()
                 .any(|note| matches!(note, Note::Connected { conn, .. } if links.get(*conn) == Some(link)));
             self.undecided |= is_open
-                && (is_let_in || matches!(turn, Turn::Bytes(from, _) if *from == link))
+                && (is_let_in
+                    || matches!(turn, Turn::Bytes(from, _) | Turn::Reply(from, _) if *from == link))
                 && matches!(self.connections[link].state, State::Online(_));
             self.close(now, link, reason != ReasonCode::Success);
         }
         Ok(())
+    }
+
+    /// What the broker itself publishes is nobody's.
+    fn announce(&mut self, now: u64, message: &ApplicationMessage) {
+        let expiry = message.message_expiry_interval;
+        self.broker.publish(Message {
+            publisher: String::new(),
+            topic: message.topic.clone(),
+            payload: message.payload.to_vec(),
+            properties: 0,
+            qos: message.qos,
+            retain: message.retain,
+            expires_at: self.broker.expires_at(now, expiry),
+            told_until: told_until(now, expiry),
+            is_will: false,
+        });
     }
 
     /// Who sends more than Receive Maximum is told so, and nobody else is [MQTT-3.3.4-9].

@@ -1,5 +1,8 @@
 //! What the reference broker keeps: sessions, messages, and the copies that sessions are owed.
 
+use super::permissions::may_read;
+use super::topics::matches;
+use broker_engine::Permissions;
 use mqtt_proto::{QoS, SubscribeOptions};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -78,6 +81,8 @@ impl Copy {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Session {
     pub(super) username: Option<String>,
+    /// What its client may; `None` is everything.
+    pub(super) permissions: Option<Permissions>,
     /// Its client is told what is left of a message's life.
     pub(super) has_expiry: bool,
     /// It has had a client who is told no Subscription Identifiers.
@@ -107,6 +112,50 @@ pub(super) struct Session {
 }
 
 impl Session {
+    pub(super) fn may_read(&self, topic: &str) -> bool {
+        may_read(self.permissions.as_ref(), topic)
+    }
+
+    /// Its client may something else from now on. Of retained messages on their way it gets those that it may read when
+    /// their turn comes.
+    pub(super) fn permit(
+        &mut self,
+        permissions: Option<&Permissions>,
+        retained: &BTreeMap<String, Arc<Message>>,
+    ) {
+        if self.permissions.as_ref() == permissions {
+            return;
+        }
+        self.permissions = permissions.cloned();
+        self.owed.iter_mut().filter(|copy| copy.for_filter.is_some()).for_each(|copy| copy.optional = true);
+        for filter in self.scans.clone() {
+            let is_owed = |message: &&Arc<Message>| {
+                self.owed.iter().any(|copy| {
+                    copy.for_filter.as_ref() == Some(&filter) && Arc::ptr_eq(&copy.message, message)
+                })
+            };
+            let found = retained.values().filter(|message| matches(&filter, &message.topic));
+            let new: Vec<Copy> = found
+                .filter(|message| !is_owed(message))
+                .map(|message| self.retained_copy(message, &filter))
+                .collect();
+            self.owed.extend(new);
+        }
+    }
+
+    /// A retained message that may come for a subscription.
+    pub(super) fn retained_copy(&self, message: &Arc<Message>, filter: &str) -> Copy {
+        let qos = self.subscriptions.get(filter).map_or(QoS::ExactlyOnce, |options| options.qos);
+        Copy {
+            message: message.clone(),
+            qos: message.qos.min(qos),
+            retain: true,
+            for_filter: Some(filter.to_owned()),
+            optional: true,
+            ids: self.ids.get(filter).copied().into_iter().collect(),
+        }
+    }
+
     /// Retained messages that are not sent by now, of this filter or of all, are not begun any more.
     pub(super) fn stop_scans(&mut self, of: Option<&str>) {
         let stops = |filter: &String| of.is_none_or(|of| of == filter);

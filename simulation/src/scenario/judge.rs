@@ -1,6 +1,7 @@
 //! What cannot happen: a scenario that was edited is refused where no client could do what it says, or no time passes.
 
 use super::{Client, Filter, Message, Network, Outside, Properties, Scenario, What, Will};
+use broker_engine::Permissions;
 use mqtt_proto::TopicName;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -121,7 +122,7 @@ impl Outside {
         ] {
             within(field, time, 0..=LATEST)?;
         }
-        Ok(())
+        self.deeds.iter().try_for_each(What::judge)
     }
 }
 
@@ -138,6 +139,7 @@ impl Client {
         within("maximum_packet_size", self.maximum_packet_size.unwrap_or(1), 1..=u32::MAX)?;
         within("reconnect", self.reconnect.unwrap_or_default(), 0..=LATEST)?;
         within("drift per mille", self.drift.per_mille, -999..=1000)?;
+        rules(self.permissions.as_ref())?;
         self.will.as_ref().map_or(Ok(()), Will::judge)
     }
 }
@@ -158,13 +160,20 @@ impl What {
                 within("the Subscription Identifier", *identifier, 1..=268_435_455)?;
                 all(filters)
             }
-            Self::Unsubscribe(filter) => text("filter", filter),
-            Self::Publish(message) | Self::Flood(message) => message.judge(),
+            Self::SubscribeFor(filter) => all(std::slice::from_ref(filter)),
+            Self::Unsubscribe(filter) | Self::UnsubscribeFor(filter) => text("filter", filter),
+            Self::Publish(message) | Self::Flood(message) | Self::Announce(message) => message.judge(),
+            Self::SetPermissions(permissions) => rules(permissions.as_ref()),
             Self::Pause(pause) => within("the pause", *pause, 0..=LATEST),
             Self::Hostile(hostile) => within("the hostile pause", hostile.pause, 0..=LATEST),
             _ => Ok(()),
         }
     }
+}
+
+fn rules(permissions: Option<&Permissions>) -> Judgement {
+    let mut rules = permissions.into_iter().flat_map(|permissions| &permissions.rules);
+    rules.try_for_each(|rule| text("a rule's filter", &rule.filter))
 }
 
 fn all(filters: &[Filter]) -> Judgement {

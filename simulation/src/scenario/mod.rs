@@ -6,11 +6,13 @@
 mod generate;
 mod judge;
 
+pub(crate) use generate::TOPICS;
 pub(crate) use generate::quiet;
 pub use generate::{Profile, from_bytes, generate};
 
-use broker_engine::Config;
+use broker_engine::{Config, Permissions};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The form that this version writes. It reads older ones as well: what they do not have is not there.
 pub const FORMAT: u32 = 2;
@@ -93,7 +95,11 @@ pub struct Outside {
     /// SUBSCRIBE is asked about as well.
     #[serde(default)]
     pub ask_subscribe: bool,
-    /// How often, per mille, the answer to SUBSCRIBE is another one for each filter.
+    /// PUBLISH is asked about as well.
+    #[serde(default)]
+    pub ask_publish: bool,
+    /// How often, per mille, the answer to SUBSCRIBE is another one for each filter, and that to PUBLISH another message, none,
+    /// or one that cannot be.
     #[serde(default)]
     pub change: u32,
     /// How often, per mille, a question is answered twice.
@@ -102,9 +108,12 @@ pub struct Outside {
     /// How often, per mille of questions, another one is answered that nobody asked.
     #[serde(default)]
     pub stray_answer: u32,
-    /// How often, per mille of questions, who answers ends the connection of the client that it is about.
+    /// How often, per mille of questions, who answers does something else first.
     #[serde(default)]
     pub interrupt: u32,
+    /// One of these, for the client that the question is about. If there are none, its connection is ended.
+    #[serde(default)]
+    pub deeds: Vec<What>,
     /// Time until the store has kept something at most.
     pub store_max: u64,
     /// How often, per mille, the store fails to keep what it is given at once.
@@ -194,6 +203,10 @@ pub struct Client {
     /// It asks for what the broker does not offer, until the world heals.
     #[serde(default)]
     pub heedless: bool,
+    /// What it may publish and read when it is let in; `None` is everything. Of clients that share an identifier it is what
+    /// the first one has.
+    #[serde(default)]
+    pub permissions: Option<Permissions>,
 }
 
 /// How a client's clock goes beside the broker's.
@@ -286,6 +299,8 @@ pub enum What {
     RepeatAsNew,
     /// Pings.
     Ping,
+    /// Authenticates again, if it did so in steps and is not about to; MQTT 5 only.
+    Authenticate,
     /// Says goodbye: with reason 0x04 the will stays due.
     Disconnect {
         /// Reason 0x04 instead of 0x00.
@@ -326,6 +341,14 @@ pub enum What {
         /// End the session as well.
         end_session: bool,
     },
+    /// The operator says what this client may publish and read from now on; `None` is everything.
+    SetPermissions(Option<Permissions>),
+    /// The operator subscribes for this client.
+    SubscribeFor(Filter),
+    /// The operator ends a subscription of this client.
+    UnsubscribeFor(String),
+    /// The broker itself publishes.
+    Announce(Message),
 }
 
 /// What somebody sends who does not keep to the protocol.
@@ -471,6 +494,15 @@ impl Client {
 }
 
 impl Scenario {
+    /// What clients may when they are let in, by client identifier, where it is not everything.
+    pub(crate) fn admissions(&self) -> BTreeMap<String, Permissions> {
+        let mut seen = BTreeMap::new();
+        for client in &self.clients {
+            seen.entry(client.id.clone()).or_insert(client.permissions.clone());
+        }
+        seen.into_iter().filter_map(|(id, permissions)| Some((id, permissions?))).collect()
+    }
+
     /// Reads a saved one.
     ///
     /// # Errors

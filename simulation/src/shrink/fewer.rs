@@ -64,7 +64,11 @@ fn leave_out(scenario: &mut Scenario, client: usize) {
 /// Lists of an operation. Hostile bytes are a list of chunks, and each chunk is one.
 fn lists(what: &What) -> usize {
     match what {
-        What::Subscribe(_) | What::SubscribeAs(..) | What::ConnectMany(_) | What::Bytes(_) => 1,
+        What::Subscribe(_)
+        | What::SubscribeAs(..)
+        | What::ConnectMany(_)
+        | What::Bytes(_)
+        | What::SetPermissions(Some(_)) => 1,
         What::Hostile(hostile) => 1 + hostile.chunks.len(),
         _ => 0,
     }
@@ -75,6 +79,7 @@ fn len(what: &What, list: usize) -> usize {
         What::Subscribe(filters) | What::SubscribeAs(_, filters) => filters.len(),
         What::ConnectMany(count) => usize::from(*count),
         What::Bytes(bytes) => bytes.len(),
+        What::SetPermissions(Some(permissions)) => permissions.rules.len(),
         What::Hostile(hostile) if list == 0 => hostile.chunks.len(),
         What::Hostile(hostile) => hostile.chunks[list - 1].len(),
         _ => 0,
@@ -91,6 +96,7 @@ fn remove(what: &mut What, list: usize, range: Range<usize>) {
             *count -= u8::try_from(range.len()).unwrap_or(0);
         }
         What::Bytes(bytes) => drop(bytes.drain(range)),
+        What::SetPermissions(Some(permissions)) => drop(permissions.rules.drain(range)),
         What::Hostile(hostile) if list == 0 => drop(hostile.chunks.drain(range)),
         What::Hostile(hostile) => drop(hostile.chunks[list - 1].drain(range)),
         _ => {}

@@ -5,7 +5,7 @@ use crate::scenario::{Acks, Client, Message, What};
 
 impl Shrinker {
     pub(super) fn plainer(&mut self) {
-        let habits: [fn(&mut Client); 17] = [
+        let habits: [fn(&mut Client); 18] = [
             |client| client.will = None,
             |client| client.reconnect = None,
             |client| client.acks = Acks::Prompt,
@@ -18,6 +18,7 @@ impl Shrinker {
             |client| client.incurable = false,
             |client| client.heedless = false,
             |client| client.steps = None,
+            |client| client.permissions = None,
             |client| client.will.iter_mut().for_each(|will| (will.expiry, will.properties) = (None, None)),
             |client| client.expiry = 0,
             |client| client.version = 5,
@@ -41,7 +42,10 @@ impl Shrinker {
             |message| message.qos = 0,
         ];
         for number in 0..self.best.operations.len() {
-            if matches!(self.best.operations[number].what, What::Publish(_) | What::Flood(_)) {
+            if matches!(
+                self.best.operations[number].what,
+                What::Publish(_) | What::Flood(_) | What::Announce(_)
+            ) {
                 for plain in messages {
                     self.try_message(number, plain);
                 }
@@ -57,7 +61,9 @@ impl Shrinker {
 
     fn try_message(&mut self, number: usize, plain: fn(&mut Message)) {
         self.try_change(|scenario| {
-            if let What::Publish(message) | What::Flood(message) = &mut scenario.operations[number].what {
+            if let What::Publish(message) | What::Flood(message) | What::Announce(message) =
+                &mut scenario.operations[number].what
+            {
                 plain(message);
             }
         });

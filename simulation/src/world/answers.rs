@@ -41,6 +41,7 @@ impl World<'_> {
                 };
                 self.send(client, &Packet::Auth(Auth { reason: auth.reason, properties }));
             }
+            Packet::Auth(_) => self.players[client].authenticates = false,
             Packet::Publish(publish) => self.message_came(client, link, publish),
             Packet::PubRec(ack) if ack.reason.is_error() => self.finished(client, ack.packet_id),
             Packet::PubRec(ack) => {
@@ -90,6 +91,9 @@ impl World<'_> {
         }
         let player = &mut self.players[client];
         player.online = true;
+        if let Some(assigned) = connack.properties.assigned_client_id {
+            player.assigned = Some(assigned.to_owned());
+        }
         // Clients of 3.x cannot be told, and know it from elsewhere.
         player.quota = connack.properties.receive_maximum.unwrap_or(self.scenario.limits.receive_maximum);
         player.maximum_qos = connack.properties.maximum_qos.map_or(2, |qos| qos as u8);

@@ -4,10 +4,11 @@
 use super::{Event, World};
 use crate::check::Violation;
 use crate::scenario::{Client, Drift, Filter, Message, Properties, Scenario, What};
+use broker_engine::ApplicationMessage;
 use mqtt_proto::{
-    Connect, ConnectProperties, Disconnect, DisconnectProperties, Packet, PacketId, PayloadFormat, Publish,
-    PublishProperties, QoS, ReasonCode, RetainHandling, Subscribe, SubscribeFilters, SubscribeOptions,
-    TopicName, Unsubscribe, UnsubscribeFilters, UserProperties, Version, WillProperties,
+    Auth, AuthProperties, Connect, ConnectProperties, Disconnect, DisconnectProperties, Packet, PacketId,
+    PayloadFormat, Publish, PublishProperties, QoS, ReasonCode, RetainHandling, Subscribe, SubscribeFilters,
+    SubscribeOptions, TopicName, Unsubscribe, UnsubscribeFilters, UserProperties, Version, WillProperties,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -37,6 +38,8 @@ pub(crate) enum Wake {
 pub(super) struct Player {
     pub(super) link: Option<usize>,
     pub(super) online: bool,
+    /// It is about to authenticate again.
+    pub(super) authenticates: bool,
     pub(super) inbox: Vec<u8>,
     /// What the CONNACK said.
     pub(super) quota: u16,
@@ -146,11 +149,15 @@ impl World<'_> {
         &self.scenario.clients[client]
     }
 
-    /// Writes down what a client publishes, under the identifier of its session: the message's number.
+    /// The identifier of a client's session.
+    pub(super) fn identifier(&self, client: usize) -> &str {
+        self.players[client].assigned.as_ref().unwrap_or(&self.scenario.clients[client].id)
+    }
+
+    /// Writes down what a client publishes: the message's number.
     fn enters(&mut self, client: usize, message: &Message) -> u32 {
-        let own = &self.scenario.clients[client].id;
-        let publisher = self.players[client].assigned.as_ref().unwrap_or(own);
-        self.checks.ledger.message(publisher, message)
+        let publisher = self.identifier(client).to_owned();
+        self.checks.ledger.message(&publisher, message)
     }
 
     /// The world has healed, and the client with it.
@@ -223,6 +230,10 @@ impl World<'_> {
                 }
                 Ok(())
             }
+            (What::Authenticate, Some(_)) => {
+                self.authenticate(client);
+                Ok(())
+            }
             (What::Ping, Some(_)) => {
                 self.send(client, &Packet::PingReq);
                 Ok(())
@@ -243,6 +254,20 @@ impl World<'_> {
             }
             _ => self.befall(client, what, online),
         }
+    }
+
+    /// The first step of authenticating again.
+    fn authenticate(&mut self, client: usize) {
+        let Some(steps) = self.spec(client).steps.filter(|_| self.spec(client).version == 5) else { return };
+        if std::mem::replace(&mut self.players[client].authenticates, true) {
+            return;
+        }
+        let properties = AuthProperties {
+            authentication_method: Some(METHOD),
+            authentication_data: Some(&[steps]),
+            ..AuthProperties::default()
+        };
+        self.send(client, &Packet::Auth(Auth { reason: ReasonCode::ReAuthenticate, properties }));
     }
 
     pub(super) fn wake(&mut self, client: usize, wake: Wake) -> Result<(), Violation> {
@@ -392,19 +417,7 @@ impl World<'_> {
         let Some(id) = self.new_id(client) else { return };
         let list: Vec<(&str, SubscribeOptions)> = self
             .offered(client, filters)
-            .map(|filter| {
-                let options = SubscribeOptions {
-                    qos: QoS::from_bits(filter.qos).unwrap_or_default(),
-                    no_local: filter.no_local,
-                    retain_as_published: filter.retain_as_published,
-                    retain_handling: match filter.retain_handling {
-                        0 => RetainHandling::SendAlways,
-                        1 => RetainHandling::SendIfNew,
-                        _ => RetainHandling::DoNotSend,
-                    },
-                };
-                (filter.filter.as_str(), options)
-            })
+            .map(|filter| (filter.filter.as_str(), options_of(filter)))
             .collect();
         let packet = Subscribe {
             packet_id: id,
@@ -518,6 +531,31 @@ pub(super) fn encoded(
     let mut bytes = Vec::new();
     Packet::Publish(packet).encode(version, &mut bytes).expect("a packet that can be written");
     bytes
+}
+
+pub(super) fn options_of(filter: &Filter) -> SubscribeOptions {
+    SubscribeOptions {
+        qos: QoS::from_bits(filter.qos).unwrap_or_default(),
+        no_local: filter.no_local,
+        retain_as_published: filter.retain_as_published,
+        retain_handling: match filter.retain_handling {
+            0 => RetainHandling::SendAlways,
+            1 => RetainHandling::SendIfNew,
+            _ => RetainHandling::DoNotSend,
+        },
+    }
+}
+
+/// A message as hooks and programs have it.
+pub(super) fn application_message(number: u32, message: &Message) -> ApplicationMessage {
+    ApplicationMessage {
+        topic: message.topic.clone(),
+        payload: payload_of(number, message.size).into(),
+        qos: QoS::from_bits(message.qos).unwrap_or_default(),
+        retain: message.retain,
+        message_expiry_interval: message.expiry,
+        ..ApplicationMessage::default()
+    }
 }
 
 fn pairs(told: Option<&Properties>) -> Vec<(&str, &str)> {

@@ -118,9 +118,16 @@ impl World<'_> {
             self.connect(*client, &Hello { leave: true, ..Hello::default() })?;
         }
         self.run_until(self.now + 2_000_000)?;
+        // Whatever is retained has to go.
+        if !topics.is_empty() && self.spec(clients[0]).permissions.is_some() {
+            self.set_permissions(clients[0], None)?;
+        }
         for topic in topics {
             let empty = Message { topic: topic.clone(), qos: 0, retain: true, size: 0, ..Message::default() };
-            self.operate(clients[0], &What::Publish(empty))?;
+            // What no client may retain, the broker itself did.
+            let may_retain = self.may_retain(topic);
+            let what = if may_retain { What::Publish(empty) } else { What::Announce(empty) };
+            self.operate(clients[0], &what)?;
         }
         self.run_until(self.now + 2_000_000)?;
         for client in clients {

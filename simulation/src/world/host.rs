@@ -6,11 +6,14 @@
 use super::outside::Wanted;
 use super::{Options, World};
 use crate::check::Violation;
+use crate::scenario::Scenario;
 use broker_engine::{
-    Answer, Config, ConnId, Deadline, Engine, HashKey, Input, ListenerId, Question, Seed, View,
+    Admission, Answer, Config, ConnId, Deadline, Engine, HashKey, Input, ListenerId, Permissions, Question,
+    Seed, View,
 };
 use metronome_host::{Client, Decision, Driver, Hook};
 use mqtt_proto::ReasonCode;
+use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -48,41 +51,61 @@ pub(super) enum Broker {
     Driver(Box<Driver>),
 }
 
-/// Answers the driver's questions.
-struct Agreeable(Option<fn(&Question) -> Answer>);
+/// Who says yes to every question, unless a hook says otherwise.
+#[derive(Clone)]
+pub(super) struct Agreeable {
+    hook: Option<fn(&Question) -> Answer>,
+    /// What clients may when they are let in, by client identifier, where it is not everything.
+    admissions: BTreeMap<String, Permissions>,
+}
 
 impl Hook for Agreeable {
     fn answer(&mut self, _: &Client, question: &Question) -> Decision {
-        agreed(self.0, question).into()
+        self.agrees(question).into()
     }
 }
 
-/// Yes, unless a hook says otherwise; who authenticates in steps has to take all of them.
-pub(super) fn agreed(hook: Option<fn(&Question) -> Answer>, question: &Question) -> Answer {
-    if let Some(hook) = hook {
-        return hook(question);
+impl Agreeable {
+    pub(super) fn new(scenario: &Scenario, options: &Options) -> Self {
+        Self { hook: options.hook, admissions: scenario.admissions() }
     }
-    let data = match question {
-        Question::Authenticate(who) if who.method.is_some() => who.data.as_deref(),
-        Question::AuthenticateStep { data, .. } => data.as_deref(),
-        _ => return Answer::Allow,
-    };
-    match data {
-        Some([0]) => Answer::AllowWith(vec![0]),
-        Some([left]) => Answer::Continue(vec![left - 1]),
-        _ => Answer::Deny(ReasonCode::NotAuthorized),
+
+    /// Who authenticates in steps has to take all of them.
+    pub(super) fn agrees(&self, question: &Question) -> Answer {
+        if let Some(hook) = self.hook {
+            return hook(question);
+        }
+        let (client_id, data) = match question {
+            Question::Authenticate(who) if who.method.is_none() => return self.admits(&who.client_id, None),
+            Question::Authenticate(who) => (&who.client_id, who.data.as_deref()),
+            Question::AuthenticateStep { client_id, data, .. } => (client_id, data.as_deref()),
+            _ => return Answer::Allow,
+        };
+        match data {
+            Some([0]) => self.admits(client_id, Some(vec![0])),
+            Some([left]) => Answer::Continue(vec![left - 1]),
+            _ => Answer::Deny(ReasonCode::NotAuthorized),
+        }
+    }
+
+    fn admits(&self, client_id: &str, data: Option<Vec<u8>>) -> Answer {
+        match (self.admissions.get(client_id).cloned(), data) {
+            (None, None) => Answer::Allow,
+            (None, Some(data)) => Answer::AllowWith(data),
+            (permissions, data) => {
+                Answer::Admit(Box::new(Admission { permissions, data: data.unwrap_or_default() }))
+            }
+        }
     }
 }
 
 impl Broker {
-    pub(super) fn new(config: Config, seed: u64, options: &Options) -> Self {
+    pub(super) fn new(config: Config, seed: u64, options: &Options, hook: &Agreeable) -> Self {
         let [a, b] = options.hash_key;
         let engine = Engine::new(config, Seed(seed), HashKey([a, b]));
         match options.host {
             Host::Played | Host::Prompt => Self::Engine(Box::new(engine)),
-            Host::Driver | Host::Transports => {
-                Self::Driver(Box::new(Driver::new(engine, Agreeable(options.hook))))
-            }
+            Host::Driver | Host::Transports => Self::Driver(Box::new(Driver::new(engine, hook.clone()))),
         }
     }
 
@@ -183,7 +206,7 @@ impl World<'_> {
         while !wanted.calls.is_empty() || !wanted.stores.is_empty() {
             let (calls, stores) = (std::mem::take(&mut wanted.calls), std::mem::take(&mut wanted.stores));
             for call in calls {
-                let answer = agreed(self.options.hook, &call.question);
+                let answer = self.agreeable.agrees(&call.question);
                 self.tell(Input::Reply { call: call.id, answer }, &mut wanted)?;
                 self.carried_out()?;
             }

@@ -1,10 +1,11 @@
 //! What befalls clients, rather than what they do: connections that break, networks that hold bytes back, clocks that
 //! jump, operators, strangers.
 
+use super::client::{application_message, options_of};
 use super::{Host, World};
 use crate::check::Violation;
 use crate::scenario::What;
-use broker_engine::{Command, Input};
+use broker_engine::{Command, Input, Permissions};
 use mqtt_proto::ReasonCode;
 
 impl World<'_> {
@@ -74,7 +75,49 @@ impl World<'_> {
                 let (reason, end_session) = (ReasonCode::AdministrativeAction, *end_session);
                 self.handle(Input::Command(Command::Disconnect { client_id, reason, end_session }))
             }
+            (What::SetPermissions(permissions), _) => {
+                self.checks.marks.fault("H04");
+                self.set_permissions(client, permissions.clone())
+            }
+            (What::SubscribeFor(filter), _) => {
+                let client_id = self.known_as(client);
+                let (options, filter) = (options_of(filter), filter.filter.clone());
+                let subscription_id = None;
+                self.handle(Input::Command(Command::Subscribe {
+                    client_id,
+                    filter,
+                    options,
+                    subscription_id,
+                }))
+            }
+            (What::UnsubscribeFor(filter), _) => {
+                let (client_id, filter) = (self.known_as(client), filter.clone());
+                self.handle(Input::Command(Command::Unsubscribe { client_id, filter }))
+            }
+            (What::Announce(message), _) => {
+                // It is nobody's.
+                let number = self.checks.ledger.message("", message);
+                self.handle(Input::Command(Command::Publish(application_message(number, message))))
+            }
             _ => Ok(()),
         }
+    }
+
+    /// The identifier under which an operator knows a client. One that the broker gave is known when the client has heard it.
+    fn known_as(&self, client: usize) -> String {
+        let own = &self.spec(client).id;
+        let is_told = self.spec(client).version == 5 && self.players[client].is_online();
+        let is_known = !own.is_empty() || is_told;
+        if is_known { self.identifier(client).to_owned() } else { String::new() }
+    }
+
+    /// From now on a client may so much, if it has a session.
+    pub(super) fn set_permissions(
+        &mut self,
+        client: usize,
+        permissions: Option<Permissions>,
+    ) -> Result<(), Violation> {
+        let client_id = self.known_as(client);
+        self.handle(Input::Command(Command::SetPermissions { client_id, permissions }))
     }
 }

@@ -44,7 +44,7 @@ use agenda::Agenda;
 use broker_engine::{Answer, Config, ConnIds, Interest, MemoryStore, Outbox, Question, Time, View};
 pub(crate) use client::payload_of;
 use client::{Local, Player, Wake};
-use host::Broker;
+use host::{Agreeable, Broker};
 use network::Link;
 pub(crate) use network::Table;
 use outside::Next;
@@ -155,6 +155,7 @@ struct Choices {
     roaming: Stream,
     client: Stream,
     answer: Stream,
+    deed: Stream,
     store: Stream,
     timer: Stream,
     restore: Stream,
@@ -176,6 +177,7 @@ impl Choices {
             roaming: stream("world: roaming"),
             client: stream("world: client"),
             answer: stream("world: answer"),
+            deed: stream("world: deed"),
             store: stream("world: store"),
             timer: stream("world: timer"),
             restore: stream("world: restore"),
@@ -198,6 +200,7 @@ pub(crate) struct World<'s> {
     scenario: &'s Scenario,
     options: Options,
     broker: Broker,
+    agreeable: Agreeable,
     out: Outbox,
     ids: ConnIds,
     now: u64,
@@ -274,16 +277,21 @@ fn outcome<'s>(
 
 impl<'s> World<'s> {
     fn new(scenario: &'s Scenario, options: Options) -> Self {
-        let asked = if scenario.outside.ask_subscribe { Interest::SUBSCRIBE } else { Interest::NONE };
-        let interest = Interest::CLIENTS | Interest::DROPS | asked;
+        let asked = |is_asked, what| if is_asked { what } else { Interest::NONE };
+        let interest = Interest::CLIENTS
+            | Interest::DROPS
+            | asked(scenario.outside.ask_subscribe, Interest::SUBSCRIBE)
+            | asked(scenario.outside.ask_publish, Interest::PUBLISH);
         let config = Config { interest, ..scenario.limits.clone() };
         let believed = options.mutation.believed(&config);
         let (players, locals) = client::players(scenario);
+        let agreeable = Agreeable::new(scenario, &options);
         let mut world = Self {
             scenario,
             options,
             checks: Checks::new(&believed, scenario, is_late(scenario), options.sample.unwrap_or(SAMPLE)),
-            broker: Broker::new(config, scenario.seed, &options),
+            broker: Broker::new(config, scenario.seed, &options, &agreeable),
+            agreeable,
             out: Outbox::new(),
             ids: ConnIds::new(),
             now: scenario.epoch,

@@ -1,6 +1,6 @@
 //! A world in which something is wrong on purpose, as if the engine did it: shows that the checkers see it.
 
-use broker_engine::{Answer, Config, Input, Note, StoreSeq};
+use broker_engine::{Admission, Answer, Command, Config, Input, Note, StoreSeq};
 
 /// From a packet of the engine and its number to what is sent instead, if anything else is.
 pub type PacketChange = fn(u64, &[u8]) -> Option<Vec<Vec<u8>>>;
@@ -10,6 +10,7 @@ pub type BytesChange = fn(&[u8]) -> Option<&'static [u8]>;
 
 /// What is wrong. Nothing by default.
 #[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // Independent mistakes.
 pub struct Mutation {
     /// A packet of the engine, counted from 1, is lost, repeated or changed.
     pub packet: Option<PacketChange>,
@@ -23,6 +24,8 @@ pub struct Mutation {
     pub kept: bool,
     /// Whatever is answered, the engine hears a yes.
     pub agreeable: bool,
+    /// Whatever a client may, the engine hears that it may everything.
+    pub permissive: bool,
     /// The host does not hear that a client is to be read again.
     pub deaf: bool,
     /// A snapshot is damaged before it is read back.
@@ -43,6 +46,13 @@ impl Mutation {
         match input {
             Input::Stored { .. } if self.kept => Input::Stored { upto: StoreSeq(u64::MAX) },
             Input::Reply { call, .. } if self.agreeable => Input::Reply { call, answer: Answer::Allow },
+            Input::Reply { call, answer: Answer::Admit(admission) } if self.permissive => {
+                let answer = Answer::Admit(Box::new(Admission { permissions: None, ..*admission }));
+                Input::Reply { call, answer }
+            }
+            Input::Command(Command::SetPermissions { client_id, .. }) if self.permissive => {
+                Input::Command(Command::SetPermissions { client_id, permissions: None })
+            }
             Input::Received { conn, data } => {
                 let instead = self.bytes.and_then(|change| change(data));
                 Input::Received { conn, data: instead.unwrap_or(data) }

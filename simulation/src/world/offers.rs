@@ -59,16 +59,25 @@ impl World<'_> {
         bytes.len() + ALIAS <= most
     }
 
+    /// Does the broker take this topic name of clients?
+    fn fits(&self, topic: &str) -> bool {
+        let limits = &self.scenario.limits;
+        topic.len() <= usize::from(limits.max_topic_length)
+            && topic.split('/').count() <= usize::from(limits.max_topic_levels)
+    }
+
+    /// Can a client have something retained there?
+    pub(super) fn may_retain(&self, topic: &str) -> bool {
+        self.scenario.limits.retain_available && self.fits(topic)
+    }
+
     /// A will as the broker takes it.
     pub(super) fn allowed_will(&self, client: usize, will: &Will) -> Option<Will> {
         let limits = &self.scenario.limits;
-        let levels = will.topic.split('/').count();
-        let is_short = will.topic.len() <= usize::from(limits.max_topic_length)
-            && levels <= usize::from(limits.max_topic_levels);
         if self.is_heedless(client) {
             return Some(will.clone());
         }
-        is_short.then(|| Will {
+        self.fits(&will.topic).then(|| Will {
             qos: will.qos.min(limits.maximum_qos as u8),
             retain: will.retain && limits.retain_available,
             properties: will.properties.clone().filter(|told| self.is_short(told)),

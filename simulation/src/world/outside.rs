@@ -1,13 +1,14 @@
 //! What the host does for the engine: carries the outbox out, answers questions, keeps what is to be kept, and calls
 //! again in time.
 
-use super::host::agreed;
+use super::client::application_message;
 use super::{Broker, Event, Host, World};
 use crate::check::Violation;
 use crate::oracle::Turn;
+use crate::scenario::{Message, TOPICS};
 use broker_engine::{
-    Answer, Call, CallId, Command, ConnId, DeadlineReason, Engine, Flow, HashKey, Input, MemoryPressure,
-    Note, Outbox, Question, StoreOp, StoreSeq, StoredDelivery, Time, Wire,
+    Answer, ApplicationMessage, Call, CallId, Command, ConnId, DeadlineReason, Engine, Flow, HashKey, Input,
+    MemoryPressure, Note, Outbox, Question, StoreOp, StoreSeq, StoredDelivery, Time, Wire,
 };
 use mqtt_proto::ReasonCode;
 
@@ -26,6 +27,8 @@ pub(super) enum Next {
     StoreFailed(StoreSeq),
     /// The operator ends a client's connection.
     Kick { client_id: String },
+    /// Who answers does something for a client: one of the scenario's deeds.
+    Deed { client: usize, deed: usize },
     /// A page of a queue.
     Loaded { fetch: StoreSeq, deliveries: Vec<StoredDelivery> },
     /// What came while nobody read.
@@ -78,10 +81,11 @@ impl World<'_> {
         let turn = self.checks.has_oracle().then(|| self.turn(&input));
         let about = match &input {
             Input::Received { conn, .. } | Input::Closed { conn, .. } => self.by_conn.get(*conn),
+            Input::Reply { call, .. } => self.checks.open_about(*call),
             _ => None,
         };
         let is_told = matches!(input, Input::Stored { .. } | Input::StoreFailed { .. });
-        self.checks.told(&input);
+        self.checks.told(self.now, &input);
         let from = match &input {
             Input::Received { conn, .. } => Some(*conn),
             _ => None,
@@ -174,9 +178,23 @@ impl World<'_> {
                 followed(*conn).map_or(Turn::Other, |link| Turn::Bytes(link, data.to_vec()))
             }
             Input::Closed { conn, .. } => followed(*conn).map_or(Turn::Other, Turn::Gone),
+            Input::Reply { call, answer } => {
+                let link = self.checks.open_about(*call).filter(|link| self.checks.is_followed(*link));
+                link.map_or(Turn::Other, |link| Turn::Reply(link, answer.clone()))
+            }
             Input::Command(Command::Disconnect { client_id, end_session, .. }) => {
                 Turn::Kick { client_id: client_id.clone(), end_session: *end_session }
             }
+            Input::Command(Command::SetPermissions { client_id, permissions }) => {
+                Turn::Permit { client_id: client_id.clone(), permissions: permissions.clone() }
+            }
+            Input::Command(Command::Subscribe { client_id, filter, options, .. }) => {
+                Turn::Subscribe { client_id: client_id.clone(), filter: filter.clone(), options: *options }
+            }
+            Input::Command(Command::Unsubscribe { client_id, filter }) => {
+                Turn::Unsubscribe { client_id: client_id.clone(), filter: filter.clone() }
+            }
+            Input::Command(Command::Publish(message)) => Turn::Announce(message.clone()),
             _ => Turn::Other,
         }
     }
@@ -196,6 +214,10 @@ impl World<'_> {
                     let (reason, end_session) = (ReasonCode::AdministrativeAction, false);
                     self.handle(Input::Command(Command::Disconnect { client_id, reason, end_session }))?;
                 }
+                Next::Deed { client, deed } => {
+                    let scenario = self.scenario;
+                    self.operate(client, &scenario.outside.deeds[deed])?;
+                }
                 Next::ReadOn { link } if self.links[link].broker && !self.links[link].paused => {
                     self.read_on(link)?;
                 }
@@ -206,6 +228,10 @@ impl World<'_> {
     }
 
     fn carry_out(&mut self, out: &Outbox, wanted: &mut Wanted) -> Result<(), Violation> {
+        // A message may be asked about and its connection end in one call.
+        let (about_messages, others): (Vec<_>, Vec<_>) =
+            out.calls.iter().partition(|call| matches!(call.question, Question::Publish { .. }));
+        self.asked(&about_messages);
         for wire in &out.wire {
             match wire {
                 Wire::Send { conn, frame } => {
@@ -254,12 +280,16 @@ impl World<'_> {
                 _ => {}
             }
         }
-        for call in &out.calls {
+        self.asked(&others);
+        Ok(())
+    }
+
+    fn asked(&mut self, calls: &[&Call]) {
+        for call in calls {
             if let Some(link) = self.by_conn.get(call.conn) {
-                self.checks.asked(self.now, link, call.id);
+                self.checks.asked(self.now, link, call);
             }
         }
-        Ok(())
     }
 
     /// Gives sockets what there is for them.
@@ -304,17 +334,12 @@ impl World<'_> {
         let outside = &self.scenario.outside;
         let slowest = if self.healed { outside.answer_max.min(1000) } else { outside.answer_max };
         if self.healed {
-            let answer = agreed(self.options.hook, &call.question);
+            let answer = self.agreeable.agrees(&call.question);
             return self.answer((call.id, call.conn), answer, slowest);
         }
         if self.choices.answer.chance(outside.interrupt) {
             self.checks.marks.fault("H05");
-            let client_id = match &call.question {
-                Question::Authenticate(who) => who.client_id.clone(),
-                Question::Subscribe { client_id, .. } => client_id.clone(),
-                _ => String::new(),
-            };
-            self.next.push_back(Next::Kick { client_id });
+            self.does_something_else(call);
         }
         if self.choices.answer.chance(outside.stray_answer) {
             self.checks.marks.fault("H02");
@@ -331,6 +356,27 @@ impl World<'_> {
             self.answer((call.id, call.conn), answer.clone(), slowest);
         }
         self.answer((call.id, call.conn), answer, slowest);
+    }
+
+    /// Who is asked does something else first.
+    fn does_something_else(&mut self, call: &Call) {
+        let deeds = self.scenario.outside.deeds.len() as u64;
+        let client = self.by_conn.get(call.conn).map(|link| self.links[link].client);
+        let next = match (client, &call.question) {
+            (Some(client), _) if deeds > 0 => {
+                let deed = usize::try_from(self.choices.deed.below(deeds)).unwrap_or(0);
+                Next::Deed { client, deed }
+            }
+            (_, Question::Authenticate(who)) => Next::Kick { client_id: who.client_id.clone() },
+            (
+                _,
+                Question::Subscribe { client_id, .. }
+                | Question::Publish { client_id, .. }
+                | Question::AuthenticateStep { client_id, again: true, .. },
+            ) => Next::Kick { client_id: client_id.clone() },
+            _ => Next::Kick { client_id: String::new() },
+        };
+        self.next.push_back(next);
     }
 
     /// What is answered.
@@ -350,8 +396,32 @@ impl World<'_> {
                 let count = self.choices.answer.between(0, filters.len() as u64);
                 Answer::Filters((0..count).map(|_| *self.choices.answer.pick(&codes)).collect())
             }
-            question => agreed(None, question),
+            Question::Publish { client_id, message } if self.choices.answer.chance(outside.change) => {
+                self.checks.marks.fault("H03");
+                self.instead(client_id, message)
+            }
+            question => self.agreeable.agrees(question),
         }
+    }
+
+    /// Another message for one that is asked about, none, or one that no client may publish.
+    fn instead(&mut self, client_id: &str, of: &ApplicationMessage) -> Answer {
+        let stream = &mut self.choices.answer;
+        let topic = match stream.below(6) {
+            0 | 1 => return Answer::Discard,
+            2 => *stream.pick(&["$SYS/a", "a/+", ""]),
+            _ => *stream.pick(&TOPICS),
+        };
+        let message = Message {
+            topic: topic.to_owned(),
+            qos: u8::try_from(stream.below(3)).unwrap_or(0),
+            retain: TOPICS.contains(&topic) && stream.chance(200),
+            size: 8,
+            expiry: of.message_expiry_interval.filter(|_| stream.chance(500)),
+            properties: None,
+        };
+        let number = self.checks.ledger.message(client_id, &message);
+        Answer::Replace(Box::new(application_message(number, &message)))
     }
 
     fn answer(&mut self, (call, conn): (CallId, ConnId), answer: Answer, slowest: u64) {

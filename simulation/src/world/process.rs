@@ -147,7 +147,7 @@ impl World<'_> {
     fn begin_anew(&mut self) {
         self.life += 1;
         let config = self.broker.view().config().clone();
-        self.broker = Broker::new(config, self.scenario.seed, &self.options);
+        self.broker = Broker::new(config, self.scenario.seed, &self.options, &self.agreeable);
         for link in 0..self.links.len() {
             if std::mem::replace(&mut self.links[link].broker, false) {
                 self.checks.lost(link);

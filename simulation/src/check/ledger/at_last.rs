@@ -55,7 +55,7 @@ impl Ledger {
                 return Err(Violation::new("LIV-1", now, detail));
             }
             counts.look("INV-12");
-            let forgotten = known.outgoing.iter().next().filter(|_| !known.too_large && !self.went_back);
+            let forgotten = known.outgoing.iter().next().filter(|_| !known.gave_up && !self.went_back);
             if let Some((id, outgoing)) = forgotten {
                 let detail = format!(
                     "{}: #{id}, message {}, was never acknowledged, and is forgotten",

@@ -43,7 +43,15 @@ impl Wire {
                 marks.hit("a connection is refused");
             }
             Packet::Auth(auth) => {
-                self.is_asked = true;
+                (self.is_asked, self.authenticates) =
+                    (auth.reason == ReasonCode::ContinueAuthentication, false);
+                if !self.is_asked {
+                    counts.look("INV-42");
+                    marks.hit("a client that authenticates again");
+                }
+                if !self.is_asked && !self.is_allowed {
+                    return Err(("INV-42", format!("{client_id} has authenticated again, without a yes")));
+                }
                 return within_exchange(greeting, auth.properties.authentication_method);
             }
             Packet::ConnAck(connack) => {
@@ -56,8 +64,8 @@ impl Wire {
             Packet::Publish(publish) => {
                 return self.message(now, link, publish, books, config.max_inflight);
             }
-            Packet::PubAck(ack) => self.answered(link, 0, ack, books)?,
-            Packet::PubRec(ack) => self.answered(link, 1, ack, books)?,
+            Packet::PubAck(ack) => self.answered(now, link, (0, ack), books)?,
+            Packet::PubRec(ack) => self.answered(now, link, (1, ack), books)?,
             Packet::PubRel(_) if ledger.is_replaced(&client_id, link) => {}
             Packet::PubRel(ack) => {
                 counts.look("INV-12");
@@ -86,6 +94,9 @@ impl Wire {
                 (self.ended, self.told) = (true, Some(disconnect.reason));
                 if disconnect.reason == ReasonCode::SessionTakenOver {
                     marks.hit("a session taken over");
+                }
+                if disconnect.reason == ReasonCode::NotAuthorized && self.authenticates {
+                    marks.hit("a client that is refused when it authenticates again");
                 }
                 if disconnect.reason == ReasonCode::KeepAliveTimeout {
                     marks.hit("a keep-alive that ran out");
@@ -151,13 +162,25 @@ impl Wire {
             other => return Err(("INV-32", format!("SUBACK #{id} for {other:?}"))),
         };
         books.counts.look("INV-32");
+        let is_judged = self.came_before == 0 && !self.hostile;
+        self.came_before = self.came_before.saturating_sub(1);
         for ((filter, options), code) in filters.iter().zip(ack.reasons.iter()) {
             if !code.is_error() && code as u8 > options.qos as u8 {
                 let asked = options.qos as u8;
                 return Err(("INV-32", format!("{filter} gets {code:?}, asked for {asked}")));
             }
+            if let Some(may) = books.ledger.may_subscribe(client_id, filter).filter(|_| is_judged) {
+                books.counts.look("INV-43");
+                if !may && !code.is_error() {
+                    let detail = format!("{filter} is granted, and reaches beyond what {client_id} may read");
+                    return Err(("INV-43", detail));
+                }
+                if !may {
+                    books.marks.hit("a filter refused that reaches too far");
+                }
+            }
             // What came behind it may be in force already.
-            if !self.requests.iter().any(|request| request.is_about(filter)) {
+            if !self.is_overruled(filter) {
                 self.promises(&Fact::Subscription(client_id.to_owned(), filter.clone()), books)?;
                 books.ledger.subscribed(client_id, filter, *options, code);
             }
@@ -166,12 +189,13 @@ impl Wire {
     }
 
     fn unsubscribed(&mut self, client_id: &str, id: u16, books: &mut Books<'_>) -> Result<(), Wrong> {
+        self.came_before = self.came_before.saturating_sub(1);
         let filters = match self.requests.pop_front() {
             Some(Request::Unsubscribe(asked, filters)) if asked == id => filters,
             other => return Err(("INV-32", format!("UNSUBACK #{id} for {other:?}"))),
         };
         for filter in filters {
-            if !self.requests.iter().any(|request| request.is_about(&filter)) {
+            if !self.is_overruled(&filter) {
                 self.promises(&Fact::Subscription(client_id.to_owned(), filter), books)?;
             }
         }
@@ -180,9 +204,9 @@ impl Wire {
 
     fn answered(
         &mut self,
+        now: u64,
         link: usize,
-        kind: usize,
-        ack: &Ack<'_>,
+        (kind, ack): (usize, &Ack<'_>),
         books: &mut Books<'_>,
     ) -> Result<(), Wrong> {
         let Books { ledger, counts, oracle, promises, .. } = books;
@@ -206,7 +230,7 @@ impl Wire {
                 promises.kept(&fact, counts)?;
             }
             if let Some(number) = number {
-                ledger.accepted(number, self.version);
+                ledger.accepted(now, number, self.version);
             }
         }
         if let Some(oracle) = oracle {
@@ -228,6 +252,15 @@ impl Wire {
         let topic = self.topic(publish, greeting.topic_alias_maximum, counts, marks)?;
         if let (Some(alias), Some(name)) = (publish.properties.topic_alias, publish.topic) {
             self.aliases.insert(alias, name.as_str().to_owned());
+        }
+        if let Some(may) = ledger.may_read(&greeting.client_id, link, &topic) {
+            counts.look("INV-41");
+            if !may {
+                return Err((
+                    "INV-41",
+                    format!("a message to {topic} leaves, which {} may not read", greeting.client_id),
+                ));
+            }
         }
         counts.look("INV-04");
         // An empty one is about a retained message, and has no number.

@@ -74,6 +74,7 @@ impl Small {
             incurable: false,
             steps: None,
             heedless: false,
+            permissions: None,
         }
     }
 

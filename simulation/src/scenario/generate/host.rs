@@ -2,12 +2,13 @@
 
 use super::clients::share;
 use super::{SECOND, Small};
-use crate::scenario::Outside;
+use crate::random::Stream;
+use crate::scenario::{Outside, What};
 use broker_engine::{Config, Durability};
 use std::time::Duration;
 
 impl Small {
-    /// The reference broker does not follow where SUBSCRIBE is asked about, the store is waited for, or memory is short,
+    /// The reference broker does not follow where SUBSCRIBE or PUBLISH is asked about, the store is waited for, or memory is short,
     /// so these are in fewer seeds.
     pub(super) fn host(&self, outside: &mut Outside, limits: &mut Config) {
         if let Some(mut stream) = self.seldom("H01", 300) {
@@ -19,12 +20,16 @@ impl Small {
             outside.answer_again = share(&mut stream, 1000);
             outside.stray_answer = share(&mut stream, 1000);
         }
-        if let Some(mut stream) = self.seldom("H03", 200) {
-            outside.ask_subscribe = true;
+        if let Some(mut stream) = self.seldom("H03", 300) {
+            let asked =
+                *stream.pick(&[(true, false), (true, false), (false, true), (false, true), (true, true)]);
+            (outside.ask_subscribe, outside.ask_publish) = asked;
             outside.change = share(&mut stream, 500);
+            limits.max_publish_questions = *stream.pick(&[1, 2, 16]);
         }
         if let Some(mut stream) = self.class("H05") {
             outside.interrupt = share(&mut stream, 100);
+            outside.deeds = (0..stream.below(5)).map(|_| self.meanwhile(&mut stream)).collect();
         }
         if let Some(mut stream) = self.seldom("S01", 150) {
             limits.durability = Durability::Durable;
@@ -52,6 +57,15 @@ impl Small {
         if let Some(mut stream) = self.class("P04") {
             outside.blocked = share(&mut stream, 2000);
             outside.blocked_max = stream.by_magnitude(1000, 30 * SECOND);
+        }
+    }
+
+    /// What who answers does to the client that it is about.
+    fn meanwhile(&self, stream: &mut Stream) -> What {
+        match stream.below(4) {
+            0 => What::Kick { end_session: stream.chance(300) },
+            1 => What::SetPermissions(stream.chance(700).then(|| self.rules(stream))),
+            _ => self.deed(stream),
         }
     }
 }

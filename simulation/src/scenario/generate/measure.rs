@@ -109,5 +109,6 @@ pub(crate) fn quiet() -> Client {
         incurable: false,
         steps: None,
         heedless: false,
+        permissions: None,
     }
 }

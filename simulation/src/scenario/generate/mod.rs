@@ -7,6 +7,8 @@
 //! * `properties` — what MQTT 5 lets them say beside
 //! * `faults` — what the network and clocks do
 //! * `host` — what hooks, store and process do
+//! * `operator` — what is done for clients
+//! * `permissions` — what clients may, and when that changes
 //! * `events` — faults that have their time: partitions, storms, pauses, clients at odds
 //! * `hostile` — when somebody sends what no client would, and `bytes`, what that is
 //! * `doors` — the same where MQTT is not the first thing
@@ -23,6 +25,8 @@ mod hostile;
 mod large;
 mod limits;
 mod measure;
+mod operator;
+mod permissions;
 mod properties;
 mod work;
 
@@ -103,7 +107,8 @@ fn prompt() -> Outside {
     Outside { answer_max: 1000, ..Outside::default() }
 }
 
-const TOPICS: [&str; 8] = ["a", "a/b", "a/b/c", "a//c", "b", "b/a", "$x/a", "/"];
+/// What clients publish to.
+pub(crate) const TOPICS: [&str; 8] = ["a", "a/b", "a/b/c", "a//c", "b", "b/a", "$x/a", "/"];
 const FILTERS: [&str; 16] = [
     "a",
     "a/b",
@@ -183,7 +188,7 @@ impl Small {
     }
 
     fn scenario(mut self) -> Scenario {
-        let limits = self.limits();
+        let mut limits = self.limits();
         self.window = limits.receive_maximum;
         let mut clients = self.clients();
         self.greetings(&mut clients);
@@ -191,6 +196,9 @@ impl Small {
         let mut operations = self.operations(&clients, heal_at);
         operations.extend(self.events(&clients, heal_at));
         operations.extend(self.hostile(clients.len(), heal_at, &limits));
+        self.authenticating(&clients, heal_at, &mut operations);
+        self.operator(&clients, heal_at, &mut operations);
+        self.permissions(&mut clients, &mut operations, heal_at, &mut limits);
         operations.sort_by_key(|operation| operation.at);
         self.told(&clients, &mut operations);
         let mut scenario = Scenario {

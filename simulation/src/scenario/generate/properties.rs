@@ -30,6 +30,22 @@ impl Small {
         }
     }
 
+    /// Who authenticates in steps does so again while connected.
+    pub(super) fn authenticating(&self, clients: &[Client], end: u64, operations: &mut Vec<Operation>) {
+        let mut stream = (self.stream)("authenticating");
+        for (number, client) in clients.iter().enumerate() {
+            if client.steps.is_some() {
+                let what = || What::Authenticate;
+                let times = stream.below(8);
+                operations.extend((0..times).map(|_| Operation {
+                    at: stream.below(end),
+                    client: number,
+                    what: what(),
+                }));
+            }
+        }
+    }
+
     /// Subscription Identifiers, and what messages say.
     pub(super) fn told(&self, clients: &[Client], operations: &mut [Operation]) {
         let mut stream = (self.stream)("properties");
