@@ -93,7 +93,7 @@ impl Agreeable {
             (None, None) => Answer::Allow,
             (None, Some(data)) => Answer::AllowWith(data),
             (permissions, data) => {
-                Answer::Admit(Box::new(Admission { permissions, data: data.unwrap_or_default() }))
+                Answer::Admit(Box::new(Admission { permissions, data: data.unwrap_or_default(), ..Admission::default() }))
             }
         }
     }
