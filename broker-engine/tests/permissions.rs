@@ -274,6 +274,31 @@ fn what_is_decided_after_its_client_left_is_judged_by_what_the_client_might() {
     }
 }
 
+/// A session that comes back from a store has the permissions that it is given there, its will included.
+#[test]
+fn what_a_client_may_after_a_restart_is_said_before_its_will_is_due() {
+    use broker_engine::{Boot, Durability, HashKey, Seed};
+    for (rules, is_sent) in [(&["+w will"], true), (&["-w will"], false)] {
+        let config = Config { durability: Durability::Durable, ..Config::default() };
+        let mut world = World::new(config.clone());
+        let connect = Connect { will: Some(will()), username: Some("u"), ..lasting(Version::V5, "c") };
+        world.connect_with(&connect);
+        let mut boot = Boot::new(config, Seed(8), HashKey([3, 4]), world.now);
+        world.store.records(world.now).for_each(|record| boot.push(record));
+        boot.permit(|client_id, username| {
+            assert_eq!((client_id, username), ("c", Some("u")));
+            Some(permissions(rules))
+        });
+        world.engine = boot.finish().0;
+        world.handle(Input::Tick);
+        let counters = world.engine.view().counters();
+        assert_eq!(
+            (counters.wills_sent, counters.publish_refused),
+            (u64::from(is_sent), u64::from(!is_sent))
+        );
+    }
+}
+
 /// A message is judged by the name under which it goes out: a hook may put another in its place.
 #[test]
 fn a_hooks_own_message_is_judged_too() {

@@ -3,7 +3,7 @@
 use crate::checkers::Checkers;
 use crate::in_force::{RulesInForce, facts};
 use crate::rules::{Rules, Verdict};
-use metronome_host::engine::{Admission, Answer, Authenticate, Interest, Note};
+use metronome_host::engine::{Admission, Answer, Authenticate, Interest, Note, Permissions};
 use metronome_host::{Client, Commands, Decision, Hook};
 use mqtt_proto::ReasonCode;
 use std::io;
@@ -58,6 +58,10 @@ impl Hook for AccessControl {
         Decision::later(move |responder| {
             checkers.check(responder, move || decide(&rules, &client, &connect, allow_anonymous));
         })
+    }
+
+    fn resumed(&mut self, client_id: &str, username: Option<&str>) -> Option<Permissions> {
+        Some(self.rules.resumed(client_id, username))
     }
 
     fn overruled(&mut self, client: &Client) {

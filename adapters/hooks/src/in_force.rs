@@ -6,6 +6,7 @@ use metronome_host::engine::mqtt_proto::ReasonCode;
 use metronome_host::engine::{Command, ConnId, Permissions};
 use metronome_host::{Client, Commands};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The rules that hold now. Copies share them, so that who asks them sees what who reads them has found.
@@ -24,7 +25,9 @@ struct State {
 
 #[derive(Debug)]
 struct Known {
-    client: Client,
+    client_id: String,
+    username: Option<String>,
+    peer: Option<SocketAddr>,
     connected: bool,
     /// Of the rules that say what it may.
     generation: u64,
@@ -66,7 +69,8 @@ impl RulesInForce {
         let (generation, standing) = (rules.generation(), rules.standing(&facts(client)));
         // One that authenticates again is.
         let connected = state.clients.get(&client.conn).is_some_and(|known| known.connected);
-        let known = Known { client: client.clone(), connected, generation, standing };
+        let Client { client_id, username, peer, .. } = client.clone();
+        let known = Known { client_id, username, peer, connected, generation, standing };
         state.clients.insert(client.conn, known);
         rules
     }
@@ -79,8 +83,8 @@ impl RulesInForce {
         let Some(known) = clients.get_mut(&conn) else { return };
         known.connected = true;
         // One that was assigned is another than the empty one that was asked about.
-        let is_assigned = known.client.client_id != client_id;
-        client_id.clone_into(&mut known.client.client_id);
+        let is_assigned = known.client_id != client_id;
+        client_id.clone_into(&mut known.client_id);
         if is_assigned || known.generation != rules.generation() {
             known.follow(rules, commands.as_ref());
         }
@@ -91,8 +95,25 @@ impl RulesInForce {
         let mut state = self.lock();
         if let Some(known) = state.clients.remove(&conn).filter(|known| known.connected) {
             let known = Known { connected: false, ..known };
-            state.away.insert(known.client.client_id.clone(), known);
+            state.away.insert(known.client_id.clone(), known);
         }
+    }
+
+    /// A store has kept its session: what it may. It goes on being away.
+    pub(crate) fn resumed(&self, client_id: &str, username: Option<&str>) -> Permissions {
+        let mut state = self.lock();
+        let mut known = Known {
+            client_id: client_id.to_owned(),
+            username: username.map(str::to_owned),
+            peer: None,
+            connected: false,
+            generation: state.rules.generation(),
+            standing: 0,
+        };
+        known.standing = state.rules.standing(&known.facts());
+        let permissions = state.rules.permissions(&known.facts());
+        state.away.insert(client_id.to_owned(), known);
+        permissions
     }
 
     /// Its session has ended.
@@ -111,9 +132,13 @@ impl RulesInForce {
 }
 
 impl Known {
+    fn facts(&self) -> ClientFacts<'_> {
+        ClientFacts { client_id: &self.client_id, username: self.username.as_deref(), peer: self.peer }
+    }
+
     fn follow(&mut self, rules: &Rules, commands: Option<&Commands>) {
-        let facts = facts(&self.client);
-        let client_id = self.client.client_id.clone();
+        let facts = self.facts();
+        let client_id = self.client_id.clone();
         let was_assigned = self.generation == rules.generation();
         let command = if rules.standing(&facts) == self.standing || was_assigned {
             Command::SetPermissions { client_id, permissions: Some(rules.permissions(&facts)) }
@@ -123,7 +148,8 @@ impl Known {
             // It would not be let in, so nothing may be done for it.
             Command::SetPermissions { client_id, permissions: Some(Permissions::default()) }
         };
-        (self.generation, self.standing) = (rules.generation(), rules.standing(&facts));
+        let standing = rules.standing(&facts);
+        (self.generation, self.standing) = (rules.generation(), standing);
         if let Some(commands) = commands {
             commands.send(command);
         }

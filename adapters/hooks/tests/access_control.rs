@@ -173,6 +173,20 @@ impl Hook for Others {
     }
 }
 
+/// What a store has kept of a client is judged by the rules that hold when the broker starts, and follows them.
+#[test]
+fn sessions_from_a_store_are_judged_by_the_rules() {
+    let in_force = RulesInForce::new(rules(LEDGER));
+    let mut control = AccessControl::new(in_force.clone(), false).unwrap();
+    let may = |client: Option<&str>, control: &mut AccessControl| {
+        control.resumed("c", client).expect("rules").may_publish("bob/gone")
+    };
+    assert!(may(Some("bob"), &mut control));
+    assert!(!may(Some("eve"), &mut control) && !may(None, &mut control));
+    in_force.replace(rules("acl: [{filters: {'#': deny, public/#: read}}]"));
+    assert!(!may(Some("bob"), &mut control), "bob was removed meanwhile");
+}
+
 /// Rules also hold for whom another hook lets in, unless that says itself what the client may.
 #[test]
 fn rules_hold_for_clients_of_hooks_that_say_nothing_of_permissions() {

@@ -1,5 +1,6 @@
 //! What outlives the process: the section of the configuration, and how a broker begins with what a store has.
 
+use crate::hooks::HookChain;
 use broker_engine::{Boot, BootReport, Config, Durability, Engine, HashKey, Seed, Time};
 use metronome_storage::{Clock, LoadReport, RedisUrl, Store, StoreError, load};
 use serde::{Deserialize, Serialize};
@@ -194,7 +195,8 @@ impl fmt::Display for Found {
     }
 }
 
-/// An engine that goes on with what a store has. `progress` hears of the number of records now and then.
+/// An engine that goes on with what a store has. `progress` hears of the number of records now and then, and the hooks say
+/// what clients may until they connect again.
 ///
 /// # Errors
 /// The store cannot be used.
@@ -203,9 +205,11 @@ pub fn begin(
     config: Config,
     (seed, hash_key): (Seed, HashKey),
     progress: impl FnMut(u64),
+    hooks: &mut HookChain,
 ) -> Result<(Engine, Clock, Found), StoreError> {
     let mut boot = Boot::new(config, seed, hash_key, Time::ZERO);
     let (load, clock) = load(store, &mut boot, progress)?;
+    boot.permit(|client_id, username| hooks.resumed(client_id, username));
     let (engine, boot) = boot.finish();
     Ok((engine, clock, Found { boot, load }))
 }

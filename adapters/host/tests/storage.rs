@@ -6,7 +6,7 @@ use metronome_host::storage::{StorageConfig, StorageEngine, StorePlace, begin, p
 use metronome_host::stores::RedisUrl;
 use metronome_host::stores::{Batch, Keeper, KeeperOptions, Store, StoreError, Visit};
 use metronome_host::transport::Page;
-use metronome_host::{AllowAll, Driver, Flushed};
+use metronome_host::{AllowAll, Driver, Flushed, HookChain};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Condvar, Mutex};
@@ -80,7 +80,8 @@ impl World {
     fn start(mut store: TableStore) -> Self {
         let config =
             Config { durability: Durability::Durable, interest: Interest::CLIENTS, ..Config::default() };
-        let (engine, clock, _) = begin(&mut store, config, (Seed(1), HashKey([1, 2])), |_| ()).unwrap();
+        let (engine, clock, _) =
+            begin(&mut store, config, (Seed(1), HashKey([1, 2])), |_| (), &mut HookChain::default()).unwrap();
         let (wake, woken) = mpsc::channel();
         let options = KeeperOptions {
             pause: pause(Durability::Durable),

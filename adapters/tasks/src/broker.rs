@@ -209,7 +209,7 @@ impl<R: Runtime> Builder<R> {
         let (seed, hash_key) = random().map_err(StartError::System)?;
         let mut limits = config.limits.clone();
         let names: Vec<String> = doors.iter().map(|(_, door)| door.listener.name.clone()).collect();
-        let hooks =
+        let mut hooks =
             self.hooks.with_listeners(names).and(Log).on_panic(|HookPanic { hook, message, .. }| {
                 tracing::error!(hook, message, "a hook panicked, which is a bug in it; the answer is no");
             });
@@ -228,7 +228,8 @@ impl<R: Runtime> Builder<R> {
         };
         let in_force = limits.clone();
         let place = config.storage.place().map(Box::new);
-        let begun = store.and_then(|store| Keeping::begin(store, limits, (seed, hash_key)));
+        let identity = (seed, hash_key);
+        let begun = store.and_then(|store| Keeping::begin(store, limits, identity, &mut hooks));
         let (engine, keeping) = begun.map_err(|error| StartError::Store { place, error })?;
         let found = keeping.as_ref().map(|keeping| keeping.found);
         let keeping = keeping.map(Keeping::start).transpose().map_err(StartError::System)?;

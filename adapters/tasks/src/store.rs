@@ -4,6 +4,7 @@ use crate::Runtime;
 use crate::turn::Shared;
 use async_channel::Receiver;
 use broker_engine::{Config, Durability, Engine, HashKey, Seed};
+use metronome_host::HookChain;
 use metronome_host::storage::{self, Found};
 use metronome_host::stores::{Clock, Keeper, KeeperOptions, Promise, Store, StoreError};
 use std::io;
@@ -23,13 +24,14 @@ impl Keeping {
         store: Option<Box<dyn Store>>,
         config: Config,
         (seed, hash_key): (Seed, HashKey),
+        hooks: &mut HookChain,
     ) -> Result<(Engine, Option<Self>), StoreError> {
         let level = config.durability;
         let Some(mut store) = store.filter(|_| level != Durability::Memory) else {
             return Ok((Engine::new(config, seed, hash_key), None));
         };
         let progress = |records| tracing::info!(records, "reading the store");
-        let (engine, clock, found) = storage::begin(&mut *store, config, (seed, hash_key), progress)?;
+        let (engine, clock, found) = storage::begin(&mut *store, config, (seed, hash_key), progress, hooks)?;
         tracing::info!("found {found}");
         match store.promise() {
             Some(Promise { is_durable: true, text }) => tracing::info!("{text}"),

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::delivery::{Expiry, MessageStore, read_stored};
 use crate::engine::{Engine, Seed};
 use crate::ids::MessageKey;
+use crate::permissions::Permissions;
 use crate::sessions::queue::Window;
 use crate::sessions::{Delivery, Received, Session, Subscriber, Will};
 use crate::time::Time;
@@ -71,6 +72,7 @@ impl fmt::Display for BootReport {
 #[derive(Debug, Default)]
 struct Draft {
     session: Option<SessionFacts>,
+    permissions: Option<Box<Permissions>>,
     will: Option<StoredWill>,
     subscriptions: BTreeMap<String, (SubscribeOptions, u32)>,
     received: BTreeSet<PacketId>,
@@ -183,6 +185,17 @@ impl Boot {
         self.in_flight_known = true;
     }
 
+    /// Says what each client may, by its identifier and user name, until it connects again: its will is judged by that, and
+    /// whether it gets messages of a shared subscription. `None` is everything. Of sessions that were to end with their
+    /// connection only the will is kept, and not whose it is: it was allowed when it was set, and is sent.
+    pub fn permit(&mut self, mut may: impl FnMut(&str, Option<&str>) -> Option<Permissions>) {
+        for (client_id, draft) in &mut self.drafts {
+            if let Some(facts) = &draft.session {
+                draft.permissions = may(client_id, facts.username.as_deref()).map(Box::new);
+            }
+        }
+    }
+
     fn draft(&mut self, client_id: String) -> &mut Draft {
         self.drafts.entry(client_id).or_default()
     }
@@ -248,6 +261,7 @@ impl Boot {
         let facts = draft.session.take().or(draft.will.is_some().then_some(alone))?;
         let mut session = Session::new(client_id, facts.username.as_deref());
         session.expiry = facts.expiry;
+        session.permissions = draft.permissions.take();
         let key = self.engine.sessions.insert(session);
         self.engine.clients.insert(client_id, key);
         self.report.sessions += 1;

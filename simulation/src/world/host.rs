@@ -92,9 +92,11 @@ impl Agreeable {
         match (self.admissions.get(client_id).cloned(), data) {
             (None, None) => Answer::Allow,
             (None, Some(data)) => Answer::AllowWith(data),
-            (permissions, data) => {
-                Answer::Admit(Box::new(Admission { permissions, data: data.unwrap_or_default(), ..Admission::default() }))
-            }
+            (permissions, data) => Answer::Admit(Box::new(Admission {
+                permissions,
+                data: data.unwrap_or_default(),
+                ..Admission::default()
+            })),
         }
     }
 }

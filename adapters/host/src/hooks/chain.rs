@@ -274,6 +274,15 @@ impl HookChain {
         }
     }
 
+    /// What a client may whose session a store has kept. Of a hook that panics, nothing.
+    pub(crate) fn resumed(&mut self, client_id: &str, username: Option<&str>) -> Option<Permissions> {
+        let on_panic = &mut self.on_panic;
+        self.links.iter_mut().find_map(|link| {
+            let said = contained(link.name, on_panic, || link.hook.resumed(client_id, username));
+            said.unwrap_or_else(|| Some(Permissions::default()))
+        })
+    }
+
     /// Shows them a packet.
     pub(crate) fn packet(
         &mut self,

@@ -116,6 +116,13 @@ pub trait Hook: Send {
         Decision::NotMine
     }
 
+    /// What may a client whose session a store has kept, until it connects again? Its will may be due before. `None`
+    /// leaves it to the next hook; where nobody says anything it is everything. By which listener it came is not kept.
+    fn resumed(&mut self, client_id: &str, username: Option<&str>) -> Option<Permissions> {
+        let _ = (client_id, username);
+        None
+    }
+
     /// Another hook has let the client in and said itself what it may: this one's [`Decision::limited`] does not count.
     fn overruled(&mut self, client: &Client) {
         let _ = client;
