@@ -220,6 +220,7 @@ impl Engine {
             match held {
                 Held::Frame(frame) => self.send_now(conn, &frame, out),
                 Held::Publish { packet_id, dup } => self.send_held(conn, packet_id, dup, out),
+                Held::Once { topic, frame } => self.send_once(conn, &topic, &frame, out),
             }
             self.greeted(conn, out);
         }

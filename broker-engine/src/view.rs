@@ -6,6 +6,7 @@ use crate::engine::Engine;
 use crate::ids::ConnId;
 use crate::memory::MemoryPressure;
 use crate::sessions::Session;
+use crate::time::Time;
 use mqtt_proto::Version;
 
 /// What the broker holds right now.
@@ -223,9 +224,29 @@ impl<'a> SessionView<'a> {
         self.session.inflight.bytes()
     }
 
+    /// Their packet identifiers in the order of sending, and whether PUBREC came.
+    pub fn packet_ids(&self) -> impl Iterator<Item = (u16, bool)> + use<'a> {
+        self.session.inflight.iter().map(|sent| (sent.id.get(), !sent.holds_message()))
+    }
+
     /// QoS 2 messages of the client that wait for PUBREL.
     pub fn received(&self) -> usize {
         self.session.received.len()
+    }
+
+    /// Their packet identifiers, sorted.
+    pub fn received_ids(&self) -> impl Iterator<Item = u16> + use<'a> {
+        self.session.received.iter().map(|received| received.packet_id)
+    }
+
+    /// When it ends, if its client is away and does not come back.
+    pub fn ends_at(&self) -> Option<Time> {
+        self.session.ends_at
+    }
+
+    /// When its will is due, if its client is away and does not come back.
+    pub fn will_at(&self) -> Option<Time> {
+        self.session.will_at
     }
 
     /// Has it a will that may still be sent?

@@ -359,6 +359,45 @@ fn the_clock_of_what_is_offline_goes_on_while_the_broker_is_away() {
     assert_eq!((world.engine.view().sessions(), world.store.records(Time::ZERO).count()), (0, 0));
 }
 
+/// What was kept at QoS 0 for a client that was away is sent once the store does not have it any more.
+#[test]
+fn what_is_sent_at_qos_0_does_not_come_again() {
+    let mut world = World::new(Config { queue_qos0_offline: true, ..durable() });
+    let subscriber = world.persistent(Version::V5, "s");
+    world.subscribe(subscriber, "t", AtLeastOnce);
+    world.cut(subscriber);
+    let publisher = world.client(Version::V5, "p");
+    world.publish(publisher, "t", "once", QoS::AtMostOnce, 0);
+    assert_eq!(world.restart().queued, 1);
+    let again = world.connect_with(&lasting(Version::V5, "s"));
+    world.expect(again, &["CONNACK Success present", "PUBLISH q0 t once"]);
+    assert_eq!((world.restart().queued, world.store.queued()), (0, 0));
+
+    let publisher = world.client(Version::V5, "p");
+    world.publish(publisher, "t", "twice", QoS::AtMostOnce, 0);
+    // That it is taken out is not kept when the process ends.
+    world.batches_left = Some(1);
+    let again = world.connect_with(&lasting(Version::V5, "s"));
+    world.expect(again, &["CONNACK Success present"]);
+    assert_eq!(world.restart().queued, 1);
+    let again = world.connect_with(&lasting(Version::V5, "s"));
+    world.expect(again, &["CONNACK Success present", "PUBLISH q0 t twice"]);
+}
+
+/// A timer has its own time, also where the broker is called later: for the next process as well.
+#[test]
+fn a_late_call_makes_nobody_younger() {
+    let mut world = World::new(durable());
+    world.connect_with(&Connect { keep_alive: 10, ..lasting(Version::V5, "s") });
+    world.now = world.now.after_secs(300);
+    world.handle(Input::Tick);
+    let ends_at = |world: &World| world.engine.view().session("s").and_then(|session| session.ends_at());
+    let before = ends_at(&world);
+    assert!(before.is_some());
+    world.restart();
+    assert_eq!(ends_at(&world), before);
+}
+
 /// [MQTT-3.1.2-8]: with the process every connection has ended.
 #[test]
 fn wills_survive_with_their_delay() {

@@ -5,6 +5,7 @@
 
 use broker_engine::{Answer, Question, View};
 use mqtt_proto::ReasonCode;
+use simulation::scenario::Profile;
 use simulation::swarm::{Plan, Summary, run};
 use simulation::world::Options;
 
@@ -29,7 +30,8 @@ fn nobody_banned_is_in(view: View<'_>) -> Result<(), String> {
 
 fn swarm(hook: fn(&Question) -> Answer) -> Summary {
     let options = Options { hook: Some(hook), statement: Some(nobody_banned_is_in), ..Options::default() };
-    run(Plan { from: 0, seeds: 40, again: 0, threads: 2, first: true, options }, |_| {})
+    let profile = Profile::Small;
+    run(Plan { from: 0, seeds: 40, profile, again: 0, threads: 2, first: true, options }, |_| {})
 }
 
 fn main() {

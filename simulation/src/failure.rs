@@ -82,14 +82,24 @@ impl Failure {
             says: says(invariant),
             violation: failure.violation.to_string(),
             events: failure.events,
-            repeat: format!("{COMMAND} run {} --trace{}", failure.seed, flags(&failure.options)),
+            repeat: {
+                let profile = if failure.profile == Profile::Crash { " --profile crash" } else { "" };
+                format!("{COMMAND} run {}{profile} --trace{}", failure.seed, flags(&failure.options))
+            },
             shortest: None,
         }
     }
 
     /// Looks for the shortest scenario, and saves it in a folder.
-    pub(crate) fn shorten(&mut self, options: Options, budget: Budget, folder: &Path) -> Result<(), String> {
-        let scenario = shrink(&generate(self.seed, Profile::Small), self.invariant, options, budget).scenario;
+    pub(crate) fn shorten(
+        &mut self,
+        failed: &swarm::Failure,
+        budget: Budget,
+        folder: &Path,
+    ) -> Result<(), String> {
+        let options = failed.options;
+        let scenario = generate(failed.seed, failed.profile);
+        let scenario = shrink(&scenario, self.invariant, options, budget).scenario;
         let file = folder.join(format!("seed-{}.json", self.seed));
         write(&file, &scenario.to_json())?;
         let outcome = play_compared(&scenario, Options { trace: true, ..options });

@@ -14,11 +14,13 @@
 //! * [`swarm`] — many seeds on all cores
 //! * [`variants`] — a run in several variants that must agree
 //! * [`exhaustive`] — a small world in every order in which it can happen
+//! * [`crashes`] — a small world with a crash at every place
 //! * [`figures`] — faults, queues and messages over time
 //!
 //! The same seed gives the same run on every machine; a digest over everything that the engine sent shows it.
 
 pub mod check;
+pub mod crashes;
 pub mod exhaustive;
 pub mod figures;
 pub mod idle;

@@ -21,7 +21,10 @@ pub const BUGS: &[(&str, &str, &str)] = &[
     ("answers-overtake", "messages go out in the order of answers", "class"),
     ("any-answer-counts", "an answer counts for whatever question is open", "class"),
     ("any-user-resumes", "a session goes to another user", "mochi #398"),
+    ("clock-goes-back", "a process begins by a wall clock that went back", "class"),
     ("count-drifts", "a takeover is not counted out", "Moquette #583"),
+    ("damage-untold", "damaged records are left out without a word", "mosquitto #3702"),
+    ("delivered-is-kept", "what is acknowledged stays in the store", "class"),
     ("empty-is-retained", "an empty retained message is kept instead of removing", "class"),
     ("expiry-ends-exchange", "what was sent is forgotten when it expires", "mosquitto #3744"),
     ("expiry-grows", "what is told of a message's life grows", "HiveMQ CE #784"),
@@ -29,8 +32,10 @@ pub const BUGS: &[(&str, &str, &str)] = &[
     ("first-member-always", "a shared group's first member gets everything", "class"),
     ("for-ever-ends", "an expiry of 0xFFFFFFFF is a number", "class"),
     ("hash-decides", "the hash key says who of a shared group gets a message", "class"),
+    ("identifier-not-kept", "packet identifiers in flight are not kept", "mochi"),
     ("identifier-swapped", "acknowledgements are written in the wrong byte order", "class"),
     ("keep-alive-wraps", "one and a half times the keep-alive in 16 bits", "mochi"),
+    ("kept-for-ever", "what waits in the store does not expire", "mochi"),
     ("lost-wake-up", "a client that was paused is never read again", "Moquette #587"),
     ("mask-begins-anew", "each part of a WebSocket frame is unmasked as if it were the first", "class"),
     ("maximum-packet-size-ignored", "packets are larger than the client takes", "class"),
@@ -44,6 +49,7 @@ pub const BUGS: &[(&str, &str, &str)] = &[
     ("overload-stays", "once a message was refused, memory is short for ever", "class"),
     ("permissions-before-rewriting", "what a hook puts in its place is not judged", "mosquitto #3670"),
     ("permissions-stay", "what a client may never changes", "class"),
+    ("positions-collide", "places in a queue share a key", "class"),
     ("publish-after-pubrec", "PUBLISH is sent again after PUBREC", "AIS2Lab"),
     ("packet-limit-ignored", "the broker's own Maximum Packet Size is announced and not enforced", "class"),
     ("pubrel-not-resent", "an owed PUBREL is forgotten", "rmqtt #456"),
@@ -54,15 +60,20 @@ pub const BUGS: &[(&str, &str, &str)] = &[
     ("quota-kept", "the quota of an earlier connection goes on", "class"),
     ("quota-leak", "a rejected PUBREC frees no quota", "NATS #8359"),
     ("receive-maximum-ignored", "Receive Maximum is announced and not enforced", "mosquitto, FlashMQ"),
+    ("received-not-kept", "QoS 2 messages are new again after a crash", "class"),
     ("refused-takes-over", "a refused CONNECT ends the live connection", "class"),
+    ("release-not-kept", "PUBREC is forgotten by a crash", "class"),
+    ("released-is-sent-again", "PUBLISH is sent again after PUBREC and a crash", "class"),
     ("repeat-disconnects", "a repeated QoS 2 PUBLISH ends the connection", "mosquitto #3602"),
     ("repeat-routed", "a repeated QoS 2 PUBLISH is delivered again", "mosquitto"),
     ("resend-order", "what is sent again comes in another order", "EMQX, mochi"),
     ("resend-skips-permissions", "what is sent again may not be read any more", "mochi #504"),
     ("resend-without-dup", "what is sent again has DUP 0", "AIS2Lab"),
+    ("restart-order", "what is sent again after a crash comes in another order", "class"),
     ("resumed-without-routes", "a resumed session has no subscriptions", "rmqtt #477"),
     ("retain-flag-lost-offline", "Retain As Published is lost in the queue", "vernemq #2551"),
     ("retain-handling-ignored", "Retain Handling 1 sends always", "class"),
+    ("retained-comes-back", "a retained message that was removed is there after a crash", "class"),
     ("retained-skips-permissions", "retained messages are for everybody", "mochi #46, EMQX"),
     ("retained-without-flag", "retained messages come with RETAIN 0", "class"),
     ("session-present-0", "Session Present is 0 for a session that goes on", "class"),
@@ -75,12 +86,15 @@ pub const BUGS: &[(&str, &str, &str)] = &[
     ("suback-before-routes", "matches of before SUBSCRIBE are remembered behind its SUBACK", "BifroMQ #281"),
     ("timer-leak", "timers outlive their objects", "rmqtt #495"),
     ("too-large-stalls", "a message that is too large stays at the queue's head", "rmqtt #513"),
+    ("unsubscribed-comes-back", "a subscription that was ended is there after a crash", "class"),
     ("wildcard-reaches-dollar", "`+` and `#` match `$SYS`", "aedes #135"),
     ("will-lost-on-0x04", "DISCONNECT 0x04 cancels the will", "AIS2Lab"),
     ("will-lost-on-reset", "a reset cancels the will", "AIS2Lab"),
     ("will-lost-with-session", "a delayed will is lost when the session ends first", "EMQX #18585"),
+    ("will-not-kept", "wills are not kept", "gmqtt"),
     ("will-sent-twice", "a will is sent again", "mosquitto"),
     ("will-skips-permissions", "a will goes out whatever its client may by then", "mochi #503"),
+    ("younger-after-restart", "sessions expire as if their clients had left when the broker began", "class"),
 ];
 
 /// How a bug was found.
@@ -109,7 +123,8 @@ pub fn hunt(bug: &str, from: u64, seeds: u64, threads: usize, budget: Budget) ->
         plant(bug);
     }
     let start = Instant::now();
-    let plan = Plan { from, seeds, again: 10, threads, first: true, options };
+    let profile = Profile::Small;
+    let plan = Plan { from, seeds, profile, again: 10, threads, first: true, options };
     let summary = swarm::run(plan, |_| {});
     let took = start.elapsed();
     let failure = summary.failures.first()?;

@@ -20,6 +20,8 @@ pub struct Plan {
     pub seeds: u64,
     /// Every so many of them is played again in each variant; 0 for none.
     pub again: u64,
+    /// How large their worlds are.
+    pub profile: Profile,
     /// Threads.
     pub threads: usize,
     /// Stop at the first failure.
@@ -33,6 +35,8 @@ pub struct Plan {
 pub struct Failure {
     /// The seed.
     pub seed: u64,
+    /// How large its world is.
+    pub profile: Profile,
     /// What did not hold.
     pub violation: Violation,
     /// Calls of the engine until then.
@@ -67,7 +71,13 @@ pub struct Summary {
 }
 
 impl Summary {
-    fn add(&mut self, seed: u64, outcome: Outcome, options: Options, equal: &[&'static str]) {
+    fn add(
+        &mut self,
+        (seed, profile): (u64, Profile),
+        outcome: Outcome,
+        options: Options,
+        equal: &[&'static str],
+    ) {
         self.seeds += 1;
         self.digests.insert(seed, outcome.digest);
         for name in equal {
@@ -79,7 +89,7 @@ impl Summary {
         self.marks.add(&outcome.checks.marks);
         self.timeline.add(&outcome.course);
         if let Some(violation) = outcome.violation {
-            self.failures.push(Failure { seed, violation, events: outcome.events, options });
+            self.failures.push(Failure { seed, profile, violation, events: outcome.events, options });
         }
     }
 
@@ -104,10 +114,10 @@ pub fn run(plan: Plan, progress: impl Fn(&Summary) + Sync) -> Summary {
                     }
                     let seed = plan.from + number;
                     let again = plan.again > 0 && number.is_multiple_of(plan.again);
-                    let (outcome, options, equal) = one(seed, again, plan.options);
+                    let (outcome, options, equal) = one(plan.profile, seed, again, plan.options);
                     let failed = outcome.violation.is_some();
                     if let Ok(mut summary) = summary.lock() {
-                        summary.add(seed, outcome, options, &equal);
+                        summary.add((seed, plan.profile), outcome, options, &equal);
                         summary.took = start.elapsed();
                         progress(&summary);
                     }
@@ -125,8 +135,8 @@ pub fn run(plan: Plan, progress: impl Fn(&Summary) + Sync) -> Summary {
 }
 
 /// One seed, and which variants gave the same.
-fn one(seed: u64, again: bool, options: Options) -> (Outcome, Options, Vec<&'static str>) {
-    let scenario = generate(seed, Profile::Small);
+fn one(profile: Profile, seed: u64, again: bool, options: Options) -> (Outcome, Options, Vec<&'static str>) {
+    let scenario = generate(seed, profile);
     let mut outcome = play(&scenario, options);
     let mut equal = Vec::new();
     if !again || outcome.violation.is_some() {

@@ -1,10 +1,11 @@
 //! Every checker fires: a world in which one thing is wrong on purpose breaks the statement that is about it.
 
-use broker_engine::{DropReason, Note, SharedStrategy};
+use broker_engine::{DropReason, Note, SharedStrategy, StoreOp};
+use metronome_storage::record::Kind;
 use mqtt_proto::ReasonCode;
 use simulation::check::INVARIANTS;
 use simulation::scenario::{Profile, generate};
-use simulation::world::{BytesChange, Mutation, Options, PacketChange, canary, play};
+use simulation::world::{BytesChange, Mutation, Options, PacketChange, TableChange, canary, play};
 use std::time::Duration;
 
 /// Seeds in which a statement has to be broken first by its mutation.
@@ -25,6 +26,11 @@ fn config(change: fn(&mut broker_engine::Config)) -> Mutation {
 /// The engine gets something else than what came.
 fn bytes(change: BytesChange) -> Mutation {
     Mutation { bytes: Some(change), ..Mutation::default() }
+}
+
+/// Records of the store change without a word.
+fn table(change: TableChange) -> Mutation {
+    Mutation { table: Some(change), ..Mutation::default() }
 }
 
 /// The packet type.
@@ -205,18 +211,51 @@ fn within() -> Vec<(&'static str, Mutation)> {
     ]
 }
 
+/// What is wrong with a store.
+fn kept() -> Vec<(&'static str, Mutation)> {
+    vec![
+        (
+            "INV-25",
+            Mutation {
+                stores: Some(|stores| {
+                    for (_, op) in stores {
+                        if let StoreOp::PutSubscription { filter, .. } = op {
+                            "elsewhere".clone_into(filter);
+                        }
+                    }
+                }),
+                ..Mutation::default()
+            },
+        ),
+        ("INV-81", table(|records| records.retain(|key, _| Kind::of(key) != Some(Kind::Subscription)))),
+        (
+            "INV-82",
+            table(|records| {
+                let subscriptions = records.iter_mut().filter(|(key, _)| Kind::of(key) == Some(Kind::Queued));
+                subscriptions.for_each(|(_, value)| value[6] ^= 1);
+            }),
+        ),
+        // Once more each time.
+        ("INV-83", table(|records| drop(records.pop_last()))),
+        ("INV-84", Mutation { stuck: true, ..Mutation::default() }),
+        ("INV-85", Mutation { clock: 3_600_000_000, ..Mutation::default() }),
+    ]
+}
+
 #[test]
 #[cfg_attr(debug_assertions, ignore = "thousands of worlds; `tests/run` plays them in a release build")]
 fn every_checker_fires() {
-    let mutations = [mutations(), limits(), within()].concat();
+    let mutations = [mutations(), limits(), within(), kept()].concat();
     for (name, _) in INVARIANTS {
         assert!(mutations.iter().any(|(known, _)| *known == name), "{name} has no mutation");
     }
     let mut silent = Vec::new();
     for (name, mutation) in mutations {
         let options = Options { mutation, ..Options::default() };
+        let is_kept = kept().iter().any(|(known, _)| *known == name);
+        let profile = if is_kept { Profile::Crash } else { Profile::Small };
         let fires = (0..SEEDS).any(|seed| {
-            let outcome = play(&generate(seed, Profile::Small), options);
+            let outcome = play(&generate(seed, profile), options);
             outcome.violation.is_some_and(|violation| violation.invariant == name)
         });
         if !fires {

@@ -16,10 +16,20 @@ impl Clock {
 
     /// What the system says, but never less than before.
     pub fn now(&mut self) -> u64 {
-        let system = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-        self.latest = self.latest.max(u64::try_from(system).unwrap_or(u64::MAX));
+        self.at(system_time())
+    }
+
+    /// The same where the time comes from elsewhere.
+    pub fn at(&mut self, system: u64) -> u64 {
+        self.latest = self.latest.max(system);
         self.latest
     }
+}
+
+/// Unix time in microseconds, by the system.
+pub(crate) fn system_time() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -88,9 +88,16 @@ impl fmt::Debug for KeeperOptions {
 /// Operations of one or more whole calls of the engine.
 type Group = Vec<(StoreSeq, StoreOp)>;
 
+/// A group that waits for its batch.
+struct Submitted {
+    group: Group,
+    bytes: usize,
+    at: Instant,
+}
+
 #[derive(Default)]
 struct State {
-    groups: VecDeque<(Group, usize)>,
+    groups: VecDeque<Submitted>,
     /// Of everything that is not kept yet.
     bytes: usize,
     events: Vec<Event>,
@@ -100,6 +107,14 @@ struct State {
     /// Somebody waits for a page.
     is_asked: bool,
     stopping: bool,
+}
+
+impl Submitted {
+    /// Its operations as they are now: behind a batch that failed they may have waited for long.
+    fn handed_on(self) -> impl Iterator<Item = (StoreSeq, StoreOp)> {
+        let age = self.at.elapsed();
+        self.group.into_iter().map(move |(seq, op)| (seq, op.aged(age)))
+    }
 }
 
 #[derive(Default)]
@@ -152,7 +167,7 @@ impl Keeper {
         state.is_asked |= asks;
         state.bytes += bytes;
         state.waiting += group.len() as u64;
-        state.groups.push_back((group, bytes));
+        state.groups.push_back(Submitted { group, bytes, at: Instant::now() });
         let is_full = state.bytes >= FULL;
         drop(state);
         if is_news {
@@ -193,7 +208,7 @@ impl Shared {
     }
 
     /// Waits for something to do, but no longer than `rest`, and takes as much as makes a batch; `None` at the end.
-    fn next(&self, rest: Option<Duration>) -> Option<Vec<(Group, usize)>> {
+    fn next(&self, rest: Option<Duration>) -> Option<Vec<Submitted>> {
         let has_nothing = |state: &mut State| state.groups.is_empty() && !state.stopping;
         let state = self.lock();
         let mut state = if let Some(rest) = rest {
@@ -206,7 +221,7 @@ impl Shared {
             return None;
         }
         let mut taken = 0;
-        let count = state.groups.iter().take_while(|(_, bytes)| {
+        let count = state.groups.iter().take_while(|Submitted { bytes, .. }| {
             let fits = taken < BATCH;
             taken += bytes;
             fits
@@ -262,8 +277,8 @@ impl Worker {
             if groups.is_empty() {
                 continue;
             }
-            let bytes: usize = groups.iter().map(|(_, bytes)| bytes).sum();
-            let ops: Group = groups.into_iter().flat_map(|(group, _)| group).collect();
+            let bytes: usize = groups.iter().map(|submitted| submitted.bytes).sum();
+            let ops: Group = groups.into_iter().flat_map(Submitted::handed_on).collect();
             let Some(events) = self.keep(&ops) else { return };
             let mut state = self.shared.lock();
             state.bytes -= bytes;
@@ -354,7 +369,10 @@ impl Worker {
 }
 
 /// A page of a session's queue. A delivery that cannot be read is left out, as if it were lost.
-fn page(
+///
+/// # Errors
+/// The store cannot be read.
+pub fn page(
     store: &dyn Store,
     now: u64,
     client_id: &str,

@@ -32,7 +32,7 @@ pub use clock::Clock;
 #[cfg(feature = "fjall")]
 pub use fjall::FjallStore;
 pub use keeper::{Event, Keeper, KeeperOptions, Statistics};
-pub use load::{LoadReport, load};
+pub use load::{LoadReport, load, load_at};
 #[cfg(feature = "redb")]
 pub use redb::RedbStore;
 #[cfg(feature = "redis")]

@@ -6,7 +6,7 @@
 
 use crate::store::Batch;
 use broker_engine::{Lifetime, StoreOp, StoredDelivery, StoredWill};
-use mqtt_proto::{QoS, RetainHandling, SubscribeOptions};
+use mqtt_proto::{QoS, RetainHandling, SubscribeOptions, planted};
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
@@ -128,6 +128,11 @@ fn key(kind: Kind, client_id: &str, rest: &[u8]) -> Vec<u8> {
     key
 }
 
+/// The end of a key that has a position.
+fn at(position: u64) -> [u8; 8] {
+    if planted!("positions-collide") { (position % 16).to_be_bytes() } else { position.to_be_bytes() }
+}
+
 fn retained_key(topic: &str) -> Vec<u8> {
     [&[Kind::Retained as u8][..], topic.as_bytes()].concat()
 }
@@ -160,7 +165,7 @@ pub fn quarantined_key(key: &[u8]) -> Vec<u8> {
 
 /// The first key of a session's queue that is not before a position.
 pub fn queue_from(client_id: &str, position: u64) -> Vec<u8> {
-    key(Kind::Queued, client_id, &position.to_be_bytes())
+    key(Kind::Queued, client_id, &at(position))
 }
 
 /// What all keys of a session's queue begin with.
@@ -184,8 +189,8 @@ pub fn write(batch: &mut Batch, op: &StoreOp, now: u64) {
             batch.remove(key(Kind::Subscription, client_id, filter.as_bytes()));
         }
         StoreOp::RemoveQueued { client_id, position } => {
-            batch.remove(key(Kind::InFlight, client_id, &position.to_be_bytes()));
-            batch.remove(key(Kind::Queued, client_id, &position.to_be_bytes()));
+            batch.remove(key(Kind::InFlight, client_id, &at(*position)));
+            batch.remove(key(Kind::Queued, client_id, &at(*position)));
         }
         StoreOp::RemoveReceived { client_id, packet_id } => {
             batch.remove(key(Kind::Received, client_id, &packet_id.to_be_bytes()));
@@ -219,7 +224,7 @@ fn record(op: &StoreOp, now: u64) -> Option<(Vec<u8>, Vec<u8>)> {
         }
         StoreOp::PutInflight { client_id, position, packet_id, released } => {
             let body = InFlightBody { packet_id: *packet_id, released: *released };
-            with_value(key(Kind::InFlight, client_id, &position.to_be_bytes()), &body)
+            with_value(key(Kind::InFlight, client_id, &at(*position)), &body)
         }
         StoreOp::PutReceived { client_id, packet_id } => {
             with_value(key(Kind::Received, client_id, &packet_id.to_be_bytes()), &())

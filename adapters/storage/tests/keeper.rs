@@ -168,6 +168,25 @@ fn a_store_is_looked_after_while_there_is_nothing_to_keep() {
     assert_eq!(told, [Some(StoreError::Failed("gone".into())), None]);
 }
 
+/// Behind a batch that fails it may wait for long, and its life goes on meanwhile.
+#[test]
+fn what_waits_for_its_batch_grows_older() {
+    let world = start(Table { failures: 1, ..Table::default() });
+    world.keeper.submit(numbered(vec![queued(1, 1)], 1));
+    world.events(|event| matches!(event, Event::Failed(_)));
+    let StoreOp::PutQueued { client_id, mut delivery } = queued(2, 1) else { unreachable!() };
+    delivery.lifetime.left = Some(Duration::from_secs(60));
+    world.keeper.submit(numbered(vec![StoreOp::PutQueued { client_id, delivery }], 2));
+    world.events(|event| *event == Event::Stored(StoreSeq(2)));
+    let records = world.table.records();
+    let kept_at = record::store_time(&records[&record::store_key()]).unwrap();
+    let key = record::queue_from("c", 2);
+    let StoreOp::PutQueued { delivery, .. } = record::read(&key, &records[&key], kept_at).unwrap() else {
+        unreachable!()
+    };
+    assert!(delivery.lifetime.left < Some(Duration::from_millis(59_500)), "{:?}", delivery.lifetime);
+}
+
 /// From 64 MiB on that are not kept, no more should be read from clients.
 #[test]
 fn what_waits_for_a_store_that_fails_is_bounded() {

@@ -8,7 +8,6 @@ use crate::outbox::Outbox;
 use crate::sessions::inflight::{Sent, Step};
 use crate::storage::StoreOp;
 use alloc::string::ToString;
-use core::time::Duration;
 use mqtt_proto::planted;
 use mqtt_proto::{Ack, AckProperties, Packet, PacketId, QoS, ReasonCode};
 
@@ -94,7 +93,7 @@ impl Engine {
             client_id,
             position,
             packet_id,
-            released: true,
+            released: !planted!("release-not-kept"),
         });
     }
 
@@ -132,6 +131,9 @@ impl Engine {
         if released {
             self.count_session(key);
         }
+        if planted!("delivered-is-kept") {
+            return;
+        }
         self.store_for(key, |client_id| StoreOp::RemoveQueued { client_id, position });
     }
 
@@ -168,7 +170,8 @@ impl Engine {
             let client_id = session.client_id.to_string();
             let op = if session.is_stored() {
                 let username = session.username.as_deref().map(ToString::to_string);
-                let away = session.conn.is_none().then_some(Duration::ZERO);
+                // A timer may have ended its connection some time before this call.
+                let away = session.conn.is_none().then(|| self.called_at.since(self.now));
                 StoreOp::PutSession { client_id, expiry: session.expiry, username, away }
             } else {
                 StoreOp::EndSession { client_id }

@@ -374,6 +374,7 @@ impl Engine {
     /// The same for a publisher that may be gone.
     pub(crate) fn store_received_of(&mut self, key: SlotKey, owed: Owed) {
         if self.gates.is_on()
+            && !planted!("received-not-kept")
             && owed.qos == QoS::ExactlyOnce
             && let Some(packet_id) = owed.packet_id.filter(|packet_id| self.is_received(key, *packet_id))
         {

@@ -9,7 +9,7 @@ use crate::engine::Engine;
 use crate::ids::{ConnId, MessageKey};
 use crate::outbox::Outbox;
 use crate::sessions::{Delivery, Session, SubIds};
-use crate::storage::{StoreOp, StoredDelivery};
+use crate::storage::{Lifetime, StoreOp, StoredDelivery};
 use crate::topics::GroupId;
 use mqtt_proto::{QoS, planted};
 
@@ -145,7 +145,7 @@ impl Engine {
         self.store_for(key, |client_id| StoreOp::PutInflight {
             client_id,
             position,
-            packet_id: number,
+            packet_id: if planted!("identifier-not-kept") { 1 } else { number },
             released: false,
         });
         let sent = self.send_publish(
@@ -260,13 +260,15 @@ impl Engine {
         }
         let now = self.called_at;
         let share = delivery.group.and_then(|group| self.index.group_filter(group));
+        let lifetime = publication.expiry.lifetime(now);
+        let lifetime = if planted!("kept-for-ever") { Lifetime::default() } else { lifetime };
         self.store_for(key, |client_id| StoreOp::PutQueued {
             client_id,
             delivery: StoredDelivery {
                 position: delivery.position,
                 publish: super::encode::stored_publish(publication, delivery.retain),
                 qos: delivery.qos,
-                lifetime: publication.expiry.lifetime(now),
+                lifetime,
                 subscription_ids: delivery.ids.as_slice().to_vec(),
                 share,
             },

@@ -109,6 +109,19 @@ impl Engine {
         }
     }
 
+    /// The same for one of QoS 0, which counts as completed since it left the queue.
+    pub(crate) fn send_once(&mut self, id: ConnId, topic: &str, frame: &[u8], out: &mut Outbox) {
+        let Some(key) = self.conn(id).and_then(crate::connections::Connection::session) else { return };
+        if self.sessions.get(key).is_some_and(|session| session.may_read(topic)) {
+            if let Some(count) = self.counters.publish_sent.first_mut() {
+                *count += 1;
+            }
+            return self.send_now(id, frame, out);
+        }
+        self.counters.completed -= 1;
+        self.dropped(key, topic, DropReason::AclRevoked, out);
+    }
+
     /// May the session's client not read a message any more that waits for it?
     fn is_revoked(&self, key: SlotKey, message: MessageKey) -> bool {
         let restricted = self.sessions.get(key).filter(|session| session.permissions.is_some());
@@ -139,7 +152,9 @@ impl Engine {
             return self.flush_templates(out);
         }
         let (message, position) = (delivery.message, delivery.position);
-        if self.send_publish(
+        let touched = self.gates.begin_taking_out();
+        self.store_for(key, |client_id| StoreOp::RemoveQueued { client_id, position });
+        let sent = self.send_publish(
             id,
             &publication,
             Some(message),
@@ -148,13 +163,14 @@ impl Engine {
             None,
             &delivery.ids,
             out,
-        ) {
+        );
+        self.gates.end_taking_out(touched);
+        if sent {
             self.counters.completed += 1;
         } else {
             self.dropped(key, publication.topic, DropReason::PacketTooLarge, out);
         }
         self.flush_templates(out);
         self.messages.let_go(&delivery);
-        self.store_for(key, |client_id| StoreOp::RemoveQueued { client_id, position });
     }
 }

@@ -128,7 +128,7 @@ impl Engine {
             return false;
         }
         let v5 = conn.version.is_v5();
-        if v5 && (!ids.is_none() || conn.aliases.may_alias(publication.topic)) || self.gates.holds(qos) {
+        if v5 && (!ids.is_none() || conn.aliases.may_alias(publication.topic)) || self.gates.holds(id, qos) {
             return self.send_own_publish(
                 id,
                 publication,
@@ -233,7 +233,7 @@ impl Engine {
     ) -> bool {
         let now = self.called_at;
         let Turn { dup, is_kept } = turn;
-        let must_wait = !is_kept && self.gates.holds(qos) && self.must_wait_for_store(id, out);
+        let must_wait = !is_kept && self.gates.holds(id, qos) && self.must_wait_for_store(id, out);
         let Some(conn) = self.conn_mut(id) else { return false };
         let version = conn.version;
         let v5 = version.is_v5();
@@ -261,7 +261,9 @@ impl Engine {
             self.gates.wait(id, Held::Publish { packet_id, dup });
             return true;
         }
+        // An alias that waits would be overtaken by those that use it.
         if v5
+            && !must_wait
             && conn.aliases.may_alias(publication.topic)
             && head.packet_len(version).is_some_and(|len| len.saturating_add(8) <= max)
             && let Some((alias, known)) = conn.aliases.outbound(publication.topic)
@@ -276,6 +278,11 @@ impl Engine {
         let shared = (publication.payload.len() >= SHARED_PAYLOAD)
             .then(|| shared_payload(publication, kept, &self.messages));
         let Some((frame, _)) = encode(out, &head, version, publication.payload, shared) else { return false };
+        if must_wait {
+            let (topic, frame) = (publication.topic.into(), [out.head(&frame), &frame.payload].concat());
+            self.gates.wait(id, Held::Once { topic, frame });
+            return true;
+        }
         self.count_publish(id, qos, frame.len());
         out.wire.push(Wire::Send { conn: id, frame });
         self.tell_sent(id, publication.topic, (qos, retain, dup), out);

@@ -158,7 +158,7 @@ impl Engine {
         self.retained_bytes -= self.messages.size(old.message) as u64;
         self.release_retained(topic, old);
         self.tell_retained(topic, change, out);
-        if self.is_stored_topic(topic) {
+        if self.is_stored_topic(topic) && !planted!("retained-comes-back") {
             self.gates.emit(StoreOp::RemoveRetained { topic: topic.to_string() });
         }
     }

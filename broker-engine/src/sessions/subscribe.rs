@@ -380,7 +380,10 @@ impl Engine {
         }
         self.count_session(key);
         self.remove_entry(entry, full);
-        self.store_for(key, |client_id| StoreOp::RemoveSubscription { client_id, filter: full.to_string() });
+        if !planted!("unsubscribed-comes-back") {
+            let filter = full.to_string();
+            self.store_for(key, |client_id| StoreOp::RemoveSubscription { client_id, filter });
+        }
         ReasonCode::Success
     }
 

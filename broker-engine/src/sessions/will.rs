@@ -149,7 +149,7 @@ impl Engine {
 
     /// Keeps whether a session has a will, and which.
     pub(crate) fn store_will(&mut self, key: SlotKey) {
-        if !self.gates.is_on() {
+        if !self.gates.is_on() || planted!("will-not-kept") {
             return;
         }
         if let Some(session) = self.sessions.get(key) {

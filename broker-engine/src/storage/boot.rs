@@ -13,7 +13,7 @@ use crate::time::Time;
 use alloc::{boxed::Box, collections::BTreeMap, collections::BTreeSet, string::String, vec::Vec};
 use core::fmt;
 use core::time::Duration;
-use mqtt_proto::{PacketId, QoS, SubscribeOptions, TopicFilter};
+use mqtt_proto::{PacketId, QoS, SubscribeOptions, TopicFilter, planted};
 
 /// An engine that is being put together. Give it every record, in any order, then [`Boot::finish`].
 ///
@@ -275,7 +275,7 @@ impl Boot {
             read
         });
         let now = self.engine.now;
-        let away = facts.away.unwrap_or_default();
+        let away = facts.away.filter(|_| !planted!("younger-after-restart")).unwrap_or_default();
         let after = |secs: u32| now.after(Duration::from_secs(secs.into()).saturating_sub(away));
         let ends_at = self.engine.expiry_deadline(facts.expiry).map(|_| after(facts.expiry));
         if let Some(session) = self.engine.sessions.get_mut(key) {
@@ -321,13 +321,17 @@ impl Boot {
             (Delivery { group, ..loaded.delivery }, loaded.size)
         };
         let (mut used, mut dangling) = (BTreeSet::new(), Vec::new());
-        for (position, InFlight { packet_id, released, loaded }) in core::mem::take(&mut draft.in_flight) {
+        let mut in_flight: Vec<_> = core::mem::take(&mut draft.in_flight).into_iter().collect();
+        if planted!("restart-order") {
+            in_flight.reverse();
+        }
+        for (position, InFlight { packet_id, released, loaded }) in in_flight {
             match loaded {
                 Some(loaded) if !used.insert(packet_id) => {
                     messages.let_go(&loaded.delivery);
                     dangling.push(position);
                 }
-                Some(loaded) if released => {
+                Some(loaded) if released && !planted!("released-is-sent-again") => {
                     messages.let_go(&loaded.delivery);
                     session.inflight.push_released(packet_id, position);
                 }

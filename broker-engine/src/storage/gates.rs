@@ -23,6 +23,9 @@ pub(crate) struct Gates {
     waiting: VecDeque<Waiting>,
     /// Bytes of the frames that wait, and of the clients whose session has ended.
     bytes: u64,
+    /// A message of QoS 0 that the store has is being sent: once it is not there any more, so that it comes at most once.
+    #[serde(skip)]
+    takes_out: bool,
     /// What waits for each connection, so that a later acknowledgement cannot overtake.
     by_connection: BTreeMap<ConnId, Counts>,
     /// Clients whose session has ended, with the operation that keeps that.
@@ -49,6 +52,8 @@ pub(crate) enum Held {
     Frame(Vec<u8>),
     /// A PUBLISH in flight, under this identifier. What it says, and whether it may leave at all, is judged when it leaves.
     Publish { packet_id: PacketId, dup: bool },
+    /// A PUBLISH of QoS 0 that the store had, as it will be on the wire if its topic may be read then.
+    Once { topic: String, frame: Vec<u8> },
 }
 
 impl Held {
@@ -56,14 +61,19 @@ impl Held {
         match self {
             Self::Frame(frame) => frame.len() as u64,
             Self::Publish { .. } => 0,
+            Self::Once { topic, frame } => (topic.len() + frame.len()) as u64,
         }
     }
 
     fn is_puback(&self) -> bool {
         match self {
             Self::Frame(frame) => frame.first().is_some_and(|first| first >> 4 == PacketType::PubAck as u8),
-            Self::Publish { .. } => false,
+            Self::Publish { .. } | Self::Once { .. } => false,
         }
+    }
+
+    fn is_once(&self) -> bool {
+        matches!(self, Self::Once { .. })
     }
 }
 
@@ -79,6 +89,7 @@ fn ended_bytes(client_id: &str) -> u64 {
 struct Counts {
     frames: u32,
     pubacks: u32,
+    once: u32,
 }
 
 impl Gates {
@@ -91,6 +102,7 @@ impl Gates {
             touched: false,
             waiting: VecDeque::new(),
             bytes: 0,
+            takes_out: false,
             by_connection: BTreeMap::new(),
             endings: BTreeMap::new(),
             ended: BTreeMap::new(),
@@ -103,10 +115,19 @@ impl Gates {
         self.level != Durability::Memory
     }
 
-    /// Does an outbound PUBLISH of this QoS wait for its operations?
+    /// Does an outbound PUBLISH of this QoS wait for its operations, or behind another one of QoS 0 that does?
     #[inline]
-    pub(crate) fn holds(&self, qos: QoS) -> bool {
-        self.level == Durability::Durable && qos == QoS::ExactlyOnce
+    pub(crate) fn holds(&self, conn: ConnId, qos: QoS) -> bool {
+        self.level == Durability::Durable
+            && match qos {
+                QoS::AtMostOnce => self.takes_out || self.holds_once(conn),
+                QoS::AtLeastOnce => false,
+                QoS::ExactlyOnce => true,
+            }
+    }
+
+    fn holds_once(&self, conn: ConnId) -> bool {
+        self.by_connection.get(&conn).is_some_and(|counts| counts.once > 0)
     }
 
     /// From here on operations belong to another packet.
@@ -129,6 +150,18 @@ impl Gates {
     #[inline]
     pub(crate) fn begin_delivery(&mut self) -> bool {
         core::mem::take(&mut self.touched)
+    }
+
+    /// The same for a message of QoS 0 that is taken out of the store.
+    pub(crate) fn begin_taking_out(&mut self) -> bool {
+        self.takes_out = true;
+        self.begin_delivery()
+    }
+
+    /// It has been sent, or waits.
+    pub(crate) fn end_taking_out(&mut self, touched: bool) {
+        self.takes_out = false;
+        self.end_delivery(touched);
     }
 
     /// The packet is being handled further.
@@ -205,6 +238,7 @@ impl Gates {
         let counts = self.by_connection.entry(conn).or_default();
         counts.frames += 1;
         counts.pubacks += u32::from(held.is_puback());
+        counts.once += u32::from(held.is_once());
         self.bytes += held.bytes();
         // What promises nothing waits for its turn alone: the latest operation may have failed already.
         let before = self.waiting.back().filter(|_| !self.touched);
@@ -262,6 +296,7 @@ impl Gates {
         if let Some(counts) = self.by_connection.get_mut(&waiting.conn) {
             counts.frames -= 1;
             counts.pubacks -= u32::from(waiting.held.is_puback());
+            counts.once -= u32::from(waiting.held.is_once());
             if counts.frames == 0 {
                 self.by_connection.remove(&waiting.conn);
             }
@@ -280,7 +315,7 @@ impl Gates {
     /// Overwrites secrets in the frames that wait.
     pub(crate) fn mask(&mut self, mask_for: impl Fn(ConnId) -> mqtt_proto::Mask) {
         for waiting in &mut self.waiting {
-            if let Held::Frame(frame) = &mut waiting.held {
+            if let Held::Frame(frame) | Held::Once { frame, .. } = &mut waiting.held {
                 mask_for(waiting.conn).apply(frame);
             }
         }

@@ -7,12 +7,14 @@
 //! * `forms` — what messages say beside topic and payload
 //! * `in_flight` — what is on its way to a client and not acknowledged
 //! * `permissions` — what clients may
+//! * `restart` — what another process knows of all that, which begins from the store
 
 mod answers;
 mod at_last;
 mod forms;
 mod in_flight;
 mod permissions;
+mod restart;
 
 use super::deadlines::Standstills;
 use super::wire::offered;
@@ -28,6 +30,7 @@ use std::sync::Arc;
 
 pub(super) use in_flight::Outgoing;
 use permissions::Rights;
+use restart::{Over, Unkept};
 
 /// Where filters with wildcards are kept.
 const WILD: &str = "#";
@@ -77,6 +80,8 @@ pub(crate) struct Ledger {
     judges_filters: bool,
     /// Hooks are asked about messages.
     asks: bool,
+    /// What may be undone when the process ends and another one begins from the store.
+    unkept: Unkept,
 }
 
 /// A message.
@@ -146,6 +151,13 @@ struct Known {
     just_acknowledged: Vec<(u16, Outgoing)>,
     /// What was acknowledged in an input in the midst of which the engine closed: nobody knows whether it counts.
     uncertain: BTreeMap<u16, Outgoing>,
+    /// Identifiers that the latest input acknowledged with nothing under them: there may have been, by the time that the
+    /// engine came to it.
+    surplus: Vec<u16>,
+    /// What was acknowledged, and may be in flight again in another process.
+    over: Vec<Over>,
+    /// Records of it were damaged, so that what was in flight may have been sent anew behind others.
+    is_hurt: bool,
     /// Latest message of each stream and QoS of the delivery, and the connection on which it came.
     latest: BTreeMap<(u32, u8), (u64, usize)>,
 }
@@ -196,6 +208,7 @@ impl Ledger {
             permitted: None,
             judges_filters: config.check_subscriptions,
             asks: config.interest.contains(Interest::PUBLISH),
+            unkept: Unkept::default(),
         }
     }
 
@@ -329,6 +342,11 @@ impl Ledger {
         sent.lives_on = sent.lives_on && again || expiry.is_none();
         sent.expiry = if again { sent.expiry.max(expiry) } else { expiry };
         sent.arrived_at = now;
+        // What was accepted at QoS 2 stays accepted, also by another process that begins from the store.
+        let is_known = self.unkept.is_on && sent.qos == 2 && sent.accepted;
+        if is_known && !self.estranged.contains(&*sent.publisher) {
+            return;
+        }
         sent.arrivals += 1;
         sent.link = link;
         if sent.arrivals == 1 {
@@ -456,6 +474,7 @@ impl Ledger {
         match note {
             Note::SessionEnded { client_id, .. } => {
                 marks.hit("a session that ended");
+                self.may_come_back(client_id);
                 let known = self.session(client_id);
                 let (ever, link) = (std::mem::take(&mut known.ever), known.link);
                 *known = Known { link, ever, ..Known::default() };
@@ -539,6 +558,7 @@ impl Ledger {
         let stood_still = if waits { self.standstills.since(message.arrived_at) } else { 0 };
         let age = route.now.saturating_sub(message.arrived_at);
         let age = age.saturating_sub(self.slowest_store).saturating_sub(stood_still);
+        let age = age.saturating_sub(self.unkept.slipped_since(message.arrived_at));
         let longest = self.config.max_message_expiry;
         let cap = (longest > 0 && !message.is_will).then_some(longest);
         let life = message.expiry.filter(|_| !message.lives_on).into_iter().chain(cap).min();

@@ -5,7 +5,8 @@ use mqtt_proto::ReasonCode;
 use std::collections::BTreeMap;
 
 /// Everything that is worth seeing.
-pub const MARKS: [&str; 109] = [
+pub const MARKS: [&str; 110] = [
+    "a batch that was kept when the process ended in the midst of it",
     "a client back just before its session ended",
     "a client back just behind the end of its session",
     "a client goes on with what was unfinished",
@@ -119,7 +120,7 @@ pub const MARKS: [&str; 109] = [
 
 /// Every class of fault that can happen here, by its place in the catalogue: network, time, clients, hostile bytes, hooks,
 /// store, process. New ones come behind these, as a fuzzer's bytes belong to a class by its place.
-pub const FAULTS: [(&str, &str); 53] = [
+pub const FAULTS: [(&str, &str); 58] = [
     ("N01", "everything arrives byte by byte"),
     ("N02", "what is sent at once arrives in pieces"),
     ("N03", "something takes up to a minute"),
@@ -168,11 +169,22 @@ pub const FAULTS: [(&str, &str); 53] = [
     ("H05", "who answers ends connections, publishes, subscribes, or changes what a client may"),
     ("S01", "the store takes its time"),
     ("S02", "the store fails"),
-    ("P01", "the process ends without a word, with a snapshot of that moment, an earlier one, or nothing"),
-    ("P02", "the broker is shut down, told so again, and goes on from its snapshot or with nothing"),
+    (
+        "P01",
+        "the process ends without a word; another has a snapshot of that moment or before, the store, or nothing",
+    ),
+    (
+        "P02",
+        "the broker is shut down, told so again, and goes on from its snapshot, the store, or with nothing",
+    ),
     ("P03", "memory is short"),
     ("P04", "no socket takes anything"),
     ("H04", "what a client may publish and read changes"),
+    ("S03", "another process begins from what the store had kept when the one before ended"),
+    ("S04", "records of the store are damaged, gone, there twice, or of an unknown kind"),
+    ("S05", "a process ends as soon as it has begun from the store"),
+    ("S06", "the store has no room for a while"),
+    ("S07", "another process has other limits"),
 ];
 
 /// States in which a packet of each type must have come.
@@ -250,6 +262,11 @@ impl Marks {
     /// How often faults happened, in the order of [`FAULTS`].
     pub fn faults(&self) -> [u64; FAULTS.len()] {
         self.faults
+    }
+
+    /// How often a fault of a class has happened.
+    pub fn fault_count(&self, class: &str) -> u64 {
+        place(class).map_or(0, |place| self.faults[place])
     }
 
     /// What was never seen, faults by their class.

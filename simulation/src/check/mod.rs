@@ -7,6 +7,7 @@
 //! * `ledger` — messages and sessions: who has to get what, and who got it
 //! * `questions` — what the engine asks, and which answers count
 //! * `promises` — what is acknowledged only when the store has kept it
+//! * `recovery` — what the store gives back to another process
 //! * `sample` — how closely each client is followed
 //! * `marks` — things that a campaign must have seen at least once, and the faults that happened
 //! * `sightings` — where those take a memory to see
@@ -19,15 +20,17 @@ mod ledger;
 mod marks;
 mod promises;
 mod questions;
+mod recovery;
 mod sample;
 mod sightings;
 mod wire;
 
 pub use marks::{FAULTS, MARKS, Marks, STATES};
+pub(crate) use recovery::Returned;
 pub(crate) use sample::Part;
 
 use crate::oracle::{Oracle, Turn};
-use crate::scenario::Scenario;
+use crate::scenario::{Outside, Scenario};
 use crate::trace::Trace;
 use crate::world::Table;
 use broker_engine::{
@@ -36,6 +39,7 @@ use broker_engine::{
 use ledger::Ledger;
 use promises::Promises;
 use questions::Asked;
+use recovery::Recovery;
 use sample::Sample;
 use sightings::Sightings;
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,7 +70,7 @@ impl fmt::Display for Violation {
 }
 
 /// Every statement that is looked at here, and what it says.
-pub const INVARIANTS: [(&str, &str); 53] = [
+pub const INVARIANTS: [(&str, &str); 59] = [
     ("INV-01", "QoS 1 and 2: who subscribed gets what was acknowledged, or a drop is counted for it"),
     ("INV-02", "no message is first sent twice to a session, unless its publisher sent it twice"),
     ("INV-03", "QoS 0: at most once for each subscription, at once or dropped with a reason"),
@@ -93,6 +97,7 @@ pub const INVARIANTS: [(&str, &str); 53] = [
     ("INV-22", "Session Present says whether there was a session"),
     ("INV-23", "a session ends when its expiry interval has passed, not earlier and not later"),
     ("INV-24", "a session that is bound to its user goes to nobody else"),
+    ("INV-25", "another process is what the one before was when it handed over what the store has kept last"),
     ("INV-26", "a will is sent exactly once if it is due, and never after DISCONNECT"),
     (
         "INV-27",
@@ -123,6 +128,17 @@ pub const INVARIANTS: [(&str, &str); 53] = [
     ("INV-66", "nothing is left when everybody has gone"),
     ("INV-73", "an engine from its snapshot goes on as if nothing had happened"),
     ("INV-80", "nothing is acknowledged before the store has kept what that promises"),
+    (
+        "INV-81",
+        "everything that was acknowledged is there in another process, and nothing that was not handed over",
+    ),
+    ("INV-82", "what is damaged in the store is told of, and left out"),
+    ("INV-83", "a process that ends while it begins changes nothing for the next one"),
+    ("INV-84", "when the store works again, everything that waited for it is kept"),
+    (
+        "INV-85",
+        "what is left of lives and delays follows the wall clock, and does not grow when that goes back",
+    ),
     ("INV-90", "the engine's own accounts add up, and with what it tells of losses"),
     ("INV-92", "every loss is told, with its true reason"),
     ("INV-93", "a question that is open delays nobody but the client that it is about"),
@@ -235,6 +251,9 @@ pub struct Checks {
     attended: u64,
     wires: Wires,
     promises: Promises,
+    recovery: Recovery,
+    /// The latest operation of the latest call.
+    handed_over: Option<StoreSeq>,
     /// Those that are open.
     questions: BTreeMap<CallId, Asked>,
     /// The broker was told to shut down.
@@ -270,6 +289,8 @@ impl Checks {
             oracle: oracle.filter(Oracle::is_decided),
             wires: Wires::new(config, outside.store_max),
             promises: Promises::new(config),
+            recovery: Recovery::new(false),
+            handed_over: None,
             questions: BTreeMap::new(),
             shutting_down: false,
             seen: Sightings::new(config),
@@ -281,6 +302,16 @@ impl Checks {
             attends: true,
             attended: 0,
         }
+    }
+
+    /// The store outlives the processes of the broker. It may have to try again before something is kept, behind something
+    /// else that waits.
+    pub(crate) fn outlives(&mut self, outside: &Outside, retry: u64) {
+        let slowest = outside.store_max.saturating_mul(2).saturating_add(retry);
+        self.ledger.outlives(slowest);
+        self.wires.slowest_store = slowest;
+        self.promises.retries = true;
+        self.recovery = Recovery::new(self.sample.is_whole());
     }
 
     /// Wants the oracle to know what the engine is asked?
@@ -329,6 +360,7 @@ impl Checks {
     pub(crate) fn begin_anew(&mut self) {
         self.ledger.begin_anew();
         self.promises.begin_anew();
+        self.recovery.begin_anew();
         self.questions.clear();
         self.told_losses = 0;
         if let Some(oracle) = &mut self.oracle {
@@ -351,6 +383,30 @@ impl Checks {
         self.stands_still(at, now - at);
     }
 
+    /// The store has carried these out, at a time by its clock.
+    pub(crate) fn kept(&mut self, clock: u64, ops: &[(StoreSeq, StoreOp)]) {
+        self.recovery.kept(clock, ops);
+    }
+
+    /// The store's clock is so much behind the time that has passed, as the wall clock went back.
+    pub(crate) fn slips(&mut self, now: u64, slip: u64) {
+        self.ledger.slips(now, slip);
+    }
+
+    /// Another process has begun with what the store has.
+    pub(crate) fn begins_from(&mut self, now: u64, from: &Returned<'_>) -> Result<(), Violation> {
+        let wrong = |(name, detail)| Violation::new(name, now, detail);
+        let upto = self.recovery.begins(now, from, &mut self.counts)?;
+        from.engine.view().verify().map_err(|what| Violation::new("INV-90", now, what))?;
+        let hurt = from.lost.iter().filter_map(recovery::client_of).map(str::to_owned).collect();
+        let view = from.engine.view();
+        self.ledger.begins_from(from.records, upto, view, &hurt, &mut self.counts).map_err(wrong)?;
+        self.promises.begin_anew();
+        self.questions.clear();
+        self.told_losses = 0;
+        Ok(())
+    }
+
     fn wires_and_books(&mut self) -> (&mut Wires, Books<'_>) {
         let books = Books {
             ledger: &mut self.ledger,
@@ -367,6 +423,8 @@ impl Checks {
     /// What the engine wants to be kept; `is_told`: it was told what is.
     pub(crate) fn wants(&mut self, stores: &[(StoreSeq, StoreOp)], notes: &[Note], is_told: bool) {
         self.promises.wants(stores, notes, is_told);
+        self.ledger.hands_over(stores);
+        self.handed_over = stores.last().map(|(seq, _)| *seq);
     }
 
     /// Bytes that the engine is about to get.
@@ -459,6 +517,7 @@ impl Checks {
             self.ledger.noted(note, &mut self.marks);
             self.seen.noted(now, note, links, &mut self.marks);
         }
+        self.recovery.after_call(now, self.handed_over, engine, &mut self.counts)?;
         if let (Some(oracle), Some(turn)) = (&mut self.oracle, turn) {
             oracle.turn(now, turn, notes, links, &mut self.counts).map_err(wrong)?;
             if oracle.is_decided() {

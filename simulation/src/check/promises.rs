@@ -38,7 +38,9 @@ pub(super) struct Promises {
     /// Those of a call that told what is kept: what it lets go waited for others.
     fresh: Vec<(Fact, u64)>,
     /// What the store failed to keep. Somebody who connects may hear of it all the same, as the engine still knows it.
-    lost: BTreeSet<Fact>,
+    lost: BTreeMap<Fact, u64>,
+    /// The store tries again until it has kept that, too.
+    pub(super) retries: bool,
     /// What the operator has changed, too: which operation is whose cannot be told.
     shared: BTreeSet<Fact>,
 }
@@ -50,20 +52,23 @@ impl Promises {
 
     /// Another process of the broker has begun, which knows nothing.
     pub(super) fn begin_anew(&mut self) {
-        *self = Self { is_on: self.is_on, ..Self::default() };
+        *self = Self { is_on: self.is_on, retries: self.retries, ..Self::default() };
     }
 
     /// The engine is about to be told something, perhaps of the store.
     pub(super) fn told(&mut self, input: &Input<'_>) {
         self.open.extend(self.fresh.drain(..));
         match input {
-            Input::Stored { upto } => self.open.retain(|_, seq| *seq > upto.0),
+            Input::Stored { upto } => {
+                self.open.retain(|_, seq| *seq > upto.0);
+                self.lost.retain(|_, seq| !self.retries || *seq > upto.0);
+            }
             Input::StoreFailed { seq: first } => {
                 let open = std::mem::take(&mut self.open);
                 let (failed, open) = open.into_iter().partition(|(_, seq)| *seq >= first.0);
                 self.open = open;
                 let failed: BTreeMap<Fact, u64> = failed;
-                self.lost.extend(failed.into_keys());
+                self.lost.extend(failed);
             }
             Input::Command(
                 Command::Subscribe { client_id, filter, .. } | Command::Unsubscribe { client_id, filter },
@@ -90,7 +95,7 @@ impl Promises {
         if notes.iter().any(|note| matches!(note, Note::Connected { .. })) {
             self.lost.clear();
         }
-        self.lost.retain(|fact| !new.contains_key(fact));
+        self.lost.retain(|fact, _| !new.contains_key(fact));
         if is_told {
             self.fresh.extend(new);
         } else {
@@ -107,7 +112,7 @@ impl Promises {
         if self.open.contains_key(fact) {
             return Err(("INV-80", format!("{fact:?} is acknowledged, and is not kept yet")));
         }
-        if self.lost.contains(fact) {
+        if self.lost.contains_key(fact) {
             return Err(("INV-80", format!("{fact:?} is acknowledged, and the store failed to keep it")));
         }
         Ok(())

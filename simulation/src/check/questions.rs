@@ -67,6 +67,7 @@ impl Checks {
                 self.ledger.announced(now, message);
                 self.marks.hit("a message of the broker itself");
             }
+            Input::Stored { upto } => self.recovery.told(*upto),
             _ => {}
         }
         self.promises.told(input);

@@ -133,7 +133,7 @@ impl Request {
 }
 
 /// Instead of a number, for messages without payload.
-const UNNUMBERED: u32 = u32::MAX;
+pub(super) const UNNUMBERED: u32 = u32::MAX;
 
 /// The number of the message that a payload is.
 pub(super) fn number_in(payload: &[u8]) -> Option<u32> {

@@ -5,6 +5,7 @@ use crate::machine;
 use crate::output::{remark, say};
 use crate::report::grouped;
 use clap::Args;
+use simulation::crashes::{self, Crashes};
 use simulation::exhaustive::{Explored, Scope};
 use simulation::world::{Mishaps, Options};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +27,9 @@ pub(crate) struct Exhaustive {
     /// Orders to play at most
     #[arg(long, default_value_t = u64::MAX)]
     most: u64,
+    /// Instead of orders: a crash behind every call, with every part of what was on its way to the store
+    #[arg(long)]
+    crashes: bool,
     /// Play just the order that these decisions lead to, and print what happens
     #[arg(long, value_delimiter = ',')]
     order: Option<Vec<usize>>,
@@ -33,6 +37,9 @@ pub(crate) struct Exhaustive {
 
 impl Exhaustive {
     pub(crate) fn run(&self) -> Result<bool, String> {
+        if self.crashes {
+            return Ok([false, true].into_iter().fold(true, |holds, again| holds & crashes(again)));
+        }
         let mishaps = Mishaps { breaks: self.breaks, restarts: self.restarts };
         let scope = Scope { qos: self.qos, messages: self.messages, mishaps, redundant: false };
         if let Some(order) = &self.order {
@@ -80,4 +87,19 @@ impl Exhaustive {
         }
         failure.is_none()
     }
+}
+
+/// One crash, or two at once, at every place; says whether everything held.
+fn crashes(again: bool) -> bool {
+    let Crashes { runs, restarts, most_underway, failure } = crashes::every(again, Options::default());
+    say!(
+        "{} runs, {} processes that began from the store, up to {most_underway} calls on their way to it; commit {}",
+        grouped(runs),
+        grouped(restarts),
+        machine::commit()
+    );
+    if let Some((crash, violation)) = &failure {
+        say!("FAILED with {crash:?}: {violation}\n  {}", crate::failure::says(violation.invariant));
+    }
+    failure.is_none()
 }

@@ -31,6 +31,8 @@ pub(crate) struct Run {
 enum Size {
     /// A few clients, everything that can go wrong
     Small,
+    /// The same, and processes that end again and again and begin from the store
+    Crash,
     /// Many clients that publish and subscribe
     Dense,
     /// Very many clients that are mostly idle
@@ -42,6 +44,7 @@ impl Run {
         let clients = self.clients;
         let profile = match self.profile {
             Size::Small => Profile::Small,
+            Size::Crash => Profile::Crash,
             Size::Dense => Profile::Dense { clients },
             Size::Fleet => Profile::Fleet { clients },
         };

@@ -1,10 +1,12 @@
 //! Many seeds, and what came of them.
 
+use super::at_least_one;
 use crate::failure::Failure;
 use crate::machine;
 use crate::output::{put, say};
 use crate::report::{Campaign, Entry, Progress};
-use clap::Args;
+use clap::{Args, ValueEnum};
+use simulation::scenario::Profile;
 use simulation::shrink::Budget;
 use simulation::swarm::{self, Plan, Summary};
 use simulation::world::Options;
@@ -20,6 +22,12 @@ pub(crate) struct Swarm {
     /// How many
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
+    /// What happens to their worlds
+    #[arg(long, value_enum, default_value_t = Kind::Small)]
+    profile: Kind,
+    /// Threads; one for each core unless it is said
+    #[arg(long, value_parser = at_least_one())]
+    threads: Option<usize>,
     /// Every so many of them is played again in variants that must come to the same; 0 for none
     #[arg(long, default_value_t = 10)]
     again: u64,
@@ -46,6 +54,14 @@ pub(crate) struct Swarm {
     database: Option<PathBuf>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// Everything that can go wrong
+    Small,
+    /// The same, and processes that end again and again and begin from the store
+    Crash,
+}
+
 /// A campaign of so many seeds has to look at everything and to see everything.
 const ENOUGH: u64 = 400;
 
@@ -56,7 +72,8 @@ impl Swarm {
             from: self.from,
             seeds: self.seeds,
             again: self.again,
-            threads: machine::threads(),
+            profile: if self.profile == Kind::Crash { Profile::Crash } else { Profile::Small },
+            threads: self.threads.unwrap_or_else(machine::threads),
             first: !self.all,
             options: Options { stop_at: self.stop_at, ..Options::default() },
         };
@@ -93,7 +110,7 @@ impl Swarm {
         for failed in &summary.failures {
             let mut failure = Failure::new(failed, commit);
             if self.shrink_seconds > 0 && seen.insert(failure.invariant) {
-                failure.shorten(failed.options, budget, &self.save)?;
+                failure.shorten(failed, budget, &self.save)?;
             }
             failures.push(failure);
         }
@@ -102,7 +119,8 @@ impl Swarm {
 
     /// A campaign that did not look, or where nothing happened, has shown nothing.
     fn lacking(&self, summary: &Summary) -> Vec<String> {
-        if summary.seeds < ENOUGH || self.stop_at.is_some() || !summary.failures.is_empty() {
+        let is_small = summary.seeds < ENOUGH || self.profile == Kind::Crash;
+        if is_small || self.stop_at.is_some() || !summary.failures.is_empty() {
             return Vec::new();
         }
         let blind = summary.blind().into_iter().map(|name| format!("never looked at {name}"));

@@ -184,6 +184,7 @@ fn moments(timeline: &Timeline) -> Vec<Moment> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use simulation::scenario::Profile;
     use simulation::shrink::Budget;
     use simulation::swarm;
     use simulation::world::{Mutation, Options, canary};
@@ -194,13 +195,14 @@ mod tests {
     fn a_report_says_what_failed_and_what_never_was() {
         let mutation = Mutation { packet: Some(canary), ..Mutation::default() };
         let options = Options { mutation, ..Options::default() };
-        let plan = Plan { from: 1, seeds: 50, again: 0, threads: 1, first: true, options };
+        let profile = Profile::Small;
+        let plan = Plan { from: 1, seeds: 50, profile, again: 0, threads: 1, first: true, options };
         let summary = swarm::run(plan, |_| {});
         let failed = &summary.failures[0];
         let folder = std::env::temp_dir().join(format!("report-{}", std::process::id()));
         let mut failure = Failure::new(failed, "c0ffee");
         let budget = Budget { tries: 20, time: Duration::from_secs(60) };
-        failure.shorten(failed.options, budget, &folder).unwrap();
+        failure.shorten(failed, budget, &folder).unwrap();
         let campaign = Campaign::new(plan, &summary, "c0ffee".into(), vec![failure], vec![]);
         let said = campaign.to_string();
         campaign.write(&folder, None).unwrap();

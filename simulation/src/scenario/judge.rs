@@ -106,11 +106,19 @@ impl Outside {
             ("tick_twice", self.tick_twice),
             ("tick_lost", self.tick_lost),
             ("restore", self.restore),
+            ("damage", self.damage),
+            ("other_limits", self.other_limits),
         ] {
             within(field, share, 0..=1000)?;
         }
-        for (field, share) in [("crash", self.crash), ("shutdown", self.shutdown), ("blocked", self.blocked)]
-        {
+        // Or it would never come to an end.
+        within("crash_again", self.crash_again, 0..=900)?;
+        for (field, share) in [
+            ("crash", self.crash),
+            ("shutdown", self.shutdown),
+            ("store_full", self.store_full),
+            ("blocked", self.blocked),
+        ] {
             within(field, share, 0..=100_000)?;
         }
         for (field, time) in [
@@ -118,6 +126,7 @@ impl Outside {
             ("store_max", self.store_max),
             ("late_max", self.late_max),
             ("snapshot_every", self.snapshot_every),
+            ("store_full_max", self.store_full_max),
             ("blocked_max", self.blocked_max),
         ] {
             within(field, time, 0..=LATEST)?;

@@ -141,6 +141,24 @@ pub struct Outside {
     /// or with nothing.
     #[serde(default)]
     pub shutdown: u32,
+    /// The store outlives the process, and another one begins from what it has.
+    #[serde(default)]
+    pub lasting: bool,
+    /// How often, per mille, a process that begins from the store ends at once.
+    #[serde(default)]
+    pub crash_again: u32,
+    /// How often, per mille of processes that begin from the store, records in it are damaged.
+    #[serde(default)]
+    pub damage: u32,
+    /// How often, per mille of processes that begin from the store, one has other limits.
+    #[serde(default)]
+    pub other_limits: u32,
+    /// How often, in a hundred thousand events, that store is full for a while, and keeps nothing.
+    #[serde(default)]
+    pub store_full: u32,
+    /// For how long at most.
+    #[serde(default)]
+    pub store_full_max: u64,
     /// How often, in a hundred thousand events, no socket takes anything for a while.
     #[serde(default)]
     pub blocked: u32,

@@ -34,7 +34,7 @@ impl World<'_> {
 
     /// From now on nothing goes wrong, and the first client of each identifier comes back for what is owed to it.
     pub(super) fn heal(&mut self) -> Result<(), Violation> {
-        self.healed = true;
+        (self.healed, self.keeper.full_until) = (true, 0);
         self.trace.line(self.now, "the world heals");
         self.strangers_leave();
         for client in 0..self.players.len() {

@@ -53,6 +53,7 @@ impl World<'_> {
             (What::WallClock(step), _) => {
                 self.checks.marks.fault("T01");
                 self.wall_clock = self.wall_clock.saturating_add_signed(step.saturating_mul(1000));
+                (self.ahead, self.is_steady) = (self.ahead.max(self.wall_clock), false);
                 self.handle(Input::WallClock(self.wall_clock.saturating_add(self.now)))
             }
             (What::Hostile(hostile), _) => self.hostile(client, hostile),

@@ -14,6 +14,7 @@
 //! * `outside` — what the host does: carries the outbox out, answers questions, keeps, wakes
 //! * [`Host`] — who does that: the world itself, or the driver of `adapters/host`
 //! * `process` — how the broker's process ends, and another one begins
+//! * `keeper` — a store that outlives processes, and `restart`, how they begin from it
 
 mod agenda;
 mod answers;
@@ -21,6 +22,7 @@ mod client;
 mod door;
 mod ending;
 mod host;
+mod keeper;
 mod misfortune;
 mod mutation;
 mod network;
@@ -28,12 +30,14 @@ mod offers;
 mod orders;
 mod outside;
 mod process;
+mod restart;
 mod strangers;
 mod weather;
 
 pub use host::Host;
-pub use mutation::{BytesChange, Mutation, PacketChange, canary};
+pub use mutation::{BytesChange, Mutation, PacketChange, StoresChange, TableChange, canary};
 pub use orders::{Mishaps, Step, play_in_order};
+pub use restart::Crash;
 
 use crate::check::{Checks, SAMPLE, Violation};
 use crate::figures::Course;
@@ -41,10 +45,11 @@ use crate::random::Stream;
 use crate::scenario::{Scenario, What};
 use crate::trace::Trace;
 use agenda::Agenda;
-use broker_engine::{Answer, Config, ConnIds, Interest, MemoryStore, Outbox, Question, Time, View};
+use broker_engine::{Answer, Config, ConnIds, Interest, MemoryStore, Outbox, Question, StoreSeq, Time, View};
 pub(crate) use client::payload_of;
 use client::{Local, Player, Wake};
 use host::{Agreeable, Broker};
+use keeper::Keeper;
 use network::Link;
 pub(crate) use network::Table;
 use outside::Next;
@@ -73,7 +78,7 @@ pub enum Reader {
     Stalled,
 }
 
-/// What does not belong to the scenario. Only who calls the engine, the reader, and the last three may change what happens.
+/// What does not belong to the scenario. Only who calls the engine, the reader, and the last four may change what happens.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     /// Protects the engine's tables.
@@ -92,6 +97,8 @@ pub struct Options {
     pub sample: Option<usize>,
     /// Stop before this input, counted from 1.
     pub stop_at: Option<u64>,
+    /// Behind a call of the engine its process ends, and no other time, where the store outlives it.
+    pub crash: Option<Crash>,
     /// Something that is wrong on purpose, which changes what happens.
     pub mutation: Mutation,
     /// Answers the engine's questions instead of the scenario, which still says when.
@@ -107,6 +114,8 @@ pub struct Outcome {
     pub violation: Option<Violation>,
     /// Calls of the engine.
     pub events: u64,
+    /// Calls' operations that were on their way at the crash that was asked for.
+    pub underway: Option<usize>,
     /// Virtual microseconds.
     pub time: u64,
     /// Over everything that the engine sent, when, and to whom; where the host is not played, over what clients read.
@@ -162,6 +171,8 @@ struct Choices {
     process: Stream,
     restart: Stream,
     blocked: Stream,
+    full: Stream,
+    damage: Stream,
 }
 
 impl Choices {
@@ -184,6 +195,8 @@ impl Choices {
             process: stream("world: process"),
             restart: stream("world: restart"),
             blocked: stream("world: blocked"),
+            full: stream("world: full"),
+            damage: stream("world: damage"),
         }
     }
 }
@@ -223,7 +236,17 @@ pub(crate) struct World<'s> {
     storm: (u64, usize),
     /// Unix microseconds when the broker's clock showed 0.
     wall_clock: u64,
+    /// The most that it ever was.
+    ahead: u64,
+    /// It has never jumped.
+    is_steady: bool,
+    /// A store for one process, and the latest operation that it has.
     store: MemoryStore,
+    stored: Option<StoreSeq>,
+    /// One that outlives processes.
+    keeper: Keeper,
+    /// What was on its way there at the crash that was asked for.
+    underway: Option<usize>,
     /// The host's latest snapshot.
     kept: Option<Box<Kept>>,
     /// Number of the process that the broker is.
@@ -266,6 +289,7 @@ fn outcome<'s>(
     Outcome {
         violation,
         events: world.events,
+        underway: world.underway,
         time: world.now - scenario.epoch,
         digest: world.digest.finish(),
         checks: world.checks,
@@ -308,7 +332,12 @@ impl<'s> World<'s> {
             weather: vec![Weather::default(); scenario.clients.len()],
             storm: (0, 0),
             wall_clock: WALL_CLOCK,
+            ahead: WALL_CLOCK,
+            is_steady: true,
             store: MemoryStore::new(),
+            stored: None,
+            keeper: Keeper::new(),
+            underway: None,
             kept: None,
             life: 0,
             blocked_until: 0,
@@ -326,6 +355,9 @@ impl<'s> World<'s> {
         if scenario.epoch > 0 {
             world.checks.marks.fault("T05");
         }
+        if world.is_lasting() {
+            world.checks.outlives(&scenario.outside, keeper::RETRY);
+        }
         world.schedule(scenario.epoch + scenario.heal_at, Event::Heal);
         world
     }
@@ -341,6 +373,9 @@ impl<'s> World<'s> {
         if self.has_stopped() {
             return Ok(());
         }
+        if self.is_lasting() {
+            self.keeper_catches_up()?;
+        }
         if let Broker::Engine(engine) = &self.broker {
             let spared = self.spared();
             self.checks.everything_arrived(self.now, engine, &spared)?;
@@ -352,6 +387,9 @@ impl<'s> World<'s> {
         }
         self.checks.nothing_is_left(self.now, self.broker.view())?;
         self.broker.has_let_go(self.now)?;
+        if self.is_lasting() {
+            self.store_is_empty()?;
+        }
         if self.scenario.limits.memory_high.is_some() { self.somebody_comes() } else { Ok(()) }
     }
 
@@ -373,6 +411,7 @@ impl<'s> World<'s> {
             self.settle()?;
             if !is_tick {
                 self.block_sometimes();
+                self.fill_sometimes();
                 self.end_sometimes()?;
             }
         }

@@ -1,12 +1,19 @@
 //! A world in which something is wrong on purpose, as if the engine did it: shows that the checkers see it.
 
-use broker_engine::{Admission, Answer, Command, Config, Input, Note, StoreSeq};
+use broker_engine::{Admission, Answer, Command, Config, Input, Note, StoreOp, StoreSeq};
+use std::collections::BTreeMap;
 
 /// From a packet of the engine and its number to what is sent instead, if anything else is.
 pub type PacketChange = fn(u64, &[u8]) -> Option<Vec<Vec<u8>>>;
 
 /// From bytes that came to those that the engine gets, if they are others.
 pub type BytesChange = fn(&[u8]) -> Option<&'static [u8]>;
+
+/// Operations that the engine hands over become others.
+pub type StoresChange = fn(&mut Vec<(StoreSeq, StoreOp)>);
+
+/// Records of a store, by key, become others.
+pub type TableChange = fn(&mut BTreeMap<Vec<u8>, Vec<u8>>);
 
 /// What is wrong. Nothing by default.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,6 +37,14 @@ pub struct Mutation {
     pub deaf: bool,
     /// A snapshot is damaged before it is read back.
     pub snapshot: Option<fn(&mut [u8])>,
+    /// The engine hands other operations over.
+    pub stores: Option<StoresChange>,
+    /// Records change without a word before a process begins with them.
+    pub table: Option<TableChange>,
+    /// A process begins by a clock that is so much ahead, microseconds.
+    pub clock: u64,
+    /// The store keeps nothing, ever.
+    pub stuck: bool,
 }
 
 impl Mutation {

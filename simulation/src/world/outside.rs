@@ -53,6 +53,8 @@ pub(super) enum Done {
     Answer(CallId, ConnId, Answer),
     /// Operations of the store up to this one.
     Stored(StoreSeq),
+    /// The batch on its way to the store that outlives the process.
+    Committed,
     /// Sockets take something again.
     Unblocked,
 }
@@ -98,6 +100,9 @@ impl World<'_> {
         for note in &out.notes {
             self.trace.note(self.now, note);
             self.noted(note);
+        }
+        if let Some(change) = self.options.mutation.stores {
+            change(&mut out.stores);
         }
         let Self { checks, broker, by_conn, .. } = self;
         let attends = checks.attend(about, &out, by_conn);
@@ -437,6 +442,9 @@ impl World<'_> {
 
     /// Keeps what is to be kept, in one batch that is kept or not.
     fn keep(&mut self, batch: Vec<(StoreSeq, StoreOp)>) {
+        if self.is_lasting() {
+            return self.submit(batch);
+        }
         let (Some((first, _)), Some((last, _))) = (batch.first(), batch.last()) else { return };
         let (first, last) = (*first, *last);
         if !self.healed && self.choices.store.chance(self.scenario.outside.store_fail) {
@@ -450,6 +458,7 @@ impl World<'_> {
                 self.next.push_back(Next::Loaded { fetch, deliveries });
             }
         }
+        self.stored = Some(last);
         let slowest = self.scenario.outside.store_max;
         let pause = self.choices.store.between(0, if self.healed { slowest.min(1000) } else { slowest });
         if pause > SLOW {
@@ -477,6 +486,7 @@ impl World<'_> {
                 self.handle(Input::Reply { call, answer })
             }
             Done::Stored(upto) => self.handle(Input::Stored { upto }),
+            Done::Committed => self.committed(),
         }
     }
 

@@ -3,13 +3,14 @@
 use super::outside::RARELY;
 use super::{Broker, Host, Table, World};
 use crate::check::{Checks, Violation};
-use broker_engine::{Command, ConnIds, Input, ListenerId, MemoryStore};
+use broker_engine::{Command, ConnIds, Input, ListenerId, MemoryStore, StoreSeq};
 
 /// What a host has kept of the broker, and what the world knew of it by then.
 pub(super) struct Kept {
     at: u64,
     snapshot: Vec<u8>,
     store: MemoryStore,
+    stored: Option<StoreSeq>,
     /// Connections of that time.
     open: Vec<usize>,
     checks: Checks,
@@ -22,9 +23,15 @@ impl World<'_> {
         if self.healed {
             return Ok(());
         }
+        if self.options.crash.is_some() {
+            return self.crash_as_told();
+        }
         self.keep_snapshot();
         if self.choices.process.below(RARELY) < u64::from(outside.crash) {
             self.checks.marks.fault("P01");
+            if self.is_lasting() {
+                return self.crash_into_store();
+            }
             // The driver gives no snapshot of its engine away.
             let with_snapshot = self.choices.process.chance(500) && self.options.host == Host::Played;
             return match self.kept.take().filter(|_| with_snapshot) {
@@ -43,7 +50,7 @@ impl World<'_> {
     fn keep_snapshot(&mut self) {
         let every = self.scenario.outside.snapshot_every;
         let is_due = self.kept.as_ref().is_none_or(|kept| self.now >= kept.at.saturating_add(every));
-        if every == 0 || !is_due {
+        if every == 0 || !is_due || self.is_lasting() {
             return;
         }
         let Broker::Engine(engine) = &self.broker else { return };
@@ -51,12 +58,13 @@ impl World<'_> {
             at: self.now,
             snapshot: engine.snapshot(),
             store: self.store.clone(),
+            stored: self.stored,
             open: self.open_links(),
             checks: self.checks.clone(),
         }));
     }
 
-    fn open_links(&self) -> Vec<usize> {
+    pub(super) fn open_links(&self) -> Vec<usize> {
         (0..self.links.len()).filter(|link| self.links[*link].broker).collect()
     }
 
@@ -70,10 +78,10 @@ impl World<'_> {
             self.links[link].broker = false;
             self.ids.release(self.links[link].conn);
         }
-        let Kept { at, snapshot, store, open, checks } = *kept;
+        let Kept { at, snapshot, store, stored, open, checks } = *kept;
         self.life += 1;
         self.next.clear();
-        self.store = store;
+        (self.store, self.stored) = (store, stored);
         self.checks.go_back(checks, at, self.now);
         self.restore_from(&snapshot)?;
         // Whoever was connected then is not any more.
@@ -82,7 +90,8 @@ impl World<'_> {
             self.by_conn.insert(self.links[*link].conn, *link);
             self.links[*link].broker = true;
         }
-        self.say_lost(open)
+        self.say_lost(open)?;
+        self.say_stored(stored)
     }
 
     /// The process ends without a word. A snapshot of that moment brings everything back but connections; without one
@@ -98,8 +107,10 @@ impl World<'_> {
             return Ok(());
         }
         self.life += 1;
+        let stored = self.stored;
         self.restore()?;
-        self.say_lost(open)
+        self.say_lost(open)?;
+        self.say_stored(stored)
     }
 
     /// Another process tells the engine of connections that ended with the one before.
@@ -110,6 +121,14 @@ impl World<'_> {
             self.broker_has_lost(link, false)?;
         }
         self.settle()
+    }
+
+    /// Another process tells the engine what the store has, as nobody else is going to.
+    fn say_stored(&mut self, stored: Option<StoreSeq>) -> Result<(), Violation> {
+        match stored {
+            Some(upto) => self.handle(Input::Stored { upto }),
+            None => Ok(()),
+        }
     }
 
     /// Every client is told, a second call does nothing, and nobody is let in any more, until another process begins: with
@@ -130,6 +149,13 @@ impl World<'_> {
         }
         self.checks.shutting_down = false;
         self.let_go(conn);
+        if self.is_lasting() {
+            self.trace.line(self.now, "another process begins from the store");
+            // All that was handed over is kept first, unless there is no room for it.
+            let kept = if self.now < self.keeper.full_until { 0 } else { self.keeper.waiting() };
+            self.begin_from_store(kept)?;
+            return self.handle(Input::Tick);
+        }
         if self.choices.restart.chance(500) && self.options.host == Host::Played {
             self.trace.line(self.now, "another process goes on from its snapshot");
             self.life += 1;
@@ -137,7 +163,8 @@ impl World<'_> {
                 // The engine alone knows whose connection ended first, and so who was still there for whose will.
                 self.checks.stop_following();
             }
-            return self.restore();
+            self.restore()?;
+            return self.say_stored(self.stored);
         }
         self.begin_anew();
         Ok(())
@@ -153,7 +180,8 @@ impl World<'_> {
                 self.checks.lost(link);
             }
         }
-        (self.by_conn, self.ids, self.store) = (Table::default(), ConnIds::new(), MemoryStore::new());
+        (self.by_conn, self.ids) = (Table::default(), ConnIds::new());
+        (self.store, self.stored) = (MemoryStore::new(), None);
         self.next.clear();
         self.kept = None;
         self.checks.begin_anew();

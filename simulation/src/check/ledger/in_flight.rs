@@ -1,6 +1,6 @@
 //! Deliveries in flight: what is sent again, released and acknowledged, under which identifiers and in which order.
 
-use super::{Known, Ledger};
+use super::{Known, Ledger, Over};
 use crate::check::Marks;
 use mqtt_proto::{QoS, ReasonCode};
 
@@ -30,7 +30,9 @@ impl Known {
 impl Ledger {
     /// The engine is about to get bytes of this client.
     pub(in crate::check) fn next_input(&mut self, client_id: &str) {
-        self.session(client_id).just_acknowledged.clear();
+        let known = self.session(client_id);
+        known.just_acknowledged.clear();
+        known.surplus.clear();
     }
 
     /// The engine has closed the client's connection, perhaps in the midst of its latest input.
@@ -55,8 +57,17 @@ impl Ledger {
         let order = same.map_or(next, |(_, order)| order);
         known.newest = Some((outgoing.number, order));
         let outgoing = Outgoing { order, ..outgoing };
-        self.session(client_id).uncertain.remove(&id);
-        match self.session(client_id).outgoing.insert(id, outgoing) {
+        // Whatever it was before is acknowledged for sure.
+        let known = self.session(client_id);
+        known.uncertain.remove(&id);
+        known.just_acknowledged.retain(|(other, _)| *other != id);
+        let known = self.session(client_id);
+        if known.surplus.contains(&id) {
+            known.uncertain.insert(id, outgoing);
+            return Ok(());
+        }
+        // What is too large for a later connection is dropped from what is in flight, and its identifier is free.
+        match known.outgoing.insert(id, outgoing).filter(|_| !known.gave_up) {
             Some(before) => Err(format!("#{id} is in use by message {}", before.number)),
             None => Ok(()),
         }
@@ -64,8 +75,11 @@ impl Ledger {
 
     /// Sent with DUP, which says that it may have been sent before: what waited for the store when its connection ended
     /// never was.
-    pub(in crate::check) fn never_left(&self, client_id: &str, id: u16, qos: QoS) -> bool {
-        let is_known = |known: &Known| known.outgoing.contains_key(&id) || known.uncertain.contains_key(&id);
+    pub(in crate::check) fn never_left(&self, client_id: &str, id: u16, number: u32, qos: QoS) -> bool {
+        // What was under this identifier before may have been acknowledged.
+        let is_it = |outgoing: &Outgoing| outgoing.number == number;
+        let is_known =
+            |known: &Known| known.outgoing.contains_key(&id) || known.uncertain.get(&id).is_some_and(is_it);
         self.durable
             && qos == QoS::ExactlyOnce
             && !self.sessions.get(client_id).is_some_and(|known| is_known(known))
@@ -128,21 +142,29 @@ impl Ledger {
     }
 
     pub(in crate::check) fn acknowledged(&mut self, client_id: &str, id: u16, qos: QoS, reason: ReasonCode) {
+        let may_come_back = self.unkept.is_on;
         let known = self.session(client_id);
-        let Some(before) = known.outgoing.get_mut(&id).filter(|before| before.qos == qos) else { return };
+        let Some(before) = known.outgoing.get_mut(&id).filter(|before| before.qos == qos) else {
+            return known.surplus.push(id);
+        };
         known.just_acknowledged.push((id, *before));
         if qos == QoS::AtLeastOnce || reason.is_error() && !before.released {
+            let over = may_come_back.then_some(Over { id, outgoing: *before, removed: None });
             known.outgoing.remove(&id);
+            known.over.extend(over);
         } else if !reason.is_error() {
             before.released = true;
         }
     }
 
     pub(in crate::check) fn completed(&mut self, client_id: &str, id: u16) {
+        let may_come_back = self.unkept.is_on;
         let known = self.session(client_id);
         if let Some(before) = known.outgoing.get(&id).filter(|before| before.released) {
+            let over = may_come_back.then_some(Over { id, outgoing: *before, removed: None });
             known.just_acknowledged.push((id, *before));
             known.outgoing.remove(&id);
+            known.over.extend(over);
         }
     }
 

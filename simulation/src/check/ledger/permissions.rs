@@ -19,6 +19,11 @@ pub(super) struct Rights {
 }
 
 impl Rights {
+    /// Everything, since this step.
+    pub(super) fn new(since: u64) -> Self {
+        Self { since, ..Self::default() }
+    }
+
     /// Does what holds in this call allow something?
     pub(super) fn allow(&self, may: impl Fn(Option<&Permissions>) -> bool) -> bool {
         may(self.now.as_ref()) || self.before.as_ref().is_some_and(|Before(before)| may(before.as_ref()))

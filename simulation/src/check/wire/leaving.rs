@@ -311,7 +311,7 @@ impl Wire {
             promises.kept(&Fact::Begun(greeting.client_id.clone(), id), counts)?;
         }
         let outgoing = Outgoing { number, qos: publish.qos, link, released: false, order: 0 };
-        if publish.dup && !ledger.never_left(&greeting.client_id, id, publish.qos) {
+        if publish.dup && !ledger.never_left(&greeting.client_id, id, number, publish.qos) {
             marks.hit("a packet sent again");
             counts.look("INV-12");
             ledger.sent_again(&greeting.client_id, id, outgoing).map_err(|detail| ("INV-12", detail))?;

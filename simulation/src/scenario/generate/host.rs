@@ -41,6 +41,9 @@ impl Small {
         if let Some(mut stream) = self.class("S02") {
             outside.store_fail = share(&mut stream, 100);
         }
+        if let Some(mut stream) = self.seldom("S03", 150) {
+            self.lasting(&mut stream, outside, limits);
+        }
         if let Some(mut stream) = self.class("P01") {
             outside.crash = share(&mut stream, 1000);
             if stream.chance(500) {
@@ -67,5 +70,33 @@ impl Small {
             1 => What::SetPermissions(stream.chance(700).then(|| self.rules(stream))),
             _ => self.deed(stream),
         }
+    }
+
+    /// The store outlives processes, of which there are many.
+    fn lasting(&self, stream: &mut Stream, outside: &mut Outside, limits: &mut Config) {
+        (outside.lasting, limits.durability) = (true, Durability::Durable);
+        outside.store_max = stream.by_magnitude(1, 5 * SECOND);
+        if let Some(mut stream) = self.class("S04") {
+            outside.damage = share(&mut stream, 300);
+        }
+        if let Some(mut stream) = self.class("S05") {
+            outside.crash_again = share(&mut stream, 500);
+        }
+        if let Some(mut stream) = self.class("S06") {
+            outside.store_full = share(&mut stream, 1000);
+            outside.store_full_max = stream.by_magnitude(1000, 30 * SECOND);
+        }
+        if let Some(mut stream) = self.class("S07") {
+            outside.other_limits = share(&mut stream, 1000);
+        }
+    }
+
+    /// Processes end again and again, and nothing lives but what the store has.
+    pub(super) fn crashes(&self, outside: &mut Outside, limits: &mut Config) {
+        let mut stream = (self.stream)("crashes");
+        self.lasting(&mut stream, outside, limits);
+        outside.crash = u32::try_from(stream.by_magnitude(500, 10_000)).unwrap_or(500);
+        (outside.shutdown, outside.snapshot_every) = (outside.crash / 10, 0);
+        (limits.memory_high, limits.memory_max) = (None, None);
     }
 }

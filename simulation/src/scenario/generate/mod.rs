@@ -43,6 +43,8 @@ const SECOND: u64 = 1_000_000;
 pub enum Profile {
     /// A few clients, everything that can go wrong, tiny limits.
     Small,
+    /// The same, with a broker whose processes end again and again and begin from the store.
+    Crash,
     /// Many clients that publish and subscribe, few faults: for measuring.
     Dense {
         /// How many.
@@ -60,6 +62,10 @@ pub fn generate(seed: u64, profile: Profile) -> Scenario {
     match profile {
         Profile::Small => large::of(seed)
             .unwrap_or_else(|| Small::new(seed, move |purpose| Stream::new(seed, purpose)).scenario()),
+        Profile::Crash => {
+            let small = Small::new(seed, move |purpose| Stream::new(seed, purpose));
+            Small { crashes: true, ..small }.scenario()
+        }
         Profile::Dense { clients } => measure::dense(seed, clients),
         Profile::Fleet { clients } => measure::fleet(seed, clients),
     }
@@ -135,6 +141,8 @@ struct Small {
     stream: Box<dyn Fn(&'static str) -> Stream>,
     /// Does anything go wrong at all?
     is_faulty: bool,
+    /// Processes end again and again.
+    crashes: bool,
     clients: Stream,
     limits: Stream,
     work: Stream,
@@ -163,6 +171,7 @@ impl Small {
         Self {
             seed,
             is_faulty: stream("faults").chance(900),
+            crashes: false,
             clients: stream("clients"),
             limits: stream("limits"),
             work,
@@ -213,6 +222,9 @@ impl Small {
             heal_at,
         };
         self.host(&mut scenario.outside, &mut scenario.limits);
+        if self.crashes {
+            self.crashes(&mut scenario.outside, &mut scenario.limits);
+        }
         scenario
     }
 }
