@@ -227,3 +227,22 @@ fn positions_beyond_all_counting_are_damage() {
     world.publish(publisher, "t", "m", AtLeastOnce, 1);
     world.expect(publisher, &["PUBACK #1"]);
 }
+
+/// A session's end that the store has failed to keep is kept before its client hears that there is no session.
+#[test]
+fn an_end_that_was_not_kept_is_kept_when_its_client_comes_back() {
+    let mut world = durable(Config::default());
+    let client = world.persistent(Version::V5, "c");
+    world.cut(client);
+    world.hold_stored = true;
+    let end = Connect { clean_start: true, ..clean(Version::V5, "c") };
+    let client = world.connect_with(&end);
+    let failed = world.stored;
+    world.handle(Input::StoreFailed { seq: failed });
+    assert!(world.is_closed(client), "its CONNACK waited for that");
+    let again = world.connect_with(&end);
+    world.expect(again, &[]);
+    assert!(world.stored > failed, "it is to be kept again");
+    world.release_stored();
+    world.expect(again, &["CONNACK Success"]);
+}

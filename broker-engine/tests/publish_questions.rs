@@ -252,6 +252,24 @@ fn what_the_client_sends_again_is_taken_once() {
     world.expect(witness, &["PUBLISH q2 #1 t 1", "PUBLISH q0 t 0"]);
 }
 
+/// Who is heard is not silent, though what it says waits.
+#[test]
+fn packets_that_wait_for_a_hook_are_signs_of_life() {
+    let mut world = World::new(asking());
+    let publisher = world.connect_with(&Connect { keep_alive: 2, ..clean(Version::V5, "p") });
+    world.hold_questions = true;
+    world.publish(publisher, "t", "1", AtLeastOnce, 1);
+    for _ in 0..2 {
+        world.wait_ms(1800);
+        world.send(publisher, &Packet::PingReq);
+    }
+    world.wait_ms(1800);
+    assert!(!world.is_closed(publisher), "it was heard less than three seconds ago");
+    // The hook's time is over meanwhile, and what has waited is handled then.
+    world.wait_ms(3100);
+    assert!(world.is_closed(publisher));
+}
+
 /// Whatever a hook says of a message that was accepted before: it is acknowledged as such.
 #[test]
 fn what_was_accepted_is_not_refused_when_it_comes_again() {

@@ -54,16 +54,12 @@ impl Engine {
     }
 
     pub(crate) fn received(&mut self, id: ConnId, data: &[u8], out: &mut Outbox) {
-        let now = self.now;
+        self.hear_waiting(id);
         let Some(conn) = self.conn_mut(id) else {
             self.counters.stale_inputs += 1;
             return;
         };
         let parked = conn.parked.is_some();
-        // It is not the client who is silent when its packets wait.
-        if parked && conn.session().is_some() {
-            conn.last_seen = now;
-        }
         if parked || !conn.input.is_empty() {
             conn.input.extend_from_slice(data);
             let (waiting, need) = (conn.input.len(), conn.need);
@@ -75,6 +71,7 @@ impl Engine {
                 }
             } else if waiting >= need {
                 self.resume_input(id, out);
+                self.hear_waiting(id);
             }
             return;
         }
@@ -85,6 +82,16 @@ impl Engine {
         {
             conn.input.extend_from_slice(rest);
             self.count_connection(id);
+        }
+        self.hear_waiting(id);
+    }
+
+    /// It is not the client who is silent when its packets wait.
+    fn hear_waiting(&mut self, id: ConnId) {
+        let now = self.now;
+        if let Some(conn) = self.conn_mut(id).filter(|conn| conn.parked.is_some() && conn.session().is_some())
+        {
+            conn.last_seen = now;
         }
     }
 

@@ -32,6 +32,8 @@ pub(crate) struct Gates {
     endings: BTreeMap<String, u64>,
     /// The same clients by operation.
     ended: BTreeMap<u64, String>,
+    /// Up to here operations may have failed.
+    failed: u64,
     /// Pages that were asked for, and for which session.
     fetches: BTreeMap<StoreSeq, SlotKey>,
 }
@@ -106,6 +108,7 @@ impl Gates {
             by_connection: BTreeMap::new(),
             endings: BTreeMap::new(),
             ended: BTreeMap::new(),
+            failed: 0,
             fetches: BTreeMap::new(),
         }
     }
@@ -143,7 +146,12 @@ impl Gates {
 
     /// Whoever hears that there is no session of this client hears of its end, where that is not kept yet.
     pub(crate) fn stand_behind_end(&mut self, client_id: &str) {
-        self.touched |= self.endings.contains_key(client_id);
+        let Some(seq) = self.endings.get(client_id) else { return };
+        self.touched = true;
+        if *seq <= self.failed {
+            // Nobody says whether that is tried again.
+            self.emit(StoreOp::EndSession { client_id: client_id.into() });
+        }
     }
 
     /// A delivery promises only its own operations; says what the packet being handled promises beside it.
@@ -275,6 +283,7 @@ impl Gates {
     /// Nothing from `seq` on is kept: connections with packets that will never leave. All that waits for them is
     /// forgotten.
     pub(crate) fn fail(&mut self, seq: StoreSeq) -> BTreeSet<ConnId> {
+        self.failed = self.last;
         let lost = self.waiting.iter().filter(|waiting| waiting.seq >= seq.0);
         let conns: BTreeSet<ConnId> = lost.map(|waiting| waiting.conn).collect();
         self.waiting.retain(|waiting| !conns.contains(&waiting.conn));

@@ -32,7 +32,7 @@ pub struct World {
     pub pages: Vec<(StoreSeq, StoreOp)>,
     /// Operations are kept without saying so at once.
     pub hold_stored: bool,
-    stored: StoreSeq,
+    pub stored: StoreSeq,
     /// So many more batches are kept, and none behind them; `None` is all.
     pub batches_left: Option<usize>,
     /// Batches that were kept.

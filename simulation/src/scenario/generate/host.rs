@@ -76,8 +76,9 @@ impl Small {
     fn lasting(&self, stream: &mut Stream, outside: &mut Outside, limits: &mut Config) {
         (outside.lasting, limits.durability) = (true, Durability::Durable);
         outside.store_max = stream.by_magnitude(1, 5 * SECOND);
+        outside.crash = share(stream, 1000);
         if let Some(mut stream) = self.class("S04") {
-            outside.damage = share(&mut stream, 300);
+            outside.damage = share(&mut stream, 1000);
         }
         if let Some(mut stream) = self.class("S05") {
             outside.crash_again = share(&mut stream, 500);

@@ -25,6 +25,14 @@ impl Small {
             let is_known = !client.id.is_empty();
             client.permissions = (is_known && stream.chance(500)).then(|| self.rules(&mut stream));
         }
+        let left: Vec<_> =
+            operations.iter().filter(|operation| is_leaving(&operation.what)).cloned().collect();
+        for Operation { at, client, .. } in left {
+            if clients[client].permissions.is_some() && stream.chance(400) {
+                // Messages wait for it that it may not read any more when it is admitted again.
+                operations.push(Operation { at: at + 1, client, what: What::SetPermissions(None) });
+            }
+        }
         let done = operations.len() as u64;
         for _ in 0..stream.by_magnitude(4, 60) {
             let (mut at, mut client) = (stream.below(end), stream.below(clients.len() as u64));
@@ -67,4 +75,8 @@ impl Small {
         let rules = (0..stream.between(0, 3)).map(|_| rule(stream)).collect();
         Permissions { rules, otherwise: stream.chance(700) }
     }
+}
+
+fn is_leaving(what: &What) -> bool {
+    matches!(what, What::Disconnect { .. } | What::Cut | What::EndMidPacket)
 }
