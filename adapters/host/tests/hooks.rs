@@ -3,7 +3,9 @@
 //! Here are questions about clients and their subscriptions; `messages` has those about messages, `packets` who
 //! looks at packets.
 
+#[path = "hooks/messages.rs"]
 mod messages;
+#[path = "hooks/packets.rs"]
 mod packets;
 
 use broker_engine::mqtt_proto::{ReasonCode, SubscribeOptions};
