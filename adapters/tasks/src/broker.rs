@@ -7,7 +7,7 @@ use crate::runtime::{first, timeout};
 use crate::signal::Signal;
 use crate::store::{self, Keeping};
 use crate::turn::{Shared, unix_time};
-use crate::{Runtime, drops, files};
+use crate::{Runtime, connection, drops, files};
 use async_channel::Receiver;
 use broker_engine::{Command, HashKey, ListenerId, Seed};
 use metronome_host::config::ListenerConfig;
@@ -328,6 +328,7 @@ async fn run<R: Runtime>(
         let accept = listener::accept(Rc::clone(&shared), acceptor, Rc::clone(door), most);
         R::spawn(async move { first(enough.notified(), accept).await });
     }
+    R::spawn(connection::serve_all(Rc::clone(&shared)));
     R::spawn(Rc::clone(&shared).run_flusher());
     R::spawn(Rc::clone(&shared).run_timer());
     R::spawn(Rc::clone(&shared).take_up_answers());

@@ -1,5 +1,5 @@
-//! One task for each connection. It holds no buffer: the thread's read buffer and the driver's write buffers are
-//! there only while there are bytes.
+//! Connections: read, wait, close in peace. One task serves all of them, in the order in which their bells ring, and
+//! holds no buffer: the thread's read buffer and the driver's write buffers are there only while there are bytes.
 
 use crate::runtime::timeout;
 use crate::turn::{End, Shared, Socket};
@@ -9,10 +9,14 @@ use metronome_host::transport::Entered;
 use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 /// Reads of one connection before others get their turn.
 const READS_PER_TURN: usize = 4;
+
+/// Connections served before other tasks get their turn.
+const SERVED_PER_TURN: usize = 256;
 
 /// Hands a client that has come in to the engine.
 pub fn begin<R: Runtime>(shared: &Rc<Shared<R>>, stream: R::Stream, listener: ListenerId, client: Entered) {
@@ -22,39 +26,67 @@ pub fn begin<R: Runtime>(shared: &Rc<Shared<R>>, stream: R::Stream, listener: Li
     if let Some(name) = user_name {
         shared.driver.borrow_mut().identify(conn, &name);
     }
-    let socket = shared.insert(conn, stream, layers);
-    R::spawn(run(Rc::clone(shared), socket));
+    shared.insert(conn, stream, layers).bell.ring();
     if !early.is_empty() {
         shared.driver.borrow_mut().received(shared.now(), conn, &early);
     }
     shared.fed();
 }
 
-/// Runs a connection until it is closed.
-async fn run<R: Runtime>(shared: Rc<Shared<R>>, socket: Rc<Socket<R>>) {
+/// Serves all connections on which something has happened, until the broker ends.
+pub(crate) async fn serve_all<R: Runtime>(shared: Rc<Shared<R>>) {
     let _alarm = shared.alarm();
-    match poll_fn(|context| poll_serve(&shared, &socket, context)).await {
-        Some(cause) => {
-            if cause == CloseCause::PeerClosed {
-                // It may only have ended its own direction; answers to its last packets still count.
-                shared.flush_one(socket.id);
+    let mut conns = Vec::new();
+    loop {
+        poll_fn(|context| shared.rung.poll_take(&mut conns, context)).await;
+        for (count, conn) in (1..).zip(conns.drain(..)) {
+            if let Some(socket) = shared.socket(conn) {
+                serve(&shared, &socket);
             }
-            shared.driver.borrow_mut().closed(shared.now(), socket.id, cause);
-            shared.fed();
-            // Why it ends, in the words of a layer; unread input would take that away from the client.
-            if socket.has_goodbye() {
-                socket.end.set(End::Closing);
-                Box::pin(let_go(&shared, &socket)).await;
+            if count % SERVED_PER_TURN == 0 {
+                R::yield_now().await;
             }
         }
-        // Rare and with timers inside, so it is not part of what every connection holds.
-        None => Box::pin(let_go(&shared, &socket)).await,
+        // What they have done is written before they get their next turn.
+        if shared.rung.has_some() {
+            R::yield_now().await;
+        }
     }
+}
+
+/// Serves one connection; at its end it gets a task of its own for its last words, and is served no more.
+fn serve<R: Runtime>(shared: &Rc<Shared<R>>, socket: &Rc<Socket<R>>) {
+    if socket.is_leaving.get() {
+        return;
+    }
+    socket.bell.hush();
+    let waker = Waker::from(Arc::clone(&socket.bell));
+    let Poll::Ready(ended) = poll_serve(shared, socket, &mut Context::from_waker(&waker)) else { return };
+    socket.is_leaving.set(true);
+    if let Some(cause) = ended {
+        if cause == CloseCause::PeerClosed {
+            // It may only have ended its own direction; answers to its last packets still count.
+            shared.flush_one(socket.id);
+        }
+        shared.driver.borrow_mut().closed(shared.now(), socket.id, cause);
+        shared.fed();
+        if !socket.has_goodbye() {
+            return shared.remove(socket.id);
+        }
+        // Why it ends, in the words of a layer; unread input would take that away from the client.
+        socket.end.set(End::Closing);
+    }
+    R::spawn(leave(Rc::clone(shared), Rc::clone(socket)));
+}
+
+/// The end of a connection.
+async fn leave<R: Runtime>(shared: Rc<Shared<R>>, socket: Rc<Socket<R>>) {
+    let _alarm = shared.alarm();
+    let_go(&shared, &socket).await;
     shared.remove(socket.id);
 }
 
-/// Reads and lets be written until the end; `Some` when the transport ended by itself. Polled by hand, because the
-/// state of this wait is what every idle connection costs.
+/// Reads and lets be written as far as that goes; ready at the end, with `Some` when the transport ended by itself.
 fn poll_serve<R: Runtime>(
     shared: &Shared<R>,
     socket: &Socket<R>,
@@ -81,14 +113,13 @@ fn poll_serve<R: Runtime>(
                     ControlFlow::Break(cause) => return Poll::Ready(Some(cause)),
                     ControlFlow::Continue(Emptied(true)) => went_on = true,
                     ControlFlow::Continue(Emptied(false)) => {
-                        context.waker().wake_by_ref();
+                        socket.bell.ring();
                         return Poll::Pending;
                     }
                 },
             }
         }
         if !went_on {
-            socket.wait(context);
             return Poll::Pending;
         }
     }

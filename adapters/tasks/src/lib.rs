@@ -1,6 +1,7 @@
 //! The tasks of a broker on one thread, for any runtime that has sockets, a timer and local tasks.
 //!
 //! * [`Runtime`] — what a runtime brings
+//! * [`poll_set`] — sockets of the broker's own, which the runtime watches as one file
 //! * `async_io` — what of it smol and async-std have in common (feature `async-io`)
 //! * [`Builder`] — starts a broker on a thread of its own; [`BrokerHandle`] — asks and stops it
 //! * [`InlineClient`] — clients inside the program
@@ -10,7 +11,7 @@
 //! * [`tcp`] — options of TCP sockets
 //! * [`Accepted`] — connections that the embedding program brings
 //! * [`entrance`] — what comes before MQTT, in a task of its own
-//! * [`connection`] — one task for each connection: read, wait, close in peace
+//! * [`connection`] — one task for all connections: read, wait, close in peace; `bell` — what wakes it
 //! * [`notes`] — what goes into the log about clients
 //! * [`drops`] — what goes into the log about messages that were lost
 //! * [`signal`] — waking a task of the same thread
@@ -21,6 +22,7 @@
 mod accepted;
 #[cfg(feature = "async-io")]
 pub mod async_io;
+mod bell;
 mod broker;
 pub mod connection;
 pub mod drops;
@@ -30,6 +32,8 @@ mod handle;
 mod inline;
 pub mod listener;
 pub mod notes;
+#[cfg(unix)]
+pub mod poll_set;
 mod runtime;
 pub mod signal;
 pub mod socket_file;

@@ -1,8 +1,9 @@
 //! Engine, sockets and tasks on one thread.
 //!
-//! Reading tasks feed the driver and mark what is to be written. One flushing task runs behind all tasks that
+//! Whoever reads feeds the driver and marks what is to be written. One flushing task runs behind all tasks that
 //! were ready in the same turn, and writes each connection once.
 
+use crate::bell::{Bell, Rung};
 use crate::drops::Drops;
 use crate::runtime::first;
 use crate::signal::Signal;
@@ -18,7 +19,7 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Bytes of the one read buffer that all connections share.
@@ -31,37 +32,27 @@ const SLICES_PER_TURN: usize = 16;
 /// Connections written before others get their turn.
 const FLUSHES_PER_TURN: usize = 256;
 
-/// A socket and what its task should know.
+/// A socket and what whoever serves it should know.
 pub struct Socket<R: Runtime> {
     pub(crate) id: ConnId,
     pub(crate) stream: R::Stream,
     /// What is between socket and MQTT; plain MQTT has nothing there.
     layers: Option<Box<RefCell<Layers>>>,
-    /// Wakes the task, which waits for one of the cells to change.
-    waker: Cell<Option<Waker>>,
+    /// Has it served, as when one of the cells has changed.
+    pub(crate) bell: Arc<Bell>,
     /// Bytes wait for the socket to become writable.
     pub(crate) blocked: Cell<bool>,
     /// The engine wants nothing read.
     pub(crate) paused: Cell<bool>,
     pub(crate) end: Cell<End>,
+    /// A task of its own sees it out.
+    pub(crate) is_leaving: Cell<bool>,
 }
 
 impl<R: Runtime> Socket<R> {
-    /// Has the task woken at the next change.
-    pub(crate) fn wait(&self, context: &Context<'_>) {
-        let known = self.waker.take().filter(|waker| waker.will_wake(context.waker()));
-        self.waker.set(Some(known.unwrap_or_else(|| context.waker().clone())));
-    }
-
     /// Has a layer said why it ends?
     pub(crate) fn has_goodbye(&self) -> bool {
         self.layers.as_ref().is_some_and(|layers| layers.borrow().is_over())
-    }
-
-    fn wake(&self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
     }
 }
 
@@ -82,6 +73,8 @@ pub struct Shared<R: Runtime> {
     /// The engine with its connections.
     pub driver: RefCell<Driver>,
     sockets: RefCell<Vec<Option<Rc<Socket<R>>>>>,
+    /// Those that are to be served.
+    pub(crate) rung: Arc<Rung>,
     read_buffer: RefCell<Box<[u8]>>,
     started: Instant,
     flush: Signal,
@@ -146,6 +139,7 @@ impl<R: Runtime> Shared<R> {
         Rc::new(Self {
             driver: RefCell::new(driver),
             sockets: RefCell::default(),
+            rung: Arc::default(),
             read_buffer: RefCell::new(vec![0; READ_BUFFER].into()),
             started: Instant::now(),
             flush: Signal::default(),
@@ -202,10 +196,11 @@ impl<R: Runtime> Shared<R> {
             id,
             stream,
             layers: layers.map(|layers| Box::new(RefCell::new(layers))),
-            waker: Cell::new(None),
+            bell: Bell::new(id, Arc::clone(&self.rung)),
             blocked: Cell::new(false),
             paused: Cell::new(false),
             end: Cell::new(End::Open),
+            is_leaving: Cell::new(false),
         });
         let mut sockets = self.sockets.borrow_mut();
         if sockets.len() <= id.slot() {
@@ -216,7 +211,7 @@ impl<R: Runtime> Shared<R> {
         socket
     }
 
-    /// The task of a connection has ended.
+    /// A connection has ended.
     pub(crate) fn remove(&self, id: ConnId) {
         self.sockets.borrow_mut()[id.slot()] = None;
         self.driver.borrow_mut().release(id);
@@ -226,7 +221,7 @@ impl<R: Runtime> Shared<R> {
         }
     }
 
-    fn socket(&self, id: ConnId) -> Option<Rc<Socket<R>>> {
+    pub(crate) fn socket(&self, id: ConnId) -> Option<Rc<Socket<R>>> {
         self.sockets.borrow().get(id.slot())?.clone().filter(|socket| socket.id == id)
     }
 
@@ -308,7 +303,7 @@ impl<R: Runtime> Shared<R> {
             drop(driver);
             if let Some(socket) = self.socket(id) {
                 socket.paused.set(paused);
-                socket.wake();
+                socket.bell.ring();
             }
         }
     }
@@ -336,7 +331,7 @@ impl<R: Runtime> Shared<R> {
         };
         let was_blocked = socket.blocked.replace(blocked);
         if socket.end.replace(end) != end || (blocked && !was_blocked) {
-            socket.wake();
+            socket.bell.ring();
         }
     }
 

@@ -1,24 +1,16 @@
-//! Tokio's sockets, timer and tasks.
+//! Tokio's timer and tasks, and its reactor, which watches the broker's poll set.
 
-use metronome_host::config::listeners::TcpConfig;
+#[cfg(not(unix))]
+use crate::sockets::{Acceptor, Stream};
 #[cfg(unix)]
-use metronome_tasks::socket_file;
-use metronome_tasks::{Accepted, Bound, Runtime, tcp};
-use socket2::SockRef;
+use metronome_tasks::poll_set::{Acceptor, PollSet, Stream};
+use metronome_tasks::{Accepted, Bound, Runtime};
 use std::future::Future;
-use std::io::{self, ErrorKind, IoSlice, Read};
-use std::net::{Shutdown, SocketAddr};
-use std::task::{Context, Poll};
+use std::io;
 use std::time::Duration;
-use tokio::io::Interest;
-use tokio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::{Interest, unix::AsyncFd};
 use tokio::task::LocalSet;
-
-/// Where readiness is told at edges, a read that does not fill the buffer has emptied the socket, and asking
-/// once more would be a wasted system call.
-const EDGES: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// Tokio with a thread of its own; its tasks live in a `LocalSet`.
 #[derive(Debug)]
@@ -28,6 +20,20 @@ impl Runtime for Tokio {
     type Stream = Stream;
     type Acceptor = Acceptor;
 
+    #[cfg(unix)]
+    fn block_on(broker: impl Future<Output = ()>) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let sockets = PollSet::new()?;
+        LocalSet::new().block_on(&runtime, async {
+            let watching = tokio::task::spawn_local(watch(registered(sockets)?));
+            tokio::select! {
+                () = broker => Ok(()),
+                ended = watching => Err(ended.unwrap_or_else(io::Error::other)),
+            }
+        })
+    }
+
+    #[cfg(not(unix))]
     fn block_on(broker: impl Future<Output = ()>) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         LocalSet::new().block_on(&runtime, broker);
@@ -35,21 +41,11 @@ impl Runtime for Tokio {
     }
 
     fn accept_with(bound: Bound) -> io::Result<Acceptor> {
-        Ok(match bound {
-            Bound::Tcp(listener) => Acceptor::Tcp(TcpListener::from_std(listener)?),
-            #[cfg(unix)]
-            Bound::Unix(listener, claim) => {
-                Acceptor::Unix { listener: UnixListener::from_std(listener)?, _claim: claim }
-            }
-        })
+        Acceptor::with(bound)
     }
 
     fn adopt(socket: Accepted) -> io::Result<Stream> {
-        Ok(match socket {
-            Accepted::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream)?),
-            #[cfg(unix)]
-            Accepted::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
-        })
+        Stream::with(socket)
     }
 
     fn spawn(task: impl Future<Output = ()> + 'static) {
@@ -65,122 +61,31 @@ impl Runtime for Tokio {
     }
 }
 
-/// A listening socket.
-#[derive(Debug)]
-pub enum Acceptor {
-    /// At a port.
-    Tcp(TcpListener),
-    /// At a path, with the claim to its file where that is ours.
-    #[cfg(unix)]
-    Unix {
-        /// The socket.
-        listener: UnixListener,
-        #[doc(hidden)]
-        _claim: Option<socket_file::Claim>,
-    },
+/// The poll set as a file of tokio's reactor. If that watched each socket by itself, a connection would take 400 bytes more.
+#[cfg(unix)]
+#[allow(unsafe_code)]
+fn registered(sockets: PollSet) -> io::Result<AsyncFd<PollSet>> {
+    // SAFETY: the set's file is open, the same, and its own for as long as the set is there, and the result has the set.
+    Ok(unsafe { AsyncFd::register_with_interest(sockets, Interest::READABLE) }?)
 }
 
-impl metronome_tasks::Acceptor for Acceptor {
-    type Stream = Stream;
-
-    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<(Stream, Option<SocketAddr>)>> {
-        match self {
-            Self::Tcp(listener) => {
-                let accepted = listener.poll_accept(context);
-                accepted.map_ok(|(stream, peer)| (Stream::Tcp(stream), Some(peer)))
-            }
-            #[cfg(unix)]
-            Self::Unix { listener, .. } => {
-                listener.poll_accept(context).map_ok(|(stream, _)| (Stream::Unix(stream), None))
-            }
+/// Has the poll set wake whoever waits for a socket, until that fails.
+#[cfg(unix)]
+async fn watch(sockets: AsyncFd<PollSet>) -> io::Error {
+    let all_taken = async || {
+        let mut ready = sockets.readable().await?;
+        let all_taken = ready.get_inner().take_events()?;
+        if all_taken {
+            ready.clear_ready();
         }
-    }
-}
-
-/// A connected socket.
-#[derive(Debug)]
-pub enum Stream {
-    /// With an address.
-    Tcp(TcpStream),
-    /// With none.
-    #[cfg(unix)]
-    Unix(UnixStream),
-}
-
-/// The same for both.
-macro_rules! either {
-    ($socket:expr, $stream:ident => $do:expr) => {
-        match $socket {
-            Stream::Tcp($stream) => $do,
-            #[cfg(unix)]
-            Stream::Unix($stream) => $do,
-        }
+        io::Result::Ok(all_taken)
     };
-}
-
-impl metronome_tasks::Stream for Stream {
-    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, stream => stream.poll_read_ready(context))
-    }
-
-    fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, stream => stream.poll_write_ready(context))
-    }
-
-    fn read(&self, buffer: &mut [u8]) -> Option<io::Result<usize>> {
-        let mut partial = 0;
-        let read = either!(self, stream => stream.try_io(Interest::READABLE, || {
-            let count = (&*SockRef::from(stream)).read(buffer)?;
-            if EDGES && count > 0 && count < buffer.len() {
-                // Said to the runtime as "nothing more to read"; the end of the stream stays known to it.
-                partial = count;
-                return Err(ErrorKind::WouldBlock.into());
-            }
-            Ok(count)
-        }));
-        match read {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => (partial > 0).then_some(Ok(partial)),
-            Err(error) if error.kind() == ErrorKind::Interrupted => None,
-            read => Some(read),
+    loop {
+        match all_taken().await {
+            Ok(true) => {}
+            // The rest comes when what came has been handled.
+            Ok(false) => tokio::task::yield_now().await,
+            Err(error) => return error,
         }
-    }
-
-    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        either!(self, stream => stream.try_write(bytes))
-    }
-
-    fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        either!(self, stream => stream.try_write_vectored(slices))
-    }
-
-    fn prepare(&self, options: TcpConfig) {
-        if let Self::Tcp(stream) = self {
-            tcp::prepare(&SockRef::from(stream), options);
-        }
-    }
-
-    fn end(&self) -> io::Result<()> {
-        either!(self, stream => SockRef::from(stream).shutdown(Shutdown::Write))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use metronome_host::listeners::Place;
-    use metronome_tasks::{Acceptor as _, Stream as _};
-    use std::future::poll_fn;
-
-    #[tokio::test]
-    async fn accepted_sockets_do_not_wait_for_more() {
-        let bound = Bound::at(&Place::Port("127.0.0.1:0".parse().unwrap())).unwrap();
-        let _client = TcpStream::connect(bound.local_addr().unwrap()).await.unwrap();
-        let listener = Tokio::accept_with(bound).unwrap();
-        let (stream, _) = poll_fn(|context| listener.poll_accept(context)).await.unwrap();
-        let nodelay =
-            |stream: &Stream| either!(stream, stream => SockRef::from(stream).tcp_nodelay().unwrap());
-        assert!(!nodelay(&stream));
-        stream.prepare(TcpConfig::default());
-        assert!(nodelay(&stream));
     }
 }
