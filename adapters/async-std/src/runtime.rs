@@ -1,7 +1,7 @@
-//! async-std's timer and tasks, with sockets of the reactor below it.
+//! async-std's timer and tasks, with sockets that the reactor below it watches.
 
 use async_std::task;
-use metronome_tasks::async_io::{Acceptor, Stream};
+use metronome_tasks::async_io::{self, Acceptor, Stream};
 use metronome_tasks::{Accepted, Bound, Runtime};
 use std::future::Future;
 use std::io;
@@ -16,8 +16,7 @@ impl Runtime for AsyncStd {
     type Acceptor = Acceptor;
 
     fn block_on(broker: impl Future<Output = ()>) -> io::Result<()> {
-        task::block_on(broker);
-        Ok(())
+        task::block_on(async_io::run(broker))
     }
 
     fn accept_with(bound: Bound) -> io::Result<Acceptor> {

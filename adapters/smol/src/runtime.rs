@@ -1,6 +1,6 @@
-//! Smol's sockets, timer and tasks.
+//! Smol's timer and tasks, with sockets that its reactor watches.
 
-use metronome_tasks::async_io::{Acceptor, Stream};
+use metronome_tasks::async_io::{self, Acceptor, Stream};
 use metronome_tasks::{Accepted, Bound, Runtime};
 use smol::{LocalExecutor, Timer, future};
 use std::future::Future;
@@ -23,8 +23,7 @@ impl Runtime for Smol {
 
     fn block_on(broker: impl Future<Output = ()>) -> io::Result<()> {
         let executor = EXECUTOR.with(Rc::clone);
-        smol::block_on(executor.run(broker));
-        Ok(())
+        smol::block_on(executor.run(async_io::run(broker)))
     }
 
     fn accept_with(bound: Bound) -> io::Result<Acceptor> {

@@ -17,7 +17,7 @@
 //! * [`signal`] — waking a task of the same thread
 //!
 //! It is made for adapters: what programs embed is `metronome-tokio` or another of them.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod accepted;
 #[cfg(feature = "async-io")]

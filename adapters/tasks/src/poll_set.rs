@@ -16,13 +16,13 @@ use socket2::SockRef;
 use std::cell::{RefCell, RefMut};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 /// Events that are taken at once.
-const EVENTS: usize = 1024;
+const EVENTS: usize = 256;
 
 /// Where readiness is told at edges, a read that does not fill the buffer has emptied the socket, and asking
 /// once more would be a wasted system call.
@@ -133,6 +133,16 @@ impl Drop for PollSet {
 impl AsRawFd for PollSet {
     fn as_raw_fd(&self) -> RawFd {
         self.system.borrow().0.as_raw_fd()
+    }
+}
+
+// There is no safe way to have the system's poller lend its file, and without one a runtime would have to watch each
+// socket by itself, at about 600 bytes more for every connection.
+#[allow(unsafe_code)]
+impl AsFd for PollSet {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the poller is never replaced, so its file is open as long as `self` is.
+        unsafe { BorrowedFd::borrow_raw(self.as_raw_fd()) }
     }
 }
 
@@ -352,5 +362,112 @@ impl crate::Stream for Stream {
 
     fn end(&self) -> io::Result<()> {
         either!(self, watched => SockRef::from(&watched.socket).shutdown(Shutdown::Write))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Acceptor as _, Stream as _};
+    use metronome_host::listeners::Place;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A socket of the set with its other end, and how often its task was woken.
+    fn pair() -> (Stream, std::os::unix::net::UnixStream, Arc<Count>) {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        (Stream::with(Accepted::Unix(ours)).unwrap(), theirs, Arc::default())
+    }
+
+    #[test]
+    fn who_waits_to_read_is_woken_by_bytes_and_by_the_end() {
+        let set = PollSet::new().unwrap();
+        let (stream, mut other, woken) = pair();
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut context = Context::from_waker(&waker);
+        assert!(stream.poll_read_ready(&mut context).is_pending());
+        // That it takes something is nothing that the task waits for.
+        assert!(set.take_events().unwrap());
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+        other.write_all(b"ab").unwrap();
+        assert!(set.take_events().unwrap());
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert!(stream.poll_read_ready(&mut context).is_ready());
+        let mut buffer = [0; 8];
+        assert_eq!(stream.read(&mut buffer).unwrap().unwrap(), 2);
+        assert!(stream.read(&mut buffer).is_none());
+        assert!(stream.poll_read_ready(&mut context).is_pending());
+        // Bytes and the end at once: the end is not forgotten over a read that did not fill the buffer.
+        other.write_all(b"c").unwrap();
+        drop(other);
+        assert!(set.take_events().unwrap());
+        assert_eq!(woken.0.load(Ordering::Relaxed), 2);
+        assert_eq!(stream.read(&mut buffer).unwrap().unwrap(), 1);
+        assert!(stream.poll_read_ready(&mut context).is_ready());
+        assert_eq!(stream.read(&mut buffer).unwrap().unwrap(), 0);
+    }
+
+    #[test]
+    fn who_waits_to_write_is_woken_when_there_is_room() {
+        let set = PollSet::new().unwrap();
+        let (stream, mut other, woken) = pair();
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut context = Context::from_waker(&waker);
+        assert!(stream.poll_write_ready(&mut context).is_ready());
+        let blocked = std::iter::repeat_with(|| stream.write(&[0; 4096])).find_map(Result::err).unwrap();
+        assert_eq!(blocked.kind(), ErrorKind::WouldBlock);
+        set.take_events().unwrap();
+        assert!(stream.poll_write_ready(&mut context).is_pending());
+        let mut buffer = vec![0; 1 << 20];
+        while other.read(&mut buffer).is_ok() {}
+        set.take_events().unwrap();
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert!(stream.poll_write_ready(&mut context).is_ready());
+    }
+
+    /// More has happened than is taken at once.
+    #[test]
+    fn nothing_is_lost_when_much_happens() {
+        let set = PollSet::new().unwrap();
+        let count = EVENTS * 3 / 2;
+        let pairs: Vec<_> = (0..count).map(|_| pair()).collect();
+        for (stream, other, woken) in &pairs {
+            let waker = Waker::from(Arc::clone(woken));
+            assert!(stream.poll_read_ready(&mut Context::from_waker(&waker)).is_pending());
+            (&*other).write_all(b"x").unwrap();
+        }
+        assert!(!set.take_events().unwrap());
+        while !set.take_events().unwrap() {}
+        assert!(pairs.iter().all(|(_, _, woken)| woken.0.load(Ordering::Relaxed) == 1));
+        drop(pairs);
+        assert_eq!(WATCHING.with_borrow(|watching| watching.as_ref().unwrap().states.borrow().len()), 0);
+    }
+
+    #[test]
+    fn accepted_sockets_do_not_wait_for_more() {
+        let set = PollSet::new().unwrap();
+        let bound = Bound::at(&Place::Port("127.0.0.1:0".parse().unwrap())).unwrap();
+        let address = bound.local_addr().unwrap();
+        let acceptor = Acceptor::with(bound).unwrap();
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(acceptor.poll_accept(&mut context).is_pending());
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        assert!(set.take_events().unwrap());
+        let Poll::Ready(Ok((stream, Some(_)))) = acceptor.poll_accept(&mut context) else { panic!("nobody") };
+        stream.prepare(TcpConfig::default());
+        let Socket::Tcp(watched) = &stream.0 else { panic!("{stream:?}") };
+        assert!(SockRef::from(&watched.socket).tcp_nodelay().unwrap());
     }
 }

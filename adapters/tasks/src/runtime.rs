@@ -20,7 +20,7 @@ pub trait Runtime: Sized + 'static {
     /// Runs the broker on this thread, with the tasks that it spawns, until it has ended.
     ///
     /// # Errors
-    /// There is no runtime to be had; then nothing was run.
+    /// There is no runtime to be had, and nothing was run; or its sockets cannot be watched any more.
     fn block_on(broker: impl Future<Output = ()>) -> io::Result<()>;
 
     /// Accepts with a socket that listens.

@@ -45,15 +45,28 @@ impl Turn {
     pub(crate) const FIRST: Self = Self { dup: false, is_kept: false };
 }
 
-/// Topic aliases of a connection, both directions. Nothing is allocated before the first one.
+/// Topic aliases of a connection, both directions. Most clients have none, so there is but a pointer until one has.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Aliases {
+    known: Option<Box<KnownAliases>>,
+    outbound_limit: u16,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct KnownAliases {
     inbound: Vec<Option<Box<str>>>,
     /// Alias n is at n - 1, in the order they were given out.
     outbound: Vec<Box<str>>,
-    outbound_limit: u16,
     /// Bytes of the topic names.
     names: u64,
+}
+
+impl KnownAliases {
+    /// The alias that the client knows a topic by.
+    fn outbound(&self, topic: &str) -> Option<u16> {
+        let index = self.outbound.iter().position(|known| &**known == topic)?;
+        u16::try_from(index + 1).ok()
+    }
 }
 
 impl Aliases {
@@ -62,48 +75,57 @@ impl Aliases {
     }
 
     pub(crate) fn set_inbound(&mut self, alias: u16, topic: &str) {
+        let known = self.known.get_or_insert_default();
         let index = usize::from(alias) - 1;
-        if self.inbound.len() <= index {
-            self.inbound.resize(index + 1, None);
+        if known.inbound.len() <= index {
+            known.inbound.resize(index + 1, None);
         }
-        if let Some(place) = self.inbound.get_mut(index) {
+        if let Some(place) = known.inbound.get_mut(index) {
             let before = place.replace(topic.into()).map_or(0, |name| name.len());
-            self.names = self.names - before as u64 + topic.len() as u64;
+            known.names = known.names - before as u64 + topic.len() as u64;
         }
     }
 
     /// Bytes that they keep.
     pub(crate) fn kept(&self) -> u64 {
-        self.names + ((self.inbound.len() + self.outbound.len()) * 16) as u64
+        let Some(known) = &self.known else { return 0 };
+        known.names + ((known.inbound.len() + known.outbound.len()) * 16) as u64
     }
 
     /// Are the bytes of the topic names what a recount says?
     pub(crate) fn adds_up(&self) -> bool {
-        let names = self.inbound.iter().flatten().chain(&self.outbound);
-        names.map(|name| name.len() as u64).sum::<u64>() == self.names
+        let Some(known) = &self.known else { return true };
+        let names = known.inbound.iter().flatten().chain(&known.outbound);
+        names.map(|name| name.len() as u64).sum::<u64>() == known.names
     }
 
     pub(crate) fn inbound(&self, alias: u16) -> Option<&str> {
-        self.inbound.get(usize::from(alias).checked_sub(1)?)?.as_deref()
+        self.known.as_ref()?.inbound.get(usize::from(alias).checked_sub(1)?)?.as_deref()
     }
 
     /// The alias of a topic and whether the client knows it already. Called only for packets that are written,
     /// because the one that defines an alias must really go out; one that waits for the store would be overtaken by
     /// those that use the alias, and `may_define` none.
     fn outbound(&mut self, topic: &str) -> Option<(u16, bool)> {
-        if let Some(index) = self.outbound.iter().position(|known| &**known == topic) {
-            return Some((u16::try_from(index + 1).ok()?, true));
+        if self.outbound_limit == 0 {
+            return None;
         }
-        let alias =
-            u16::try_from(self.outbound.len() + 1).ok().filter(|alias| *alias <= self.outbound_limit)?;
-        self.outbound.push(topic.into());
-        self.names += topic.len() as u64;
+        let known = self.known.get_or_insert_default();
+        if let Some(alias) = known.outbound(topic) {
+            return Some((alias, true));
+        }
+        let next = u16::try_from(known.outbound.len() + 1).ok();
+        let alias = next.filter(|alias| *alias <= self.outbound_limit)?;
+        known.outbound.push(topic.into());
+        known.names += topic.len() as u64;
         Some((alias, false))
     }
 
     fn may_alias(&self, topic: &str) -> bool {
-        self.outbound.len() < usize::from(self.outbound_limit)
-            || self.outbound.iter().any(|known| &**known == topic)
+        self.outbound_limit > 0
+            && self.known.as_ref().is_none_or(|known| {
+                known.outbound.len() < usize::from(self.outbound_limit) || known.outbound(topic).is_some()
+            })
     }
 }
 

@@ -30,16 +30,21 @@ struct RetainedScan {
 }
 
 /// Retained messages for a client's new subscriptions that are not sent yet, by topic filter. Each is sent as often as
-/// the latest SUBSCRIBE has the filter, so that repeating a SUBSCRIBE begins anew instead of adding to it.
+/// the latest SUBSCRIBE has the filter, so that repeating a SUBSCRIBE begins anew instead of adding to it. Most clients
+/// have none most of the time, so there is but a pointer until one has.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct RetainedScans {
+pub(crate) struct RetainedScans(Option<Box<Scans>>);
+
+/// One or more.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Scans {
     by_filter: BTreeMap<Box<str>, RetainedScan>,
     bytes: u64,
 }
 
 impl RetainedScans {
     pub(crate) fn is_empty(&self) -> bool {
-        self.by_filter.is_empty()
+        self.0.is_none()
     }
 
     /// Begins with them anew.
@@ -49,39 +54,43 @@ impl RetainedScans {
     }
 
     pub(crate) fn remove(&mut self, filter: &str) {
-        if let Some((filter, scan)) = self.by_filter.remove_entry(filter) {
-            self.bytes -= scan_kept(&filter, &scan);
-            self.tidy();
-        }
-    }
-
-    /// An empty map keeps room for eleven scans, and most clients never have one again.
-    fn tidy(&mut self) {
-        if self.by_filter.is_empty() {
-            self.by_filter = BTreeMap::new();
-        }
+        self.take(|scans| scans.remove_entry(filter));
     }
 
     fn put(&mut self, filter: Box<str>, scan: RetainedScan) {
-        self.bytes += scan_kept(&filter, &scan);
-        self.by_filter.insert(filter, scan);
+        let scans = self.0.get_or_insert_default();
+        scans.bytes += scan_kept(&filter, &scan);
+        scans.by_filter.insert(filter, scan);
     }
 
     fn pop_first(&mut self) -> Option<(Box<str>, RetainedScan)> {
-        let (filter, scan) = self.by_filter.pop_first()?;
-        self.bytes -= scan_kept(&filter, &scan);
-        self.tidy();
+        self.take(BTreeMap::pop_first)
+    }
+
+    fn take(
+        &mut self,
+        take: impl FnOnce(&mut BTreeMap<Box<str>, RetainedScan>) -> Option<(Box<str>, RetainedScan)>,
+    ) -> Option<(Box<str>, RetainedScan)> {
+        let scans = self.0.as_mut()?;
+        let (filter, scan) = take(&mut scans.by_filter)?;
+        scans.bytes -= scan_kept(&filter, &scan);
+        if scans.by_filter.is_empty() {
+            self.0 = None;
+        }
         Some((filter, scan))
     }
 
     /// Bytes that they keep.
     pub(crate) fn kept(&self) -> u64 {
-        self.bytes
+        self.0.as_ref().map_or(0, |scans| scans.bytes)
     }
 
     /// Are they what a recount says?
     pub(crate) fn adds_up(&self) -> bool {
-        self.by_filter.iter().map(|(filter, scan)| scan_kept(filter, scan)).sum::<u64>() == self.bytes
+        self.0.as_ref().is_none_or(|scans| {
+            let bytes = scans.by_filter.iter().map(|(filter, scan)| scan_kept(filter, scan)).sum::<u64>();
+            bytes == scans.bytes && bytes > 0
+        })
     }
 }
 
