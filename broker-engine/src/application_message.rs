@@ -2,7 +2,7 @@
 
 use alloc::{string::String, string::ToString, vec::Vec};
 use bytes::Bytes;
-use mqtt_proto::{PayloadFormat, Publish, PublishProperties, QoS, TopicName, UserProperties};
+use mqtt_proto::{PayloadFormat, Publish, PublishProperties, QoS, TopicName, UserProperties, Will};
 use serde::{Deserialize, Serialize};
 
 /// An application message.
@@ -47,6 +47,29 @@ impl ApplicationMessage {
             correlation_data: properties.correlation_data.map(<[u8]>::to_vec),
             user_properties: pairs.map(|(name, value)| (name.to_string(), value.to_string())).collect(),
         }
+    }
+
+    /// What a client wants to be published when it is gone.
+    pub(crate) fn of_will(will: &Will<'_>) -> Self {
+        let properties = &will.properties;
+        let publish = Publish {
+            dup: false,
+            qos: will.qos,
+            retain: will.retain,
+            topic: Some(will.topic),
+            packet_id: None,
+            properties: PublishProperties {
+                payload_format: properties.payload_format,
+                message_expiry_interval: properties.message_expiry_interval,
+                content_type: properties.content_type,
+                response_topic: properties.response_topic,
+                correlation_data: properties.correlation_data,
+                user_properties: properties.user_properties.clone(),
+                ..PublishProperties::default()
+            },
+            payload: will.payload,
+        };
+        Self::of(will.topic.as_str(), &publish)
     }
 
     /// The properties that travel on, encoded; `None` if the message is none that MQTT can carry.

@@ -90,9 +90,9 @@ pub struct Config {
     pub max_message_expiry: u32,
     /// Longest keep-alive, seconds, given to clients that ask for more, or for none; 0 is no cap. Default 0.
     pub max_keep_alive: u16,
-    /// Most retained messages. Default 1,000,000 (0x97).
+    /// Most retained messages, without those below `$SYS/`. Default 1,000,000 (0x97).
     pub max_retained_messages: u32,
-    /// Most bytes of retained messages. Default 1 GiB (0x97).
+    /// Most bytes of retained messages; those below `$SYS/` count, and are never refused. Default 1 GiB (0x97).
     pub max_retained_bytes: u64,
     /// Highest QoS that clients may publish with or are granted; announced when below 2. Default 2.
     #[serde(with = "qos")]

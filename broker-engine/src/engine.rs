@@ -7,7 +7,7 @@ use crate::counters::Counters;
 use crate::delivery::{Fanouts, MessageStore, Retained, Scratch, Work};
 use crate::hooks::SessionEnd;
 use crate::ids::ConnId;
-use crate::input::{CloseCause, Command, Input};
+use crate::input::{Change, CloseCause, Command, Input};
 use crate::outbox::Outbox;
 use crate::sessions::{Session, Subscriber};
 use crate::storage::{Gates, Held, StoreSeq};
@@ -183,7 +183,20 @@ impl Engine {
             }
             Command::SetPermissions { client_id, permissions } => {
                 if let Some(key) = self.session_of(&client_id) {
-                    self.set_permissions(key, permissions);
+                    self.change_permissions(key, permissions);
+                }
+            }
+            Command::Revise { client_id, conn, change } => {
+                let Some(key) = self.session_of(&client_id) else { return };
+                if self.sessions.get(key).is_none_or(|session| session.conn != conn) {
+                    return;
+                }
+                match (change, conn) {
+                    (Change::Permissions(permissions), _) => self.change_permissions(key, permissions),
+                    (Change::Disconnect(reason), Some(conn)) => {
+                        self.close(conn, Farewell::by_operator(reason), out);
+                    }
+                    (Change::Disconnect(_), None) => {}
                 }
             }
             Command::Shutdown => self.shut_down(out),

@@ -133,4 +133,23 @@ pub enum Command {
         /// Topic filter.
         filter: String,
     },
+    /// Change a client that was seen before, whose identifier may be somebody else's by now: nothing happens unless its
+    /// session still has the same connection, or none.
+    Revise {
+        /// Client identifier.
+        client_id: String,
+        /// The connection that the client had; `None` if it was away.
+        conn: Option<ConnId>,
+        /// What is to be done.
+        change: Change,
+    },
+}
+
+/// What [`Command::Revise`] does to a client.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Change {
+    /// As [`Command::SetPermissions`] does.
+    Permissions(Option<Permissions>),
+    /// As [`Command::Disconnect`] does; its session goes on.
+    Disconnect(ReasonCode),
 }

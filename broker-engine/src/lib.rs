@@ -61,10 +61,10 @@ pub use config::{Config, Durability, Overlap, PublishRateExceeded, QueueFull, Sh
 pub use counters::{Counters, DropReason};
 pub use engine::{Engine, Seed};
 pub use hooks::{
-    Admission, Answer, Authenticate, Call, Interest, Note, Question, RetainedChange, SessionEnd,
+    Admission, Answer, Authenticate, Call, Interest, KeptWill, Note, Question, RetainedChange, SessionEnd,
 };
 pub use ids::{CallId, ConnId, ConnIds, ListenerId, SessionKey};
-pub use input::{CloseCause, Command, Input};
+pub use input::{Change, CloseCause, Command, Input};
 pub use memory::MemoryPressure;
 pub use mqtt_proto;
 pub use outbox::{Flow, Frame, Outbox, SHARED_PAYLOAD, Target, Wire, patch_packet_id};

@@ -26,8 +26,8 @@ pub(crate) enum TimerKey {
     Session(SlotKey),
     /// A retained message's expiry.
     Retained(Box<RetainedKey>),
-    /// Time limit of questions about a connection's PUBLISH packets.
-    Undecided(ConnId),
+    /// Time limit of questions about the PUBLISH packets of a client.
+    Undecided(Box<str>),
 }
 
 impl Engine {
@@ -41,7 +41,7 @@ impl Engine {
                 TimerKey::Connection(conn) => self.connection_timer(conn, out),
                 TimerKey::Session(session) => self.session_timer(session, out),
                 TimerKey::Retained(topic) => self.retained_timer(&topic, out),
-                TimerKey::Undecided(conn) => self.undecided_timer(conn, out),
+                TimerKey::Undecided(client_id) => self.undecided_timer(&client_id, out),
             }
         }
     }

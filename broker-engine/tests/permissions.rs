@@ -3,11 +3,12 @@
 mod common;
 
 use broker_engine::{
-    Admission, Answer, Command, Config, ConnId, DropReason, Input, Permission, Permissions, SharedStrategy,
+    Admission, Answer, ApplicationMessage, Change, Command, Config, ConnId, DropReason, Input, KeptWill,
+    Permission, Permissions, Question, SharedStrategy,
 };
 use common::{World, clean, lasting, message, will};
 use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
-use mqtt_proto::{Connect, Packet, Publish, Version, Will};
+use mqtt_proto::{Connect, Packet, Publish, ReasonCode, Version, Will};
 
 /// Rules in words: `+r a/b` allows reading, `-w a/#` denies publishing, `+rw $#` reaches topics with `$` too.
 fn permissions(rules: &[&str]) -> Permissions {
@@ -335,4 +336,109 @@ fn permissions_go_with_the_admission() {
     world.expect(client, &["CONNACK Success present", "PUBACK #1 No matching subscribers"]);
     world.handle(Input::Command(Command::SetPermissions { client_id: "nobody".into(), permissions: None }));
     assert_eq!(world.engine.view().counters().host_misuse, 0);
+}
+
+/// `#/x` is no filter. Read level by level it would be about everything.
+#[test]
+fn filters_that_are_none_let_nobody_in() {
+    for filter in ["#/x", "a+", "", "$share/g/a"] {
+        let wrong = Permissions {
+            rules: vec![Permission { filter: filter.into(), publish: Some(true), ..Permission::default() }],
+            otherwise: true,
+        };
+        let mut world = World::new(Config::default());
+        world.hold_questions = true;
+        let conn = world.connect_with(&clean(Version::V5, "c"));
+        let admission = Admission { permissions: Some(wrong.clone()), ..Admission::default() };
+        world.answer(Answer::Admit(Box::new(admission)));
+        world.expect(conn, &["CONNACK Not authorized", "closed"]);
+        world.hold_questions = false;
+        let conn = world.client(Version::V5, "c");
+        let command = Command::SetPermissions { client_id: "c".into(), permissions: Some(wrong) };
+        world.handle(Input::Command(command));
+        world.publish(conn, "t", "", AtLeastOnce, 1);
+        world.expect(conn, &["PUBACK #1 Not authorized"]);
+        assert_eq!(world.engine.view().counters().host_misuse, 2);
+    }
+}
+
+/// There may be any number of rules, but what they take is bounded as everything else is.
+#[test]
+fn rules_have_to_fit_into_the_memory_budget() {
+    let rules: Vec<String> = (0..1000).map(|number| format!("+r topic/{number}")).collect();
+    let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
+    for (budget, code) in [(1 << 20, "CONNACK Success"), (20_000, "CONNACK Quota exceeded")] {
+        let mut world = World::new(Config { memory_max: Some(budget), ..Config::default() });
+        let conn = admitted(&mut world, &clean(Version::V5, "c"), &rules);
+        assert_eq!(world.take(conn)[0], code);
+    }
+}
+
+/// What is about a client that was seen is not about the next one with its identifier.
+#[test]
+fn who_has_the_identifier_by_then_is_not_meant() {
+    let mut world = World::new(Config::default());
+    let revise = |world: &mut World, conn, change| {
+        world.handle(Input::Command(Command::Revise { client_id: "c".into(), conn, change }));
+    };
+    let nothing = || Change::Permissions(Some(Permissions::default()));
+    let first = world.connect_with(&lasting(Version::V5, "c"));
+    let second = world.connect_with(&lasting(Version::V5, "c"));
+    world.take(second);
+    for conn in [Some(first), None] {
+        revise(&mut world, conn, nothing());
+        revise(&mut world, conn, Change::Disconnect(ReasonCode::NotAuthorized));
+    }
+    world.publish(second, "t", "", AtLeastOnce, 1);
+    world.expect(second, &["PUBACK #1 No matching subscribers"]);
+    revise(&mut world, Some(second), nothing());
+    world.publish(second, "t", "", AtLeastOnce, 2);
+    revise(&mut world, Some(second), Change::Disconnect(ReasonCode::NotAuthorized));
+    world.expect(second, &["PUBACK #2 Not authorized", "DISCONNECT Not authorized", "closed"]);
+    // While it is away there is nothing to be disconnected.
+    revise(&mut world, None, Change::Disconnect(ReasonCode::NotAuthorized));
+    assert_eq!(world.engine.view().sessions(), 1);
+}
+
+/// A hook may keep another will than the client has sent, or none. What it may publish is judged by that.
+#[test]
+fn a_hook_decides_what_is_kept_of_a_will() {
+    let instead = |topic: &str, retain| {
+        KeptWill::Instead(Box::new(ApplicationMessage {
+            topic: topic.into(),
+            payload: "instead".into(),
+            retain,
+            user_properties: vec![("by".into(), "hook".into())],
+            ..ApplicationMessage::default()
+        }))
+    };
+    let accepted = "CONNACK Success";
+    let refused = "CONNACK Not authorized";
+    let cases: [(KeptWill, &str, &[&str]); 6] = [
+        (KeptWill::AsSent, refused, &[]),
+        (KeptWill::Nothing, accepted, &[]),
+        (instead("mine", false), accepted, &["PUBLISH q0 by=hook mine instead"]),
+        (instead("other", false), refused, &[]),
+        (instead("$SYS/x", false), refused, &[]),
+        (instead("mine", true), refused, &[]),
+    ];
+    for (kept, code, heard) in cases {
+        let mut world = World::new(Config { retain_available: false, ..Config::default() });
+        let witness = world.client(Version::V5, "w");
+        world.subscribe(witness, "#", AtMostOnce);
+        world.hold_questions = true;
+        let client = world.connect_with(&Connect { will: Some(will()), ..clean(Version::V5, "c") });
+        let Question::Authenticate(asked) = &world.questions[0].question else { panic!("no CONNECT") };
+        assert_eq!(
+            asked.will.as_ref().map(|will| (&*will.topic, &*will.payload)),
+            Some(("will", &b"gone"[..]))
+        );
+        let permissions = Some(permissions(&["+w mine"]));
+        world.answer(Answer::Admit(Box::new(Admission { permissions, will: kept, ..Admission::default() })));
+        assert_eq!(world.take(client)[0], code);
+        if code == accepted {
+            world.cut(client);
+        }
+        assert_eq!(world.take(witness), heard);
+    }
 }

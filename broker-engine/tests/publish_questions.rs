@@ -2,11 +2,14 @@
 
 mod common;
 
-use broker_engine::{Answer, ApplicationMessage, Config, ConnId, Input, Interest, Question};
+use broker_engine::{
+    Answer, ApplicationMessage, Command, Config, ConnId, DropReason, Durability, Input, Interest, Question,
+};
 use common::{World, clean, lasting, message, will};
 use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 use mqtt_proto::{
-    Connect, Packet, Publish, PublishProperties, QoS, ReasonCode, TopicName, UserProperties, Version,
+    Connect, Packet, Publish, PublishProperties, QoS, ReasonCode, TopicName, UserProperties, Version, Will,
+    WillProperties,
 };
 
 fn asking() -> Config {
@@ -245,11 +248,12 @@ fn what_the_client_sends_again_is_taken_once() {
     // The first one's question is answered, too.
     answer(&mut world, "1", Answer::Allow);
     answer(&mut world, "1", Answer::Allow);
+    world.expect(publisher, &["CONNACK Success present"]);
     answer(&mut world, "0", Answer::Allow);
-    world.expect(publisher, &["CONNACK Success present", "PUBREC #1"]);
+    world.expect(publisher, &["PUBREC #1"]);
     world.publish_with(publisher, &again);
     world.expect(publisher, &["PUBREC #1"]);
-    world.expect(witness, &["PUBLISH q2 #1 t 1", "PUBLISH q0 t 0"]);
+    world.expect(witness, &["PUBLISH q0 t 0", "PUBLISH q2 #1 t 1"]);
 }
 
 /// Who is heard is not silent, though what it says waits.
@@ -300,13 +304,15 @@ fn thinking_takes_time_from_a_message() {
         properties: PublishProperties { message_expiry_interval: Some(3), ..PublishProperties::default() },
         ..message("t", "1", qos, 1)
     };
-    for (seconds, heard) in [(2, &["PUBLISH q1 #1 expires=1 t 1"][..]), (4, &[])] {
+    for (seconds, heard, dropped) in [(2, &["PUBLISH q1 #1 expires=1 t 1"][..], 0), (4, &[], 1)] {
         let (mut world, publisher, witness) = world(asking(), Version::V5);
         world.publish_with(publisher, &expiring(AtLeastOnce));
         world.wait(seconds);
         answer(&mut world, "1", Answer::Allow);
+        world.settle();
         world.expect(publisher, &["PUBACK #1"]);
         assert_eq!(world.take(witness), heard);
+        assert_eq!(world.dropped(DropReason::Expired), dropped);
     }
 }
 
@@ -347,4 +353,117 @@ fn commands_are_not_asked_about() {
     world.handle(Input::Command(broker_engine::Command::Publish(message)));
     assert!(world.questions.is_empty());
     world.expect(witness, &["PUBLISH q0 t "]);
+}
+
+/// What a client says when it comes back stands behind what it said before, whether its session went on or not.
+#[test]
+fn messages_keep_their_order_across_connections() {
+    for connect in [lasting(Version::V5, "p"), clean(Version::V311, "p")] {
+        let mut world = World::new(asking());
+        let witness = world.client(Version::V5, "witness");
+        world.subscribe(witness, "#", ExactlyOnce);
+        let other = world.client(Version::V5, "other");
+        let first = world.connect_with(&connect);
+        world.hold_questions = true;
+        world.publish(first, "t", "1", AtMostOnce, 0);
+        world.publish(first, "t", "2", AtMostOnce, 0);
+        world.cut(first);
+        world.hold_questions = false;
+        let second = world.connect_with(&connect);
+        world.hold_questions = true;
+        world.take(second);
+        world.publish(second, "t", "3", AtLeastOnce, 1);
+        world.publish(second, "t", "4", ExactlyOnce, 2);
+        // Nobody is asked about this one, and its answer must not overtake.
+        world.publish(second, "$SYS/t", "no", AtLeastOnce, 3);
+        world.publish(second, "t", "5", AtMostOnce, 0);
+        world.publish(other, "t", "0", AtMostOnce, 0);
+        for payload in ["0", "5", "4", "3", "2"] {
+            answer(&mut world, payload, Answer::Allow);
+        }
+        // Other clients go on.
+        world.expect(witness, &["PUBLISH q0 t 0"]);
+        world.expect(second, &[]);
+        answer(&mut world, "1", Answer::Allow);
+        world.expect(
+            witness,
+            &["PUBLISH q0 t 1", "PUBLISH q0 t 2", "PUBLISH q1 #1 t 3", "PUBLISH q2 #2 t 4", "PUBLISH q0 t 5"],
+        );
+    }
+}
+
+/// What earlier connections have left counts for how much of a client may be open.
+#[test]
+fn a_client_that_comes_back_waits_where_too_much_is_open() {
+    let (mut world, publisher, witness) = world(Config { max_publish_questions: 1, ..asking() }, Version::V5);
+    world.publish(publisher, "t", "1", AtMostOnce, 0);
+    world.cut(publisher);
+    world.hold_questions = false;
+    let publisher = world.persistent(Version::V5, "p");
+    world.hold_questions = true;
+    world.publish(publisher, "t", "2", AtLeastOnce, 2);
+    assert_eq!(open(&world), ["1"]);
+    answer(&mut world, "1", Answer::Deny(ReasonCode::NotAuthorized));
+    answer(&mut world, "2", Answer::Allow);
+    world.expect(publisher, &["PUBACK #2"]);
+    world.expect(witness, &["PUBLISH q1 #1 t 2"]);
+}
+
+/// A will is the last thing that its client said: due at once, with the session or after its delay.
+#[test]
+fn a_will_stands_behind_what_its_client_has_published() {
+    let delayed = Will {
+        properties: WillProperties { will_delay_interval: Some(2), ..WillProperties::default() },
+        ..will()
+    };
+    let cases = [
+        (clean(Version::V5, "p"), will()),
+        (lasting(Version::V5, "p"), will()),
+        (lasting(Version::V5, "p"), delayed),
+    ];
+    for (connect, will) in cases {
+        let mut world = World::new(asking());
+        let witness = world.client(Version::V5, "witness");
+        world.subscribe(witness, "#", AtMostOnce);
+        let connect = Connect { will: Some(will), ..connect };
+        let publisher = world.connect_with(&connect);
+        world.hold_questions = true;
+        world.publish(publisher, "t", "1", AtMostOnce, 0);
+        world.cut(publisher);
+        world.wait(3);
+        world.expect(witness, &[]);
+        assert_eq!(world.engine.view().counters().wills_sent, 0);
+        // The one that is due is not what the next connection says of its end.
+        world.hold_questions = false;
+        let again = world.connect_with(&Connect { will: None, ..connect });
+        world.hold_questions = true;
+        world.publish(again, "t", "2", AtMostOnce, 0);
+        answer(&mut world, "2", Answer::Allow);
+        answer(&mut world, "1", Answer::Allow);
+        world.expect(witness, &["PUBLISH q0 t 1", "PUBLISH q0 will gone", "PUBLISH q0 t 2"]);
+        assert_eq!(world.engine.view().counters().wills_sent, 1);
+    }
+}
+
+/// A will that stands behind a hook's answer is the store's until it is sent, though its session may have ended.
+#[test]
+fn a_process_that_ends_before_a_hook_has_answered_loses_no_will() {
+    for connect in [clean(Version::V5, "p"), lasting(Version::V5, "p")] {
+        for is_answered in [false, true] {
+            let mut world = World::new(Config { durability: Durability::Durable, ..asking() });
+            let publisher = world.connect_with(&Connect { will: Some(will()), ..connect.clone() });
+            world.hold_questions = true;
+            world.publish(publisher, "t", "1", AtMostOnce, 0);
+            world.cut(publisher);
+            world.handle(Input::Command(Command::Disconnect {
+                client_id: "p".into(),
+                reason: ReasonCode::Success,
+                end_session: true,
+            }));
+            if is_answered {
+                answer(&mut world, "1", Answer::Allow);
+            }
+            assert_eq!(world.restart().wills, u64::from(!is_answered), "{connect:?}");
+        }
+    }
 }

@@ -1,8 +1,8 @@
-//! Retained messages on their way to a subscription that is replaced meanwhile.
+//! Retained messages: on their way to a subscription that is replaced meanwhile, and how many there may be.
 
 mod common;
 
-use broker_engine::Config;
+use broker_engine::{ApplicationMessage, Command, Config, Input};
 use common::{World, encoded, id_of, lasting, message};
 use mqtt_proto::{
     Ack, AckProperties, Packet, Publish,
@@ -82,4 +82,27 @@ fn the_next_one_follows_its_acknowledgement() {
         }
         world.expect(client, &["PUBLISH q1 #2 retain r/2 m", "PINGRESP"]);
     }
+}
+
+/// What the broker tells of itself takes no client's room, and finds its own.
+#[test]
+fn the_brokers_own_messages_are_not_counted() {
+    let mut world = World::new(Config { max_retained_messages: 1, ..Config::default() });
+    let publisher = world.client(Version::V5, "p");
+    let tell = |world: &mut World, payload: &'static str| {
+        let topic = "$SYS/broker/x".into();
+        let message =
+            ApplicationMessage { topic, payload: payload.into(), retain: true, ..Default::default() };
+        world.handle(Input::Command(Command::Publish(message)));
+    };
+    tell(&mut world, "1");
+    world.publish_with(publisher, &Publish { retain: true, ..message("a", "m", AtLeastOnce, 1) });
+    tell(&mut world, "2");
+    world.publish_with(publisher, &Publish { retain: true, ..message("b", "m", AtLeastOnce, 2) });
+    world.expect(publisher, &["PUBACK #1 No matching subscribers", "PUBACK #2 Quota exceeded"]);
+    tell(&mut world, "");
+    // What is gone was not somebody else's.
+    world.publish_with(publisher, &Publish { retain: true, ..message("b", "m", AtLeastOnce, 3) });
+    world.expect(publisher, &["PUBACK #3 Quota exceeded"]);
+    assert_eq!(world.engine.view().retained(), 1);
 }

@@ -1,7 +1,10 @@
 //! A recording plays again as it was, holds no secret, and is readable as far as it goes.
 
 use broker_engine::mqtt_proto::ReasonCode;
-use broker_engine::{Answer, CloseCause, Config, Engine, HashKey, ListenerId, Outbox, Question, Seed, Time};
+use broker_engine::{
+    Admission, Answer, ApplicationMessage, CloseCause, Config, Engine, HashKey, Input, KeptWill, ListenerId,
+    Outbox, Question, Seed, Time,
+};
 use metronome_host::recording::{Digest, Entry, RecordOptions, Recorder, Segment, SegmentError, segments_of};
 use metronome_host::{Client, Decision, Driver, Hook};
 use std::path::PathBuf;
@@ -20,7 +23,12 @@ impl Hook for TwoSteps {
             Question::Authenticate(client) if client.password.as_deref() == Some(b"wrong") => {
                 Answer::Deny(ReasonCode::BadUserNameOrPassword)
             }
-            Question::AuthenticateStep { .. } => Answer::AllowWith(SECRET.to_vec()),
+            Question::AuthenticateStep { .. } => {
+                let will =
+                    ApplicationMessage { topic: "w".into(), payload: PAYLOAD.into(), ..Default::default() };
+                let will = KeptWill::Instead(Box::new(will));
+                Answer::Admit(Box::new(Admission { data: SECRET.to_vec(), will, ..Admission::default() }))
+            }
             _ => Answer::Allow,
         };
         answer.into()
@@ -98,6 +106,24 @@ fn record(options: RecordOptions, turns: u64) {
         driver.closed(at(), second, CloseCause::Fault);
         driver.release(second);
     }
+}
+
+/// What the engine panics at is the last that is recorded.
+#[test]
+fn a_panic_of_the_engine_leaves_all_of_the_recording() {
+    let options = RecordOptions::new(file("panic"));
+    let caught = std::panic::catch_unwind(|| {
+        let engine = Engine::new(Config::default(), Seed(9), HashKey([3, 4]));
+        let mut recorder =
+            Recorder::create(options.clone(), &engine, Seed(9), |error| panic!("{error}")).unwrap();
+        recorder.input(Time::from_micros(7), &Input::Tick);
+        panic!("this is the test's panic");
+    });
+    assert!(caught.is_err());
+    let segments = segments_of(&options.file).unwrap();
+    let segment = Segment::open(&segments[0]).unwrap();
+    let entries: Vec<_> = segment.entries().collect();
+    assert!(matches!(entries[..], [Entry::Input(at, Input::Tick)] if at == Time::from_micros(7)));
 }
 
 /// Plays one segment; says how many inputs and equal digests it had.

@@ -6,6 +6,7 @@ use crate::engine::Engine;
 use crate::hooks::{Answer, Question};
 use crate::ids::ConnId;
 use crate::outbox::Outbox;
+use crate::permissions::Permissions;
 use alloc::string::{String, ToString};
 use mqtt_proto::{Auth, AuthProperties, Packet, PacketType, ReasonCode, planted};
 
@@ -53,6 +54,13 @@ impl Engine {
     /// The answer to a re-authentication; until it succeeds the old identity stays in force.
     pub(crate) fn reauthenticated(&mut self, id: ConnId, answer: Answer, out: &mut Outbox) {
         match answer {
+            Answer::Admit(admission)
+                if !admission.permissions.as_ref().is_none_or(Permissions::are_valid) =>
+            {
+                self.counters.host_misuse += 1;
+                self.close(id, Farewell::tell(ReasonCode::NotAuthorized, "re-authentication failed"), out);
+                return;
+            }
             Answer::Admit(admission) => {
                 if let Some(key) = self.conn(id).and_then(Connection::session) {
                     self.set_permissions(key, admission.permissions);

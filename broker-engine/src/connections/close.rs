@@ -100,12 +100,12 @@ impl Engine {
             out.wire.push(Wire::Close { conn: id });
         }
         self.gates.forget(id);
+        let session = conn.session();
         if !self.undecided.is_empty() {
-            self.disown_undecided(id);
+            self.disown_undecided(id, session);
             self.carry_out_decided(id, out);
         }
         self.counters.disconnects += 1;
-        let session = conn.session();
         if self.config.interest.contains(Interest::CLIENTS) {
             let client_id = session.and_then(|key| self.sessions.get(key)).map(|s| s.client_id.to_string());
             out.notes.push(Note::Disconnected {

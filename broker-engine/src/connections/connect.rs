@@ -2,8 +2,9 @@
 
 use super::receive::After;
 use super::{About, Applicant, Exchange, Farewell, Parked, Phase};
+use crate::application_message::ApplicationMessage;
 use crate::engine::Engine;
-use crate::hooks::{Admission, Answer, Authenticate, Interest, Note, Question};
+use crate::hooks::{Admission, Answer, Authenticate, Interest, KeptWill, Note, Question};
 use crate::ids::ConnId;
 use crate::outbox::Outbox;
 use crate::permissions::Permissions;
@@ -53,7 +54,7 @@ impl Engine {
             method: connect.properties.authentication_method.map(ToString::to_string),
             data: connect.properties.authentication_data.map(<[u8]>::to_vec),
             clean_start: connect.clean_start,
-            will_topic: connect.will.as_ref().map(|will| will.topic.as_str().to_string()),
+            will: connect.will.as_ref().map(|will| Box::new(ApplicationMessage::of_will(will))),
             listener,
             peer,
         }));
@@ -150,12 +151,9 @@ impl Engine {
                     out,
                 );
             }
-            Answer::Allow => self.accept(id, None, (None, None), out),
-            Answer::AllowWith(data) => self.accept(id, Some(&data), (None, None), out),
-            Answer::Admit(admission) => {
-                let Admission { permissions, username, data } = *admission;
-                self.accept(id, Some(&data), (permissions, username), out);
-            }
+            Answer::Allow => self.accept(id, Admission::default(), out),
+            Answer::AllowWith(data) => self.accept(id, Admission { data, ..Admission::default() }, out),
+            Answer::Admit(admission) => self.accept(id, *admission, out),
             Answer::Continue(data) if with_method => {
                 self.send_auth(id, ReasonCode::ContinueAuthentication, &data, out);
                 self.arm_connection(id);
@@ -177,13 +175,7 @@ impl Engine {
     }
 
     /// Everything is decided but the session: takes over, resumes or begins it, and says CONNACK.
-    fn accept(
-        &mut self,
-        id: ConnId,
-        auth_data: Option<&[u8]>,
-        (permissions, username): (Option<Permissions>, Option<String>),
-        out: &mut Outbox,
-    ) {
+    fn accept(&mut self, id: ConnId, admission: Admission, out: &mut Outbox) {
         let Some(conn) = self.conn_mut(id) else { return };
         let Phase::Authenticating(applicant) =
             core::mem::replace(&mut conn.phase, Phase::Opening { peer: None })
@@ -192,6 +184,7 @@ impl Engine {
         };
         self.count_connection(id);
         let Ok(connect) = decode(&applicant.packet, &self.config.limits_before_connect()) else { return };
+        let Admission { permissions, username, data, will } = admission;
         let username = username.as_deref().or(connect.username);
         if let Err((reason, detail)) = self.admit(&connect, username) {
             if planted!("refused-takes-over")
@@ -203,20 +196,19 @@ impl Engine {
             self.close(id, Farewell::refuse(connect.version, reason, detail), out);
             return;
         }
-        let may_publish = |topic: &str| permissions.as_ref().is_none_or(|known| known.may_publish(topic));
-        if let Some(will) = &connect.will
-            && !may_publish(will.topic.as_str())
-        {
-            let detail = "the will's topic is not allowed to this client";
-            self.close(id, Farewell::refuse(connect.version, ReasonCode::NotAuthorized, detail), out);
-            return;
-        }
+        let will = match self.judge_admission(&connect, permissions.as_ref(), will) {
+            Ok(will) => will,
+            Err((reason, detail)) => {
+                self.close(id, Farewell::refuse(connect.version, reason, detail), out);
+                return;
+            }
+        };
         let assigned = connect.client_id.is_empty().then(|| self.assign_client_id(applicant.peer));
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
         let expiry = self.session_expiry(&connect);
         let response_information = self.config.response_information.clone();
         let mut connack =
-            self.connack(&connect, assigned.as_deref(), expiry, auth_data, response_information.as_deref());
+            self.connack(&connect, assigned.as_deref(), expiry, &data, response_information.as_deref());
         // It tells the broker's limits, so nobody can go on without it.
         if !self.takes(id, &Packet::ConnAck(connack.clone())) {
             let detail = "CONNACK is larger than the client's Maximum Packet Size";
@@ -229,7 +221,7 @@ impl Engine {
         }
         self.gates.begin_packet();
         let (key, present) = self.begin_session(client_id, username, &connect, expiry, out);
-        self.settle(id, key, &connect, (expiry, present));
+        self.settle(id, key, &connect, will, (expiry, present));
         self.set_permissions(key, permissions);
         self.online += 1;
         self.counters.connects += 1;
@@ -274,6 +266,45 @@ impl Engine {
         }
     }
 
+    /// Whether the engine can take a client as it is let in, and its will then.
+    fn judge_admission(
+        &mut self,
+        connect: &Connect<'_>,
+        permissions: Option<&Permissions>,
+        will: KeptWill,
+    ) -> Result<Option<Box<Will>>, (ReasonCode, &'static str)> {
+        let not_allowed = (ReasonCode::NotAuthorized, "the will's topic is not allowed to this client");
+        let will = match (&connect.will, will) {
+            (None, _) | (_, KeptWill::Nothing) => None,
+            (Some(will), KeptWill::AsSent) => Some(Box::new(Will::new(will))),
+            (Some(will), KeptWill::Instead(message)) => {
+                let delay = will.properties.will_delay_interval;
+                let is_good = self.judge_topic(&message.topic).is_ok()
+                    && message.qos <= self.config.maximum_qos
+                    && (!message.retain || self.config.retain_available);
+                let will = Will::of_message(*message, delay).filter(|_| is_good);
+                if will.is_none() {
+                    self.counters.host_misuse += 1;
+                    return Err(not_allowed);
+                }
+                will.map(Box::new)
+            }
+        };
+        if permissions.is_some_and(|permissions| !permissions.are_valid()) {
+            self.counters.host_misuse += 1;
+            return Err((ReasonCode::NotAuthorized, "refused by authentication"));
+        }
+        let may_publish = |will: &Will| permissions.is_none_or(|known| known.may_publish(will.topic()));
+        if !will.as_deref().is_none_or(may_publish) {
+            return Err(not_allowed);
+        }
+        let kept = permissions.map_or(0, Permissions::kept) + will.as_ref().map_or(0, |will| will.kept());
+        if kept > 0 && !self.has_memory_for(kept) {
+            return Err((ReasonCode::QuotaExceeded, "the memory budget is used up"));
+        }
+        Ok(will)
+    }
+
     /// Session Expiry Interval in force: asked for, but not above the cap.
     fn session_expiry(&self, connect: &Connect<'_>) -> u32 {
         match connect.version {
@@ -300,6 +331,7 @@ impl Engine {
         id: ConnId,
         key: crate::collections::SlotKey,
         connect: &Connect<'_>,
+        will: Option<Box<Will>>,
         (expiry, present): (u32, bool),
     ) {
         // A 3.x client cannot be told another keep-alive than its own, so it is held to that.
@@ -326,7 +358,6 @@ impl Engine {
             conn.aliases.limit_outbound(properties.topic_alias_maximum.unwrap_or(0).min(outbound_aliases));
             conn.expiry_was_zero = properties.session_expiry_interval.unwrap_or(0) == 0;
         }
-        let will = connect.will.as_ref().map(|will| Box::new(Will::new(will)));
         let (mut is_stored, mut will_changed) = (false, will.is_some());
         if let Some(session) = self.sessions.get_mut(key) {
             session.conn = Some(id);
@@ -363,7 +394,7 @@ impl Engine {
         connect: &Connect<'a>,
         assigned: Option<&'a str>,
         expiry: u32,
-        auth_data: Option<&'a [u8]>,
+        auth_data: &'a [u8],
         response_information: Option<&'a str>,
     ) -> ConnAck<'a> {
         let config = &self.config;
@@ -372,7 +403,7 @@ impl Engine {
         let wants_response = connect.properties.request_response_information == Some(true);
         // Data goes with a method [MQTT-4.12.0-6].
         let authentication_method = connect.properties.authentication_method;
-        let auth_data = auth_data.filter(|data| authentication_method.is_some() && !data.is_empty());
+        let auth_data = Some(auth_data).filter(|data| authentication_method.is_some() && !data.is_empty());
         let properties = ConnAckProperties {
             session_expiry_interval: (expiry != asked_expiry).then_some(expiry),
             receive_maximum: (config.receive_maximum != u16::MAX).then_some(config.receive_maximum),

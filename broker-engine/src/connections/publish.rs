@@ -25,6 +25,8 @@ pub(crate) enum Decision {
     Route,
     /// The same, with a message that a hook put in its place.
     Replace,
+    /// The same, but its life has passed while hooks were asked: dropped for each who would have got it.
+    Expire,
     /// Not routed, but acknowledged: it was routed before, or a hook wants it so.
     Acknowledge,
     /// Not routed, for this reason.
@@ -133,7 +135,7 @@ impl Engine {
             publisher: Some(session),
         };
         match decision {
-            Some(decision) if self.undecided.is_empty() || !self.undecided.is_waiting(id) => {
+            Some(decision) if !self.has_undecided(session) => {
                 self.decided(id, true, (owed, decision), &publication, out)
             }
             decision => {
@@ -166,16 +168,23 @@ impl Engine {
                 self.acknowledge_publish(id, owed, ReasonCode::Success, out);
                 return After::Continue;
             }
-            Decision::Route | Decision::Replace => {}
+            Decision::Route | Decision::Replace | Decision::Expire => {}
         }
+        let is_expired = decision == Decision::Expire;
         if publication.retain
+            && !is_expired
             && let Err(reason) = self.retain(publication, out)
         {
             return self.refuse_publish(id, owed, reason, out);
         }
         self.remember_received(id, owed);
         let origin = is_here.then(|| (id, owed.packet_id.map(|packet_id| (owed.qos, packet_id))));
-        match self.route(publication, origin, out) {
+        let routed = if is_expired {
+            self.drop_for_all(publication, origin)
+        } else {
+            self.route(publication, origin, out)
+        };
+        match routed {
             Routed::Done { matched } => {
                 self.store_received(id, owed);
                 let reason = self.publish_reason(matched);

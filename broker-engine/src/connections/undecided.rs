@@ -2,7 +2,8 @@
 //! in which they came.
 //!
 //! They are kept beside the connections, as they may outlive theirs: a client that publishes at QoS 0 and leaves in the
-//! same breath has published. What it would have an acknowledgement for, it sends again.
+//! same breath has published. What it would have an acknowledgement for, it sends again. What it says when it comes back,
+//! and its will if it does not, stand behind them.
 
 use super::Parked;
 use super::publish::{Decision, Owed};
@@ -14,6 +15,7 @@ use crate::hooks::{Answer, Call, Question};
 use crate::ids::{CallId, ConnId};
 use crate::outbox::Outbox;
 use crate::permissions::Permissions;
+use crate::sessions::Will;
 use crate::time::Time;
 use crate::timers::TimerKey;
 use alloc::{boxed::Box, collections::BTreeMap, collections::VecDeque, string::String, vec::Vec};
@@ -27,29 +29,44 @@ const ENOUGH: u64 = 256 << 10;
 /// Rough size of an undecided message beside its text, properties and payload; with the question it is in memory twice.
 const ENTRY: u64 = 512;
 
-/// The undecided PUBLISH packets of all connections.
+/// The undecided PUBLISH packets of all clients.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Undecided {
-    lines: BTreeMap<ConnId, Line>,
+    /// By client identifier: what a client says on its next connection comes behind what it said on the one before, and
+    /// so does its will.
+    lines: BTreeMap<Box<str>, Line>,
+    /// The client of each connection, here or gone, that has messages in a line.
+    clients: BTreeMap<ConnId, Box<str>>,
     bytes: u64,
 }
 
-/// Those of one connection, in order. Never empty.
-#[derive(Debug, Serialize, Deserialize)]
+/// Those of one client, in order. Never empty.
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Line {
-    /// The publisher's session.
-    session: SlotKey,
-    /// What its client might when the connection ended; by then the session may be gone, or another user's.
-    left_with: Option<Box<Permissions>>,
     entries: VecDeque<Entry>,
+    /// What the client might when a connection ended; by now its session may be gone, or another user's.
+    left_with: BTreeMap<ConnId, Box<Permissions>>,
     /// The timer entry that is set for it.
     armed: Option<Time>,
     bytes: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Entry {
+enum Entry {
+    Publish(Box<Waiting>),
+    /// A will that became due. It is allowed already, and nobody is asked about it.
+    Will {
+        session: SlotKey,
+        will: Box<Will>,
+    },
+}
+
+/// A PUBLISH that waits.
+#[derive(Debug, Serialize, Deserialize)]
+struct Waiting {
     call: CallId,
+    /// The publisher's session.
+    session: SlotKey,
     /// Then the answer is no.
     deadline: Time,
     /// `None` while nobody has answered.
@@ -58,7 +75,7 @@ struct Entry {
     message: Message,
 }
 
-/// A message that waits.
+/// Its message.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Message {
     topic: String,
@@ -74,6 +91,38 @@ struct Message {
 
 impl Entry {
     fn bytes(&self) -> u64 {
+        match self {
+            Self::Publish(waiting) => waiting.bytes(),
+            Self::Will { will, .. } => will.kept() + ENTRY,
+        }
+    }
+
+    /// The connection that it came on.
+    fn conn(&self) -> Option<ConnId> {
+        self.publish().map(|waiting| waiting.call.conn)
+    }
+
+    fn publish(&self) -> Option<&Waiting> {
+        match self {
+            Self::Publish(waiting) => Some(waiting),
+            Self::Will { .. } => None,
+        }
+    }
+
+    fn publish_mut(&mut self) -> Option<&mut Waiting> {
+        match self {
+            Self::Publish(waiting) => Some(waiting),
+            Self::Will { .. } => None,
+        }
+    }
+
+    fn is_decided(&self) -> bool {
+        self.publish().is_none_or(|waiting| waiting.decision.is_some())
+    }
+}
+
+impl Waiting {
+    fn bytes(&self) -> u64 {
         let message = &self.message;
         (message.topic.len() + message.properties.len() + message.payload.len()) as u64 + ENTRY
     }
@@ -81,13 +130,20 @@ impl Entry {
 
 impl Line {
     fn recount(&self) -> u64 {
-        let permissions = self.left_with.as_ref().map_or(0, |permissions| permissions.kept());
+        let permissions = self.left_with.values().map(|permissions| permissions.kept()).sum::<u64>();
         permissions + self.entries.iter().map(Entry::bytes).sum::<u64>()
     }
 
     /// When its oldest open question times out.
     fn deadline(&self) -> Option<Time> {
-        self.entries.iter().find(|entry| entry.decision.is_none()).map(|entry| entry.deadline)
+        let mut packets = self.entries.iter().filter_map(Entry::publish);
+        packets.find(|waiting| waiting.decision.is_none()).map(|waiting| waiting.deadline)
+    }
+
+    /// Has this connection anything in it? Those of a client stand behind each other.
+    fn has(&self, id: ConnId) -> bool {
+        let ends = [self.entries.front(), self.entries.back()];
+        ends.into_iter().flatten().any(|entry| entry.conn() == Some(id))
     }
 }
 
@@ -109,36 +165,79 @@ impl Undecided {
 
     /// The same, counted anew, for consistency checks.
     pub(crate) fn recount(&self) -> u64 {
-        self.lines.values().map(Line::recount).sum()
-    }
-
-    pub(crate) fn is_waiting(&self, id: ConnId) -> bool {
-        self.lines.contains_key(&id)
+        let names = self.lines.keys().chain(self.clients.values());
+        self.lines.values().map(Line::recount).sum::<u64>() + names.map(|name| name.len() as u64).sum::<u64>()
     }
 
     /// QoS 1 and 2 messages of a connection that are not acknowledged for this reason.
     pub(crate) fn owed(&self, id: ConnId) -> usize {
-        let line = self.lines.get(&id).into_iter();
-        line.flat_map(|line| &line.entries).filter(|entry| entry.owed.packet_id.is_some()).count()
+        let line = self.line_of(id).into_iter();
+        let its = line.flat_map(|line| &line.entries).filter_map(Entry::publish);
+        its.filter(|waiting| waiting.call.conn == id && waiting.owed.packet_id.is_some()).count()
+    }
+
+    /// A client's will that is due and waits; the store has it until it is delivered.
+    pub(crate) fn will_of(&self, client_id: &str) -> Option<&Will> {
+        self.lines.get(client_id)?.entries.iter().rev().find_map(|entry| match entry {
+            Entry::Will { will, .. } => Some(&**will),
+            Entry::Publish(_) => None,
+        })
     }
 
     pub(crate) fn mask_payloads(&mut self) {
         for entry in self.lines.values_mut().flat_map(|line| &mut line.entries) {
-            entry.message.payload = Bytes::from(alloc::vec![mqtt_proto::FILLER; entry.message.payload.len()]);
+            match entry {
+                Entry::Will { will, .. } => will.mask_payload(),
+                Entry::Publish(waiting) => {
+                    let len = waiting.message.payload.len();
+                    waiting.message.payload = Bytes::from(alloc::vec![mqtt_proto::FILLER; len]);
+                }
+            }
         }
     }
 
-    fn pop_decided(&mut self, id: ConnId) -> Option<(SlotKey, Decision, Entry)> {
-        let line = self.lines.get_mut(&id)?;
-        let is_decided = |entry: &Entry| entry.decision.is_some();
+    fn line_of(&self, id: ConnId) -> Option<&Line> {
+        self.lines.get(self.clients.get(&id)?)
+    }
+
+    fn push(&mut self, client_id: &str, entry: Entry) {
+        let (name, bytes) = (client_id.len() as u64, entry.bytes());
+        if let Some(conn) = entry.conn()
+            && self.clients.insert(conn, client_id.into()).is_none()
+        {
+            self.bytes += name;
+        }
+        let line = self.lines.entry(client_id.into()).or_insert_with(|| {
+            self.bytes += name;
+            Line::default()
+        });
+        line.bytes += bytes;
+        self.bytes += bytes;
+        line.entries.push_back(entry);
+    }
+
+    fn pop_decided(&mut self, client_id: &str) -> Option<Entry> {
+        let line = self.lines.get_mut(client_id)?;
         let overtaking =
-            if planted!("answers-overtake") { line.entries.iter().position(is_decided) } else { None };
-        let first = overtaking.unwrap_or(0);
-        let decision = line.entries.get_mut(first)?.decision.take()?;
+            planted!("answers-overtake").then(|| line.entries.iter().position(Entry::is_decided));
+        let first = overtaking.flatten().unwrap_or(0);
+        line.entries.get(first).filter(|entry| entry.is_decided())?;
         let entry = line.entries.remove(first)?;
         line.bytes -= entry.bytes();
         self.bytes -= entry.bytes();
-        Some((line.session, decision, entry))
+        Some(entry)
+    }
+
+    /// A connection may have nothing in its client's line any more.
+    fn forget_connection(&mut self, id: ConnId, client_id: &str) {
+        let Some(line) = self.lines.get_mut(client_id).filter(|line| !line.has(id)) else { return };
+        if let Some(permissions) = line.left_with.remove(&id) {
+            line.bytes -= permissions.kept();
+            self.bytes -= permissions.kept();
+        }
+        if let Some(name) = self.clients.remove(&id) {
+            self.bytes -= name.len() as u64;
+        }
     }
 }
 
@@ -156,6 +255,7 @@ impl Engine {
         let Some(session) = publication.publisher else { return };
         self.questions += 1;
         let call = CallId { conn: id, number: self.questions };
+        let client_id = self.client_id_of(id);
         let mut message = Message { arrived: self.now, ..Message::default() };
         if decision.is_none() {
             let asked = question();
@@ -168,23 +268,35 @@ impl Engine {
                 expiry_interval,
                 ..message
             };
-            let question = Question::Publish { client_id: self.client_id_of(id), message: Box::new(asked) };
+            let question = Question::Publish { client_id: client_id.clone(), message: Box::new(asked) };
             out.calls.push(Call { id: call, conn: id, question });
         }
         let deadline = self.now.after(self.config.publish_timeout.unwrap_or(self.config.hook_timeout));
-        let entry = Entry { call, deadline, decision, owed, message };
-        let bytes = entry.bytes();
-        let line = self.undecided.lines.entry(id).or_insert_with(|| Line {
-            session,
-            left_with: None,
-            entries: VecDeque::new(),
-            armed: None,
-            bytes: 0,
-        });
-        line.entries.push_back(entry);
-        line.bytes += bytes;
-        self.undecided.bytes += bytes;
-        self.arm_undecided(id);
+        let waiting = Waiting { call, session, deadline, decision, owed, message };
+        self.undecided.push(&client_id, Entry::Publish(Box::new(waiting)));
+        self.arm_undecided(&client_id);
+    }
+
+    /// Has a will that is due wait for the messages of its client before it; gives it back if there are none.
+    pub(crate) fn line_up_will(&mut self, session: SlotKey, will: Box<Will>) -> Result<(), Box<Will>> {
+        if !self.has_undecided(session) {
+            return Err(will);
+        }
+        let Some(client_id) = self.sessions.get(session).map(|session| &*session.client_id) else {
+            return Err(will);
+        };
+        self.undecided.push(client_id, Entry::Will { session, will });
+        Ok(())
+    }
+
+    /// Do messages of a session's client wait for hooks? Then its next ones wait behind them.
+    #[inline]
+    pub(crate) fn has_undecided(&self, key: SlotKey) -> bool {
+        !self.undecided.is_empty() && self.line_of(key).is_some()
+    }
+
+    fn line_of(&self, key: SlotKey) -> Option<&Line> {
+        self.undecided.lines.get(&self.sessions.get(key)?.client_id)
     }
 
     /// Does a packet wait for the PUBLISH packets before it? Everything but a further PUBLISH does, so that what a client
@@ -199,10 +311,13 @@ impl Engine {
         if self.last_words {
             return false;
         }
-        let Some(line) = self.undecided.lines.get(&id) else { return false };
-        let is_full =
-            line.entries.len() >= usize::from(self.config.max_publish_questions) || line.bytes >= ENOUGH;
-        kind != PacketType::Publish || is_full
+        if kind != PacketType::Publish {
+            return self.undecided.clients.contains_key(&id);
+        }
+        let session = self.conn(id).and_then(super::Connection::session);
+        session.and_then(|key| self.line_of(key)).is_some_and(|line| {
+            line.entries.len() >= usize::from(self.config.max_publish_questions) || line.bytes >= ENOUGH
+        })
     }
 
     /// A hook answered a question about a PUBLISH. Gives the answer back if none is open under this name.
@@ -213,12 +328,12 @@ impl Engine {
         out: &mut Outbox,
     ) -> Result<(), Answer> {
         let id = call.conn;
-        let is_it = |entry: &Entry| entry.call == call || planted!("answer-for-another");
-        let open = |entry: &&mut Entry| is_it(entry) && entry.decision.is_none();
-        let line = self.undecided.lines.get_mut(&id);
-        let Some(entry) = line.and_then(|line| line.entries.iter_mut().find(open)) else {
-            return Err(answer);
-        };
+        let is_it = |waiting: &Waiting| waiting.call == call || planted!("answer-for-another");
+        let open = |waiting: &&mut Waiting| is_it(waiting) && waiting.decision.is_none();
+        let Some(client_id) = self.undecided.clients.get(&id).cloned() else { return Err(answer) };
+        let line = self.undecided.lines.get_mut(&client_id).into_iter();
+        let mut packets = line.flat_map(|line| &mut line.entries).filter_map(Entry::publish_mut);
+        let Some(entry) = packets.find(open) else { return Err(answer) };
         let (call, before) = (entry.call, entry.bytes());
         let decision = match answer {
             Answer::Allow => Decision::Route,
@@ -243,8 +358,8 @@ impl Engine {
                 self.misused()
             }
         };
-        self.decide(call, before, decision);
-        self.go_on_behind(id, out);
+        self.decide(&client_id, call, before, decision);
+        self.go_on_behind(&client_id, out);
         Ok(())
     }
 
@@ -264,34 +379,37 @@ impl Engine {
     }
 
     /// Writes a decision down; `before` is what the entry kept until then.
-    fn decide(&mut self, call: CallId, before: u64, decision: Decision) {
-        let Some(line) = self.undecided.lines.get_mut(&call.conn) else { return };
-        let Some(entry) = line.entries.iter_mut().find(|entry| entry.call == call) else { return };
-        entry.decision = Some(decision);
-        let after = entry.bytes();
+    fn decide(&mut self, client_id: &str, call: CallId, before: u64, decision: Decision) {
+        let Some(line) = self.undecided.lines.get_mut(client_id) else { return };
+        let mut packets = line.entries.iter_mut().filter_map(Entry::publish_mut);
+        let Some(waiting) = packets.find(|waiting| waiting.call == call) else { return };
+        waiting.decision = Some(decision);
+        let after = waiting.bytes();
         line.bytes = line.bytes - before + after;
         self.undecided.bytes = self.undecided.bytes - before + after;
     }
 
-    /// Questions about PUBLISH packets of a connection have been open for too long: the answer is no.
-    pub(crate) fn undecided_timer(&mut self, id: ConnId, out: &mut Outbox) {
+    /// Questions about PUBLISH packets of a client have been open for too long: the answer is no.
+    pub(crate) fn undecided_timer(&mut self, client_id: &str, out: &mut Outbox) {
         let now = self.now;
-        let Some(line) = self.undecided.lines.get_mut(&id) else { return };
+        let Some(line) = self.undecided.lines.get_mut(client_id) else { return };
         line.armed = None;
-        for entry in &mut line.entries {
-            if entry.decision.is_none() && entry.deadline <= now {
+        for waiting in line.entries.iter_mut().filter_map(Entry::publish_mut) {
+            if waiting.decision.is_none() && waiting.deadline <= now {
                 let refusal = Decision::Refuse(ReasonCode::NotAuthorized);
-                entry.decision = Some(if planted!("silence-allows") { Decision::Route } else { refusal });
+                waiting.decision = Some(if planted!("silence-allows") { Decision::Route } else { refusal });
                 self.counters.hook_timeouts += 1;
             }
         }
-        self.go_on_behind(id, out);
+        self.go_on_behind(client_id, out);
     }
 
     /// Carries out what is decided, and then the packets that waited for it.
-    fn go_on_behind(&mut self, id: ConnId, out: &mut Outbox) {
-        self.carry_out_decided(id, out);
-        if let Some(conn) = self.conn_mut(id)
+    fn go_on_behind(&mut self, client_id: &str, out: &mut Outbox) {
+        self.carry_out(client_id, out);
+        let here = self.session_of(client_id).and_then(|key| self.sessions.get(key)?.conn);
+        if let Some(id) = here
+            && let Some(conn) = self.conn_mut(id)
             && matches!(conn.parked.as_deref(), Some(Parked::Publishes))
         {
             conn.parked = None;
@@ -299,53 +417,68 @@ impl Engine {
         }
     }
 
-    /// Carries out what is decided and has nothing undecided before it.
+    /// Carries out what is decided of a connection's messages and has nothing undecided before it.
     pub(crate) fn carry_out_decided(&mut self, id: ConnId, out: &mut Outbox) {
-        loop {
-            let parked = self.conn(id).and_then(|conn| conn.parked.as_deref());
-            if parked.is_some_and(|parked| !matches!(parked, Parked::Publishes | Parked::Pace { .. })) {
-                // For a fan-out or for memory; then it goes on.
-                return;
-            }
-            let Some((session, decision, entry)) = self.undecided.pop_decided(id) else { break };
-            self.gates.begin_packet();
-            let message = &entry.message;
-            let publication = Publication {
-                topic: &message.topic,
-                properties: &message.properties,
-                payload: &message.payload,
-                qos: message.qos,
-                retain: message.retain,
-                expiry: self.expiry(message.arrived, message.expiry_interval),
-                publisher: Some(session),
-            };
-            let decision = self.reconsider(id, session, entry.owed, decision, &publication);
-            self.forget_empty_line(id);
-            let is_here = self.conn(id).is_some();
-            self.decided(id, is_here, (entry.owed, decision), &publication, out);
+        if let Some(client_id) = self.undecided.clients.get(&id).cloned() {
+            self.carry_out(&client_id, out);
         }
-        self.arm_undecided(id);
+    }
+
+    fn carry_out(&mut self, client_id: &str, out: &mut Outbox) {
+        while !self.is_first_held_up(client_id)
+            && let Some(entry) = self.undecided.pop_decided(client_id)
+        {
+            self.gates.begin_packet();
+            match entry {
+                Entry::Publish(waiting) => self.carry_out_publish(client_id, &waiting, out),
+                Entry::Will { session, will } => {
+                    self.forget_empty_line(client_id);
+                    self.publish_will((session, client_id), &will, out);
+                }
+            }
+        }
+        self.arm_undecided(client_id);
+    }
+
+    /// Does the connection of the first one wait for a fan-out or for memory? Then it goes on.
+    fn is_first_held_up(&self, client_id: &str) -> bool {
+        let first = self.undecided.lines.get(client_id).and_then(|line| line.entries.front()?.conn());
+        let parked = first.and_then(|id| self.conn(id)?.parked.as_deref());
+        parked.is_some_and(|parked| !matches!(parked, Parked::Publishes | Parked::Pace { .. }))
+    }
+
+    fn carry_out_publish(&mut self, client_id: &str, waiting: &Waiting, out: &mut Outbox) {
+        let Waiting { call: CallId { conn: id, .. }, message, .. } = waiting;
+        let publication = Publication {
+            topic: &message.topic,
+            properties: &message.properties,
+            payload: &message.payload,
+            qos: message.qos,
+            retain: message.retain,
+            expiry: self.expiry(message.arrived, message.expiry_interval),
+            publisher: Some(waiting.session),
+        };
+        let decision = self.reconsider(client_id, waiting, &publication);
+        self.undecided.forget_connection(*id, client_id);
+        self.forget_empty_line(client_id);
+        let is_here = self.conn(*id).is_some();
+        self.decided(*id, is_here, (waiting.owed, decision), &publication, out);
     }
 
     /// What has changed since a PUBLISH came.
-    fn reconsider(
-        &mut self,
-        id: ConnId,
-        session: SlotKey,
-        owed: Owed,
-        decision: Decision,
-        publication: &Publication<'_>,
-    ) -> Decision {
+    fn reconsider(&mut self, client_id: &str, waiting: &Waiting, publication: &Publication<'_>) -> Decision {
+        let Waiting { session, owed, .. } = *waiting;
+        let decision = waiting.decision.unwrap_or(Decision::Refuse(ReasonCode::NotAuthorized));
         let routed = matches!(decision, Decision::Route | Decision::Replace);
         let repeated = owed.qos == QoS::ExactlyOnce
             && owed.packet_id.is_some_and(|packet_id| self.is_received(session, packet_id));
         let expired = publication.expiry.at.is_some_and(|at| at <= self.called_at);
         match decision {
-            _ if repeated || (routed && expired) => Decision::Acknowledge,
+            _ if repeated => Decision::Acknowledge,
             // Judged by the name under which it goes out, and by what the client may now.
             Decision::Replace if planted!("permissions-before-rewriting") => decision,
             _ if routed
-                && !(self.might_publish(id, publication.topic)
+                && !(self.might_publish(client_id, waiting.call.conn, publication.topic)
                     && self.may_publish(session, publication.topic)) =>
             {
                 Decision::Refuse(self.refusal(ReasonCode::NotAuthorized))
@@ -358,50 +491,57 @@ impl Engine {
             {
                 self.misused()
             }
+            _ if routed && expired => Decision::Expire,
             decision => decision,
         }
     }
 
     /// Might the client of a connection that has ended publish to this topic then?
-    fn might_publish(&self, id: ConnId, topic: &str) -> bool {
-        let line = self.undecided.lines.get(&id);
-        let left_with = line.and_then(|line| line.left_with.as_deref());
+    fn might_publish(&self, client_id: &str, id: ConnId, topic: &str) -> bool {
+        let line = self.undecided.lines.get(client_id);
+        let left_with = line.and_then(|line| line.left_with.get(&id));
         left_with.is_none_or(|permissions| permissions.may_publish(topic))
             || planted!("no-session-no-permissions")
     }
 
     /// A connection ends: what its client waits to have acknowledged it sends again, the rest is carried out.
-    pub(crate) fn disown_undecided(&mut self, id: ConnId) {
-        let Some(line) = self.undecided.lines.get_mut(&id) else { return };
+    pub(crate) fn disown_undecided(&mut self, id: ConnId, session: Option<SlotKey>) {
+        let Some(client_id) = self.undecided.clients.get(&id).cloned() else { return };
+        let Some(line) = self.undecided.lines.get_mut(&client_id) else { return };
         let before = (line.entries.len(), line.bytes);
-        line.entries.retain(|entry| entry.owed.packet_id.is_none() || planted!("answer-outlives-connection"));
-        let session = self.sessions.get(line.session);
-        line.left_with = session.and_then(|session| session.permissions.clone());
+        line.entries.retain(|entry| {
+            let is_owed = |waiting: &Waiting| waiting.call.conn == id && waiting.owed.packet_id.is_some();
+            !entry.publish().is_some_and(is_owed) || planted!("answer-outlives-connection")
+        });
+        let session = session.and_then(|key| self.sessions.get(key));
+        if let Some(permissions) = session.and_then(|session| session.permissions.clone()) {
+            line.left_with.insert(id, permissions);
+        }
         line.bytes = line.recount();
         self.counters.publish_refused += (before.0 - line.entries.len()) as u64;
         self.undecided.bytes = self.undecided.bytes - before.1 + line.bytes;
-        self.forget_empty_line(id);
+        self.undecided.forget_connection(id, &client_id);
+        self.forget_empty_line(&client_id);
     }
 
-    fn forget_empty_line(&mut self, id: ConnId) {
-        if let Some(line) = self.undecided.lines.get(&id)
+    fn forget_empty_line(&mut self, client_id: &str) {
+        if let Some(line) = self.undecided.lines.get(client_id)
             && line.entries.is_empty()
+            && let Some((name, line)) = self.undecided.lines.remove_entry(client_id)
         {
-            let armed = line.armed;
-            self.undecided.bytes -= line.bytes;
-            self.undecided.lines.remove(&id);
-            self.disarm(armed, TimerKey::Undecided(id));
+            self.undecided.bytes -= line.bytes + name.len() as u64;
+            self.disarm(line.armed, TimerKey::Undecided(name));
         }
     }
 
-    /// Makes sure that the timer of a connection's questions fires no later than the first one times out.
-    fn arm_undecided(&mut self, id: ConnId) {
-        let Some(line) = self.undecided.lines.get_mut(&id) else { return };
+    /// Makes sure that the timer of a client's questions fires no later than the first one times out.
+    fn arm_undecided(&mut self, client_id: &str) {
+        let Some(line) = self.undecided.lines.get_mut(client_id) else { return };
         if line.armed.is_none()
             && let Some(at) = line.deadline()
         {
             line.armed = Some(at);
-            self.timers.push(at.as_micros(), TimerKey::Undecided(id));
+            self.timers.push(at.as_micros(), TimerKey::Undecided(client_id.into()));
         }
     }
 }

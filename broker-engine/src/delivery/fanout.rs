@@ -149,6 +149,12 @@ impl Engine {
         Routed::Queued
     }
 
+    /// Has a publication that has expired already counted as dropped for each who would have got it.
+    pub(crate) fn drop_for_all(&mut self, publication: &Publication<'_>, origin: Option<Origin>) -> Routed {
+        // A fan-out that waits looks at the life of its message when its turn comes.
+        self.queue_fanout(publication, None, origin, Stage::Waiting)
+    }
+
     /// The first fan-out goes on, as far as this call's budget goes.
     pub(crate) fn do_fanout(&mut self, out: &mut Outbox) {
         // It stays the first meanwhile, so that what it leads to lines up behind it.

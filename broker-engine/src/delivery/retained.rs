@@ -9,7 +9,7 @@ use crate::outbox::Outbox;
 use crate::sessions::{SubIds, Subscriber};
 use crate::storage::StoreOp;
 use crate::timers::TimerKey;
-use crate::topics::{RetainedKey, ScanStep};
+use crate::topics::{RetainedKey, ScanStep, is_own};
 use alloc::{boxed::Box, collections::BTreeMap, string::ToString};
 use mqtt_proto::{QoS, ReasonCode, planted};
 use serde::{Deserialize, Serialize};
@@ -124,9 +124,11 @@ impl Engine {
         let size = publication.size();
         let old = self.retained.get(publication.topic).map(|kept| kept.message);
         let old_size = old.map_or(0, |message| self.messages.size(message) as u64);
-        if old.is_none() && self.retained.len() >= self.config.max_retained_messages as usize
-            || self.retained_bytes - old_size + size > self.config.max_retained_bytes
-        {
+        let is_full = old.is_none()
+            && self.retained.of_clients() >= self.config.max_retained_messages as usize
+            || self.retained_bytes - old_size + size > self.config.max_retained_bytes;
+        // What the broker tells of itself is as much as its host publishes, and is wanted most where something is full.
+        if is_full && !is_own(publication.topic) {
             return Err(ReasonCode::QuotaExceeded);
         }
         self.keep_retained(publication);
@@ -159,7 +161,7 @@ impl Engine {
 
     /// Is there a store, and is this for it? What the broker tells of itself is of this process.
     fn is_stored_topic(&self, topic: &str) -> bool {
-        self.gates.is_on() && !topic.starts_with("$SYS/")
+        self.gates.is_on() && !is_own(topic)
     }
 
     pub(crate) fn remove_retained(&mut self, topic: &str, change: RetainedChange, out: &mut Outbox) {

@@ -134,8 +134,8 @@ pub struct Authenticate {
     pub data: Option<Vec<u8>>,
     /// Clean Start / Clean Session.
     pub clean_start: bool,
-    /// Topic of the will, where there is one.
-    pub will_topic: Option<String>,
+    /// The will, where there is one.
+    pub will: Option<Box<ApplicationMessage>>,
     /// Where it came in.
     pub listener: ListenerId,
     /// From where.
@@ -177,6 +177,21 @@ pub struct Admission {
     pub username: Option<String>,
     /// Enhanced authentication: data for the CONNACK or the closing AUTH.
     pub data: Vec<u8>,
+    /// With a CONNECT: what is kept of its will.
+    pub will: KeptWill,
+}
+
+/// What is kept of the will that a CONNECT has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeptWill {
+    /// All of it.
+    #[default]
+    AsSent,
+    /// Nothing.
+    Nothing,
+    /// This one in its place, after the same delay. One that no client may have counts as host misuse, and refuses the
+    /// client.
+    Instead(Box<ApplicationMessage>),
 }
 
 /// Something that happened.

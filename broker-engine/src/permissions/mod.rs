@@ -11,10 +11,12 @@ mod topics;
 use crate::collections::SlotKey;
 use crate::engine::Engine;
 use alloc::{boxed::Box, string::String, vec::Vec};
-use mqtt_proto::planted;
+use mqtt_proto::{TopicFilter, planted};
 use serde::{Deserialize, Serialize};
 
-/// What one client may. The first rule whose filter matches the topic, and which says something of what the client wants,
+/// What one client may. There may be any number of rules: they count as memory, and each message is compared with those
+/// before the one that decides. A filter that is none counts as host misuse: whom it is about is not let in, or may nothing.
+/// The first rule whose filter matches the topic, and which says something of what the client wants,
 /// decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Permissions {
@@ -73,6 +75,12 @@ impl Permissions {
         self.otherwise
     }
 
+    /// Are all filters what MQTT knows as such? Others would be about more topics than they look as if they were.
+    pub(crate) fn are_valid(&self) -> bool {
+        let is_plain = |filter: TopicFilter<'_>| filter.share().is_none();
+        self.rules.iter().all(|rule| TopicFilter::parse(&rule.filter).is_ok_and(is_plain))
+    }
+
     /// Bytes that they keep.
     pub(crate) fn kept(&self) -> u64 {
         let filters: usize = self.rules.iter().map(|rule| rule.filter.len()).sum();
@@ -86,6 +94,13 @@ impl Engine {
         let session = self.sessions.get(key);
         let permissions = session.and_then(|session| session.permissions.as_deref());
         permissions.is_none_or(|permissions| permissions.may_publish(topic))
+    }
+
+    /// Somebody else than the client's own admission says what it may. With filters that are none, that is nothing.
+    pub(crate) fn change_permissions(&mut self, key: SlotKey, permissions: Option<Permissions>) {
+        let is_wrong = permissions.as_ref().is_some_and(|permissions| !permissions.are_valid());
+        self.counters.host_misuse += u64::from(is_wrong);
+        self.set_permissions(key, if is_wrong { Some(Permissions::default()) } else { permissions });
     }
 
     /// From now on the client may so much; `None` is everything.

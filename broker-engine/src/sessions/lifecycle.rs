@@ -96,6 +96,7 @@ impl Engine {
             leaving = self.send_will(key, out);
         }
         let Some(mut session) = self.sessions.remove(key) else { return };
+        leaving = leaving.or_else(|| self.will_that_waits(&session.client_id));
         self.session_bytes -= session.counted;
         self.disarm(session.armed, TimerKey::Session(key));
         let sessions = &self.sessions;

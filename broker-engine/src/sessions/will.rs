@@ -1,5 +1,6 @@
 //! The will: kept as its packet was, due when the connection ends badly, sent at most once.
 
+use crate::application_message::ApplicationMessage;
 use crate::collections::SlotKey;
 use crate::connections::forwarded;
 use crate::delivery::{Expiry, Publication, Routed, stored_publish};
@@ -36,6 +37,25 @@ impl Will {
             message_expiry: will.properties.message_expiry_interval,
             delay: will.properties.will_delay_interval.unwrap_or(0),
         }
+    }
+}
+
+impl Will {
+    /// What a hook has put in place of a client's; `None` if it is no message that MQTT can carry.
+    pub(crate) fn of_message(message: ApplicationMessage, delay: Option<u32>) -> Option<Self> {
+        Some(Self {
+            properties: message.forwarded()?,
+            topic: message.topic.into(),
+            payload: message.payload.to_vec(),
+            qos: message.qos,
+            retain: message.retain,
+            message_expiry: message.message_expiry_interval,
+            delay: delay.unwrap_or(0),
+        })
+    }
+
+    pub(crate) fn topic(&self) -> &str {
+        &self.topic
     }
 }
 
@@ -94,17 +114,8 @@ impl Will {
 }
 
 impl Engine {
-    fn tell_will_sent(&self, key: SlotKey, will: &Will, out: &mut Outbox) {
-        if let Some(session) = self.sessions.get(key)
-            && self.config.interest.contains(Interest::CLIENTS)
-        {
-            let (client_id, topic) = (session.client_id.to_string(), will.topic.to_string());
-            out.notes.push(Note::WillSent { client_id, topic });
-        }
-    }
-
-    /// Publishes the session's will, if it has one. Its expiry counts from now. Says which it is where the store has to
-    /// have it until later calls have delivered it.
+    /// Publishes the session's will, if it has one, behind what its client has published. Says which it is where the store
+    /// has to have it until later calls have delivered it.
     pub(crate) fn send_will(&mut self, key: SlotKey, out: &mut Outbox) -> Option<StoredWill> {
         let session = self.sessions.get_mut(key)?;
         session.will_at = None;
@@ -118,8 +129,29 @@ impl Engine {
             self.store_will(key);
             return None;
         }
+        let client_id = self.sessions.get(key)?.client_id.clone();
+        match self.line_up_will(key, will) {
+            Ok(()) => self.will_that_waits(&client_id),
+            Err(will) => self.publish_will((key, &client_id), &will, out),
+        }
+    }
+
+    /// A will that hooks hold up, where the store has to have it until it is delivered.
+    pub(crate) fn will_that_waits(&self, client_id: &str) -> Option<StoredWill> {
+        self.undecided.will_of(client_id).filter(|_| self.gates.is_on()).map(Will::stored)
+    }
+
+    /// Publishes a will of a client whose session may have ended. Its expiry counts from now.
+    pub(crate) fn publish_will(
+        &mut self,
+        (key, client_id): (SlotKey, &str),
+        will: &Will,
+        out: &mut Outbox,
+    ) -> Option<StoredWill> {
         self.counters.wills_sent += 1;
-        self.tell_will_sent(key, &will, out);
+        if self.config.interest.contains(Interest::CLIENTS) {
+            out.notes.push(Note::WillSent { client_id: client_id.into(), topic: will.topic.to_string() });
+        }
         let publication = will.publication(self.expiry(self.now, will.message_expiry), Some(key));
         if will.retain {
             // Over quota the live copies still go out.
@@ -128,12 +160,11 @@ impl Engine {
         // Forgotten behind its deliveries, so that no cut between loses it.
         match self.route(&publication, None, out) {
             Routed::Queued if self.gates.is_on() => {
-                let client_id = &self.sessions.get(key)?.client_id;
                 self.fanouts.is_will_of(client_id);
                 Some(will.stored())
             }
             _ => {
-                self.store_will(key);
+                self.store_will_of(client_id);
                 None
             }
         }

@@ -16,7 +16,7 @@ mod watch;
 
 pub(crate) use groups::GroupId;
 pub(crate) use index::{EntryRef, FilterId, Matching, SubscriptionIndex};
-pub(crate) use retained::{RetainedKey, RetainedStore, ScanStep};
+pub(crate) use retained::{RetainedKey, RetainedStore, ScanStep, is_own};
 
 #[cfg(test)]
 mod tests;

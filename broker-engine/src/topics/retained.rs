@@ -42,33 +42,51 @@ pub(crate) enum ScanStep<'a, V> {
 
 /// Values by topic name.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct RetainedStore<V>(BTreeMap<RetainedKey, V>);
+pub(crate) struct RetainedStore<V> {
+    values: BTreeMap<RetainedKey, V>,
+    /// Of those, what the broker tells of itself.
+    own: usize,
+}
 
 impl<V> Default for RetainedStore<V> {
     fn default() -> Self {
-        Self(BTreeMap::new())
+        Self { values: BTreeMap::new(), own: 0 }
     }
+}
+
+/// Is it a topic below which only the broker itself publishes?
+pub(crate) fn is_own(topic: &str) -> bool {
+    topic.starts_with("$SYS/")
 }
 
 impl<V> RetainedStore<V> {
     pub(crate) fn get(&self, topic: &str) -> Option<&V> {
-        self.0.get(&RetainedKey::new(topic))
+        self.values.get(&RetainedKey::new(topic))
     }
 
     pub(crate) fn insert(&mut self, topic: &str, value: V) -> Option<V> {
-        self.0.insert(RetainedKey::new(topic), value)
+        let old = self.values.insert(RetainedKey::new(topic), value);
+        self.own += usize::from(old.is_none() && is_own(topic));
+        old
     }
 
     pub(crate) fn remove(&mut self, topic: &str) -> Option<V> {
-        self.0.remove(&RetainedKey::new(topic))
+        let old = self.values.remove(&RetainedKey::new(topic));
+        self.own -= usize::from(old.is_some() && is_own(topic));
+        old
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.values.len()
+    }
+
+    /// Those that are not the broker's own.
+    pub(crate) fn of_clients(&self) -> usize {
+        self.values.len() - self.own
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&RetainedKey, &V)> {
-        self.0.iter()
+        self.values.iter()
     }
 
     /// The first match behind `after`. Each topic that is looked at costs one of `budget`.
@@ -91,7 +109,7 @@ impl<V> RetainedStore<V> {
                 return ScanStep::OutOfBudget(last);
             }
             *budget -= 1;
-            let Some((key, value)) = self.0.range((from, Bound::Unbounded)).next() else {
+            let Some((key, value)) = self.values.range((from, Bound::Unbounded)).next() else {
                 return ScanStep::Done;
             };
             if fixed > 0 && !is_under(&key.0, &prefix.0) {

@@ -1,8 +1,9 @@
 //! One POST over TCP, in HTTP/1.0: the end of the connection is the end of the answer.
 
+use super::names::Name;
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 /// Longest answer, with its headers, bytes.
@@ -39,15 +40,38 @@ impl fmt::Display for Url {
     }
 }
 
+impl Url {
+    /// What its host is called, with the port.
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+}
+
+/// The first address that answers; each gets its share of the time.
+fn connect(addresses: &[SocketAddr], until: Instant) -> io::Result<TcpStream> {
+    let mut failure = io::Error::other("no such host");
+    for (tried, address) in addresses.iter().enumerate() {
+        let left = until.saturating_duration_since(Instant::now());
+        let share = left / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        if share.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        match TcpStream::connect_timeout(address, share) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
 /// The body of the answer with status 200.
-pub(super) fn post(url: &Url, body: &[u8], timeout: Duration) -> io::Result<Vec<u8>> {
+pub(super) fn post(url: &Url, name: &Name, body: &[u8], timeout: Duration) -> io::Result<Vec<u8>> {
     let until = Instant::now() + timeout;
     let left = || {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() { Err(io::Error::from(ErrorKind::TimedOut)) } else { Ok(left) }
     };
-    let address = url.host.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("no such host"))?;
-    let mut stream = TcpStream::connect_timeout(&address, left()?)?;
+    let mut stream = connect(&name.addresses(left()?)?, until)?;
     let head = format!(
         "POST {} HTTP/1.0\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         url.path,
@@ -89,7 +113,20 @@ fn body_of(answer: &[u8]) -> io::Result<&[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Url, body_of};
+    use super::{Url, body_of, connect};
+    use std::net::TcpListener;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn each_address_is_tried() {
+        let open = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = open.local_addr().unwrap();
+        // Nobody listens there any more.
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let until = Instant::now() + Duration::from_secs(20);
+        assert_eq!(connect(&[closed, address], until).unwrap().peer_addr().unwrap(), address);
+        assert!(connect(&[closed], until).is_err() && connect(&[], until).is_err());
+    }
 
     #[test]
     fn addresses_have_a_host_and_may_have_more() {

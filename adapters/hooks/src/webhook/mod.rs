@@ -2,6 +2,7 @@
 //!
 //! * [`Webhook`] — the hook: what it asks, how it reads the answer, and what it remembers
 //! * `http` — one request over TCP
+//! * `names` — the addresses of the service, asked for with a time limit
 //!
 //! Each question is a POST with a JSON object, and its answer one too:
 //!
@@ -15,12 +16,14 @@
 //! 200, and none in time are no (0x88), and are not remembered.
 
 mod http;
+mod names;
 
 use crate::checkers::Checkers;
 use http::Url;
 use metronome_host::engine::{Answer, ApplicationMessage, Authenticate, Interest};
 use metronome_host::{Client, Decision, Hook};
 use mqtt_proto::{ReasonCode, SubscribeOptions};
+use names::Name;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -45,6 +48,7 @@ pub struct Webhook {
 /// What the threads share.
 struct Service {
     url: Url,
+    name: Name,
     timeout: Duration,
     /// How long an answer holds.
     lifetime: Duration,
@@ -119,7 +123,8 @@ impl Webhook {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a service needs some time to answer"));
         }
         let (remembered, on_error) = (Mutex::default(), Box::new(on_error));
-        let service = Arc::new(Service { url, timeout, lifetime, remembered, on_error });
+        let name = Name::new(url.host());
+        let service = Arc::new(Service { url, name, timeout, lifetime, remembered, on_error });
         Ok(Self { service, checkers: Checkers::start(THREADS)? })
     }
 
@@ -170,7 +175,7 @@ impl Hook for Webhook {
             username: client.username.as_deref(),
             password,
             peer: client.peer.map(|peer| peer.to_string()),
-            will_topic: connect.will_topic.as_deref(),
+            will_topic: connect.will.as_ref().map(|will| will.topic.as_str()),
         };
         self.ask(&question, |said| match said {
             Said::Result(Verdict::Allow) => Some(Decision::allow()),
@@ -220,7 +225,7 @@ impl Hook for Webhook {
 
 impl Service {
     fn ask(&self, question: &[u8]) -> Result<Said, String> {
-        let answer = http::post(&self.url, question, self.timeout)
+        let answer = http::post(&self.url, &self.name, question, self.timeout)
             .map_err(|error| format!("{}: {error}", self.url))?;
         serde_json::from_slice(&answer).map_err(|error| format!("{}: no answer: {error}", self.url))
     }

@@ -3,7 +3,7 @@
 use super::{DIGEST, Digest, FRAME, HEADER, Header, INPUT, MAGIC, SNAPSHOT, checksum, segments};
 use broker_engine::mqtt_proto::{FILLER, Mask, Version};
 use broker_engine::{
-    Answer, ApplicationMessage, Command, ConnId, Engine, HashKey, Input, Outbox, Seed, Time,
+    Answer, ApplicationMessage, Command, ConnId, Engine, HashKey, Input, KeptWill, Outbox, Seed, Time,
 };
 use std::fmt;
 use std::fs::File;
@@ -152,6 +152,16 @@ impl Recorder {
                 let answer = match answer {
                     Answer::Continue(data) => Answer::Continue(hidden(data)),
                     Answer::AllowWith(data) => Answer::AllowWith(hidden(data)),
+                    Answer::Admit(admission) => {
+                        let mut admission = admission.clone();
+                        admission.data = hidden(&admission.data);
+                        if let (KeptWill::Instead(will), true) =
+                            (&mut admission.will, self.options.mask_payloads)
+                        {
+                            **will = without_payload(will);
+                        }
+                        Answer::Admit(admission)
+                    }
                     Answer::Replace(message) if self.options.mask_payloads => {
                         Answer::Replace(Box::new(without_payload(message)))
                     }
