@@ -7,9 +7,11 @@ use crate::source::{LoadError, Source};
 use crate::topics::Pattern;
 use broker_engine::{Permission, Permissions};
 use mqtt_proto::{TopicFilter, TopicName};
-use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 use std::hint::black_box;
+use std::sync::LazyLock;
 
 /// What rules say about a client that wants to connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +28,10 @@ pub enum Verdict {
 #[derive(Clone, Debug)]
 pub struct Rules {
     parts: Parts,
-    /// What a password is checked against where there is no user of that name: as costly as the costliest there is.
-    decoy: Option<StoredPassword>,
+    /// What passwords are checked against where there is no user of that name: an entry of each cost that there is.
+    decoys: Vec<StoredPassword>,
+    /// What unknown users of SCRAM are shown: each number of iterations with each length of salt that there is.
+    scram_shapes: BTreeSet<(u32, usize)>,
     generation: u64,
 }
 
@@ -88,11 +92,14 @@ impl Filter {
 
 impl Rules {
     pub(crate) fn new(parts: Parts) -> Self {
-        let stored = parts.users.values().filter_map(|user| user.password.as_ref());
-        let decoy = stored.max_by_key(|password| password.cost()).cloned();
+        let stored = || parts.users.values().filter_map(|user| user.password.as_ref());
+        let by_cost: BTreeMap<u64, &StoredPassword> = stored().map(|entry| (entry.cost(), entry)).collect();
+        let decoys = by_cost.into_values().cloned().collect();
+        let scram = stored().filter_map(StoredPassword::scram_keys);
+        let scram_shapes = scram.map(|keys| (keys.iterations, keys.salt.len())).collect();
         let mut hasher = DefaultHasher::new();
         parts.hash(&mut hasher);
-        Self { parts, decoy, generation: hasher.finish() }
+        Self { parts, decoys, scram_shapes, generation: hasher.finish() }
     }
 
     /// Reads all sources and puts them together, see [`Rules::and`].
@@ -110,7 +117,17 @@ impl Rules {
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         for (name, user) in other.parts.users {
-            self.parts.users.entry(name).or_insert(user);
+            match self.parts.users.entry(name) {
+                Entry::Vacant(place) => {
+                    place.insert(user);
+                }
+                // One of whom these only say what it may is let in by the others.
+                Entry::Occupied(mut known) if known.get().password.is_none() => {
+                    let known = known.get_mut();
+                    (known.password, known.disallow) = (user.password, known.disallow || user.disallow);
+                }
+                Entry::Occupied(_) => {}
+            }
         }
         self.parts.auth.extend(other.parts.auth);
         self.parts.access.extend(other.parts.access);
@@ -119,15 +136,15 @@ impl Rules {
     }
 
     /// Is this client who it says, and let in? Takes as long as its password takes to be checked, tens of milliseconds
-    /// with the usual hashes, and for a user name that is not known as long as for the costliest hash of a user: with one
-    /// kind of hash for all users, the time tells nothing about who is one.
+    /// with the usual hashes. A user name that is not known takes as long as that of some user, always the same one, so the
+    /// time tells nothing about who is one.
     ///
     /// A user who has a password or is disallowed is decided about by that alone; for everybody else the first rule
     /// that matches decides.
     pub fn authenticate(&self, client: &ClientFacts<'_>, password: Option<&[u8]>) -> Verdict {
         let user = client.username.and_then(|name| self.parts.users.get(name));
         let stored = user.and_then(|user| user.password.as_ref());
-        let against = stored.or(client.username.and(self.decoy.as_ref()));
+        let against = stored.or_else(|| choose(self.decoys.iter(), client.username?));
         let fits = black_box(against.zip(password).is_some_and(|(stored, given)| stored.verify(given)));
         match (user, stored) {
             (Some(user), _) if user.disallow => return Verdict::Deny,
@@ -148,6 +165,12 @@ impl Rules {
             Some(_) => Verdict::Deny,
             None => Verdict::NotMine,
         }
+    }
+
+    /// Iterations and length of the salt that this name has for SCRAM if there is no such user; `None` if there is none at
+    /// all.
+    pub(crate) fn scram_shape(&self, username: &str) -> Option<(u32, usize)> {
+        choose(self.scram_shapes.iter().copied(), username)
     }
 
     /// What SCRAM needs to know of a user who is let in by that.
@@ -218,6 +241,14 @@ impl Rules {
             .extend(weak.iter().map(|(weakness, count)| format!("passwords, {count} of them: {weakness}")));
         warnings
     }
+}
+
+/// One of several, always the same for the same name, as nobody can foresee.
+fn choose<T>(mut several: impl ExactSizeIterator<Item = T>, name: &str) -> Option<T> {
+    static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    let count = several.len() as u64;
+    let number = SECRET.hash_one(name).checked_rem(count)?;
+    several.nth(usize::try_from(number).ok()?)
 }
 
 impl Default for Rules {

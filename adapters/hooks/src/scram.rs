@@ -15,14 +15,14 @@ use std::net::SocketAddr;
 /// Its name as an authentication method.
 const METHOD: &str = "SCRAM-SHA-256";
 
-/// Of users that there are not.
-const ITERATIONS: u32 = 15_000;
+/// Iterations and length of the salt of users that there are not, where there is none at all.
+const SHAPE: (u32, usize) = (15_000, 16);
 
 /// Lets in users whose entry in the files is one for SCRAM, also again while they are connected. The client is called by the
 /// name that it has proven to be its own; where its CONNECT has a user name, that must be the same.
 pub struct Scram {
     rules: RulesInForce,
-    /// Makes up the same salt for the same unknown user, so that nobody finds out who is one.
+    /// Makes up the same salt for the same unknown user, so that nobody finds out who is one, as long as the broker runs.
     secret: [u8; 32],
     nonces: Box<dyn FnMut() -> Option<String> + Send>,
     exchanges: BTreeMap<ConnId, Exchange>,
@@ -68,9 +68,13 @@ impl Scram {
         let rules = self.rules.get();
         let known = rules.scram_keys(&first.name).cloned();
         let unknown = || {
-            let salt = hmac(&self.secret, first.name.as_bytes());
-            ScramKeys::derive(b"", salt.first_chunk::<16>().unwrap_or(&[0; 16]), 1)
-                .with_iterations(ITERATIONS)
+            // As those of some user, or the numbers would tell.
+            let (iterations, length) = rules.scram_shape(&first.name).unwrap_or(SHAPE);
+            let blocks = (0..length.div_ceil(32)).flat_map(|block: usize| {
+                hmac(&self.secret, &[&block.to_le_bytes(), first.name.as_bytes()].concat())
+            });
+            let salt: Vec<u8> = blocks.take(length).collect();
+            ScramKeys::derive(b"", &salt, 1).with_iterations(iterations)
         };
         let is_known = known.is_some();
         let keys = known.unwrap_or_else(unknown);
@@ -313,7 +317,8 @@ mod tests {
         }
     }
 
-    /// Nobody learns from the first answer who is a user; who has another kind of entry looks like nobody.
+    /// Nobody learns from the first answer who is a user, by its numbers neither; who has another kind of entry looks like
+    /// nobody.
     #[test]
     fn an_unknown_user_gets_as_far_as_a_known_one() {
         let mut driver = driver();
@@ -321,7 +326,7 @@ mod tests {
             let first = FIRST.replace("user", name);
             let answers = [(); 2].map(|()| {
                 let (conn, answer) = connect(&mut driver, &first, None);
-                assert!(says(&answer, 0xf0, ",i=15000"), "{}", answer.escape_ascii());
+                assert!(says(&answer, 0xf0, ",i=4096"), "{}", answer.escape_ascii());
                 let connack = auth(&mut driver, conn, 0x18, LAST);
                 assert_eq!((connack[0], connack[3]), (0x20, 0x87));
                 answer

@@ -51,7 +51,9 @@ impl Pattern {
                 }
             }
         }
-        Ok(filled.join("/"))
+        let filled = filled.join("/");
+        // Nothing has so long a topic, and the engine takes no such filter.
+        if filled.len() > usize::from(u16::MAX) { Err("#".to_owned()) } else { Ok(filled) }
     }
 }
 

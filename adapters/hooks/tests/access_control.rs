@@ -44,12 +44,14 @@ struct Connect {
     will: Option<&'static str>,
     /// Session Expiry Interval, and Will Delay Interval of half of it.
     expiry: u8,
+    /// The broker is to assign an identifier.
+    nameless: bool,
 }
 
 impl Connect {
     /// The reason code that it is answered with.
     fn send(self, driver: &mut Driver) -> (ConnId, u8) {
-        let Self { username, password, method, will, expiry } = self;
+        let Self { username, password, method, will, expiry, nameless } = self;
         let flag = |is: bool, bit: u8| if is { bit } else { 0 };
         let flags =
             2 | flag(username.is_some(), 0x80) | flag(password.is_some(), 0x40) | flag(will.is_some(), 4);
@@ -61,7 +63,7 @@ impl Connect {
             .unwrap_or_default();
         let credentials = [username, password].into_iter().flatten().flat_map(text).collect::<Vec<_>>();
         let head = [&b"\0\x04MQTT\x05"[..], &[flags, 0, 0], &length, &properties];
-        let body = [&head.concat()[..], &text("c"), &will, &credentials].concat();
+        let body = [&head.concat()[..], &text(if nameless { "" } else { "c" }), &will, &credentials].concat();
         let conn = driver.open(NOW, ListenerId(0), "192.0.2.7:4711".parse().ok());
         driver.received(NOW, conn, &[&[0x10, u8::try_from(body.len()).unwrap()], &body[..]].concat());
         (conn, wait(driver, conn)[3])
@@ -135,6 +137,19 @@ fn topic_filters_are_granted_by_the_rules_that_hold_then() {
     in_force.replace(rules("users: {bob: {password: other}}"));
     assert!(poll(&mut driver).is_ready());
     assert!(driver.is_closing(conn));
+}
+
+/// All of them, however many: one slice holds 256.
+#[test]
+fn every_client_follows_a_reload() {
+    let in_force = RulesInForce::new(rules(LEDGER));
+    let mut driver = driver(&in_force, false);
+    let bob =
+        Connect { nameless: true, username: Some("bob"), password: Some("secret"), ..Connect::default() };
+    let conns: Vec<ConnId> = (0..600).map(|_| bob.send(&mut driver).0).collect();
+    in_force.replace(rules("users: {bob: {password: other}}"));
+    while driver.poll_hooks(NOW, &Context::from_waker(Waker::noop())).is_ready() {}
+    assert_eq!(conns.iter().filter(|conn| !driver.is_closing(**conn)).count(), 0);
 }
 
 /// Whose connection is gone is still followed: its will may be due, and its session may be the next one's.

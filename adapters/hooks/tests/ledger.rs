@@ -405,6 +405,11 @@ fn mistakes_are_named_by_file_line_and_key() {
         ("a.yaml", "users: {\"\": {}}\n", "line 1: users: a user has no name"),
         ("a.yaml", "acl:\n- client: a\n  filters:\n", "line 3: acl[0].filters: has no filters"),
         ("a.json", "{\"acl\": [{\"filters\":\n{}}]}", "line 2: acl[0].filters: has no filters"),
+        (
+            "a.yaml",
+            "acl:\n- filters:\n    '#/x': read\n",
+            "line 3: acl[0].filters: `#/x`: a wildcard must stand alone",
+        ),
         ("a.yaml", "acl:\n", "line 1: acl: has no rules"),
         ("a.yaml", "acl: []\n", "line 1: acl: has no rules"),
         ("a.toml", "acl = []\n", "line 1: acl: has no rules"),

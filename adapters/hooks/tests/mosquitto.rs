@@ -189,6 +189,10 @@ fn mistakes_are_named_by_their_line() {
             "line 1: topic: `a#`: a wildcard must stand alone in its level, and # at the end",
         ),
         (
+            "topic read a\ntopic read #/x\n",
+            "line 2: topic: `#/x`: a wildcard must stand alone in its level, and # at the end",
+        ),
+        (
             "pattern $share/g/a\n",
             "line 1: pattern: `$share/g/a`: a shared subscription is $share/NAME/FILTER, without wildcard in NAME",
         ),

@@ -99,18 +99,45 @@ fn time(mut work: impl FnMut()) -> Duration {
     (0..3).map(once).min().unwrap()
 }
 
+fn attempt(rules: &Rules, username: &str) -> Duration {
+    time(|| assert_ne!(rules.authenticate(&user(username), Some(b"y")), Verdict::Allow))
+}
+
 #[test]
 fn an_unknown_user_is_refused_no_sooner_than_a_known_one() {
-    let users = format!("bob: {{password: {}}}, ann: {{password: {}}}", entry("x", 20_000), entry("x", 1));
-    let rules = ledger(&format!("users: {{{users}, gone: {{disallow: true}}}}"));
-    let attempt =
-        |username| time(|| assert_ne!(rules.authenticate(&user(username), Some(b"y")), Verdict::Allow));
-    let known = attempt("bob");
+    let users = format!("bob: {{password: {}}}, gone: {{disallow: true}}", entry("x", 20_000));
+    let rules = ledger(&format!("users: {{{users}}}"));
+    let known = attempt(&rules, "bob");
     for username in ["eve", "gone"] {
         // Half, as the machine has other things to do.
-        assert!(attempt(username) > known / 2, "{username}");
+        assert!(attempt(&rules, username) > known / 2, "{username}");
     }
-    assert!(attempt("ann") < known / 2, "so a difference would be seen");
+}
+
+/// Where hashes differ, unknown names look like some known one or other, and each always like the same.
+#[test]
+fn an_unknown_user_looks_like_some_user() {
+    let users = format!("bob: {{password: {}}}, ann: {{password: {}}}", entry("x", 20_000), entry("x", 1));
+    let rules = ledger(&format!("users: {{{users}}}"));
+    let half = attempt(&rules, "bob") / 2;
+    assert!(attempt(&rules, "ann") < half, "so a difference would be seen");
+    let names: Vec<String> = (0..40).map(|number| format!("nobody{number}")).collect();
+    let slow = names.iter().filter(|name| attempt(&rules, name) > half).count();
+    assert!((1..40).contains(&slow), "{slow} of 40 take long");
+}
+
+/// A ledger that only says what users may does not hide their passwords in another file.
+#[test]
+fn a_user_without_password_is_let_in_by_the_next_source() {
+    let access = ledger("users: {bob: {acl: {a: read}}, eve: {disallow: true}}");
+    let users = ["bob", "eve"].map(|name| format!("{name}:{}\n", entry("secret", 9)));
+    let rules = access.and(password_file(&users.concat()).unwrap());
+    for (username, password, wanted) in
+        [("bob", "secret", Verdict::Allow), ("bob", "wrong", Verdict::Deny), ("eve", "secret", Verdict::Deny)]
+    {
+        assert_eq!(rules.authenticate(&user(username), Some(password.as_bytes())), wanted, "{username}");
+    }
+    assert!(rules.may(&user("bob"), Access::Read, TopicName::parse("a").unwrap()));
 }
 
 #[test]

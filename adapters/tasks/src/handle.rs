@@ -59,6 +59,14 @@ impl Orders {
         true
     }
 
+    /// Does not wait: where there is no room, another thread does.
+    pub(crate) fn give_from_anywhere(&self, order: Order) {
+        if let Err(TrySendError::Full(order)) = self.0.try_send(order) {
+            let orders = self.clone();
+            std::thread::spawn(move || orders.give(order));
+        }
+    }
+
     /// Has something done on the broker's thread and waits for what comes of it.
     pub(crate) fn ask<T: Send + 'static>(
         &self,
@@ -366,6 +374,24 @@ impl BrokerHandle {
             if thread.join().is_err() {
                 tracing::error!("the broker's thread panicked; this is a bug");
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Order, Orders};
+
+    /// The thread that carries out orders may give one, and cannot wait for itself.
+    #[test]
+    fn an_order_that_finds_no_room_keeps_nobody() {
+        let (sender, orders) = async_channel::bounded(1);
+        let sender = Orders(sender);
+        for _ in 0..3 {
+            sender.give_from_anywhere(Order::Do(Box::new(|_, _| ())));
+        }
+        for _ in 0..3 {
+            assert!(matches!(orders.recv_blocking(), Ok(Order::Do(_))));
         }
     }
 }

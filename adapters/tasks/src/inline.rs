@@ -180,8 +180,9 @@ fn first(mut reasons: impl Iterator<Item = ReasonCode>) -> ReasonCode {
 impl Drop for InlineClient {
     fn drop(&mut self) {
         let conn = self.conn;
-        // DISCONNECT, unless it is gone already.
-        self.orders.give(Order::Do(Box::new(move |driver, now| {
+        // DISCONNECT, unless it is gone already. The thread of the broker may drop it too, with a handler or a hook, and cannot
+        // wait for room that only itself makes.
+        self.orders.give_from_anywhere(Order::Do(Box::new(move |driver, now| {
             let _gone = driver.send_inline(now, conn, &[0xe0, 0]);
         })));
     }

@@ -2,7 +2,7 @@
 
 use metronome_host::Commands;
 use metronome_host::engine::mqtt_proto::ReasonCode;
-use metronome_host::engine::{Command, ConnId};
+use metronome_host::engine::{Change, Command, ConnId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -92,8 +92,9 @@ impl Expiries {
             state.ends.pop_first();
             let client_id = state.holders.get_mut(&conn).and_then(|holder| holder.client_id.take());
             if let Some(client_id) = client_id {
-                let reason = ReasonCode::MaximumConnectTime;
-                state.commands.send(Command::Disconnect { client_id, reason, end_session: false });
+                // Somebody else may have the identifier by the time it is carried out.
+                let change = Change::Disconnect(ReasonCode::MaximumConnectTime);
+                state.commands.send(Command::Revise { client_id, conn: Some(conn), change });
             }
         }
     }
