@@ -151,3 +151,12 @@ fn a_hook_that_panics_denies_and_the_broker_goes_on() {
         Client::connect(address, 5, "lucky").subscribe("t", 1);
     }
 }
+
+/// What the documentation shows, which its own tests compile, is all that somebody has to write.
+#[test]
+fn hooks_are_short() {
+    let page = include_str!("../../../docs/hooks.md");
+    let examples = page.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let lines: Vec<usize> = examples.map(|example| example.lines().count()).collect();
+    assert!(matches!(lines[..], [at_once, later] if at_once < 20 && later < 40), "{lines:?}");
+}
