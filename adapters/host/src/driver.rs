@@ -21,7 +21,7 @@ use broker_engine::{
     MemoryStore, Note, Outbox, Question, StoreOp, StoreSeq, Time, View, Wire, patch_packet_id,
 };
 use clients::Connected;
-use metronome_storage::{Event, Keeper};
+use metronome_storage::{Event, Keeper, StoreError};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
@@ -185,18 +185,23 @@ impl Driver {
     }
 
     /// Tells the engine what the durable store has kept, failed to keep, or found.
-    pub fn stored(&mut self, now: Time) {
-        let Kept::Durably(keeper) = &self.store else { return };
+    ///
+    /// # Errors
+    /// Nothing is kept any more, so the broker must end: what waits is never acknowledged.
+    pub fn stored(&mut self, now: Time) -> Result<(), StoreError> {
+        let Kept::Durably(keeper) = &self.store else { return Ok(()) };
         let is_full = keeper.is_full();
         for event in keeper.take_events() {
             match event {
                 Event::Stored(upto) => self.handle(now, Input::Stored { upto }),
                 Event::Failed(seq) => self.handle(now, Input::StoreFailed { seq }),
                 Event::Loaded(fetch, deliveries) => self.handle(now, Input::Loaded { fetch, deliveries }),
+                Event::Ended(error) => return Err(error),
                 _ => {}
             }
         }
         self.set_store_full(is_full);
+        Ok(())
     }
 
     /// Stops reading from everybody, or goes on.

@@ -24,6 +24,8 @@ struct Table {
     is_slow: bool,
     /// Commits fail.
     is_full: bool,
+    /// They always will.
+    is_lost: bool,
 }
 
 /// A store in memory that is slow or full when it is told to.
@@ -43,6 +45,9 @@ impl Store for TableStore {
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let (table, changed) = &*self.0;
         let mut table = changed.wait_while(table.lock().unwrap(), |table| table.is_slow).unwrap();
+        if table.is_lost {
+            return Err(StoreError::Lost("it is gone".into()));
+        }
         if table.is_full {
             return Err(StoreError::Failed("no space left".into()));
         }
@@ -117,7 +122,7 @@ impl World {
                 return bytes;
             }
             self.woken.recv_timeout(Duration::from_secs(10)).expect("an answer in time");
-            self.driver.stored(NOW);
+            self.driver.stored(NOW).unwrap();
         }
     }
 
@@ -209,6 +214,18 @@ fn a_full_store_is_told_of_and_survived() {
     assert!(!metrics.contains("\nmetronome_store_failures_total 0\n"), "{metrics}");
 }
 
+/// Whoever drives the broker cannot miss it.
+#[test]
+fn a_store_that_cannot_be_used_any_more_ends_the_broker() {
+    let mut world = World::with_reader(TableStore::default());
+    let writer = world.writer(b'w');
+    world.store.0.0.lock().unwrap().is_lost = true;
+    world.driver.received(NOW, writer, &publish(b"!"));
+    world.woken.recv_timeout(Duration::from_secs(10)).expect("an end in time");
+    assert_eq!(world.driver.stored(NOW), Err(StoreError::Lost("it is gone".into())));
+    assert_eq!(world.take(writer), []);
+}
+
 /// While very much waits for the store, nothing is read from anybody.
 #[test]
 fn a_slow_store_slows_publishers_down() {
@@ -230,7 +247,7 @@ fn a_slow_store_slows_publishers_down() {
     world.store.set(false, false);
     while world.driver.is_paused(writer) {
         world.woken.recv_timeout(Duration::from_secs(10)).expect("the store in time");
-        world.driver.stored(NOW);
+        world.driver.stored(NOW).unwrap();
     }
     let mut acknowledged = 0;
     while acknowledged < count {

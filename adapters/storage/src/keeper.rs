@@ -2,7 +2,7 @@
 //!
 //! What is submitted while a batch is on its way to the disk makes the next one, so batches are as large as the disk is
 //! slow. A batch that fails is tried again until it is kept, and what is submitted meanwhile waits behind it: the store
-//! is never without something that comes before what it has.
+//! is never without something that comes before what it has. Where no attempt can help, the keeper ends and says so.
 
 use crate::clock::Clock;
 use crate::record;
@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -38,9 +39,11 @@ pub enum Event {
     Failed(StoreSeq),
     /// [`broker_engine::Input::Loaded`]
     Loaded(StoreSeq, Vec<StoredDelivery>),
+    /// Nothing more is kept, for this reason. It is the last event, and the broker has to end.
+    Ended(StoreError),
 }
 
-/// Is told why a store fails, or (with `None`) that it works again.
+/// Is told why a store fails, for a while or, unless [`StoreError::may_pass`], for good; or (with `None`) that it works again.
 pub type Report = dyn Fn(Option<&StoreError>) + Send;
 
 /// What a [`Keeper`] has done, and what waits.
@@ -142,8 +145,17 @@ impl Keeper {
     /// There is no thread to be had.
     pub fn start(store: Box<dyn Store>, clock: Clock, options: KeeperOptions) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let worker = Worker { shared: Arc::clone(&shared), store, clock, options, failure: None };
-        let thread = std::thread::Builder::new().name("store".into()).spawn(|| worker.run())?;
+        let mut worker = Worker { shared: Arc::clone(&shared), store, clock, options, failure: None };
+        let thread = std::thread::Builder::new().name("store".into()).spawn(move || {
+            // After a panic the worker only says that.
+            let ended = catch_unwind(AssertUnwindSafe(|| worker.run()));
+            let panicked = |_| Err(StoreError::Lost("its thread panicked, which is a bug".to_owned()));
+            if let Err(error) = ended.unwrap_or_else(panicked) {
+                (worker.options.report)(Some(&error));
+                worker.shared.lock().events.push(Event::Ended(error));
+                (worker.options.wake)();
+            }
+        })?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -270,16 +282,20 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self) {
+    /// Works until the keeper is to stop.
+    ///
+    /// # Errors
+    /// The store cannot be used any more.
+    fn run(&mut self) -> Result<(), StoreError> {
         loop {
-            let rest = self.attempt(|worker| worker.store.idle()).unwrap_or(Some(RETRY));
-            let Some(groups) = self.shared.next(rest) else { return };
+            let rest = self.attempt(|worker| worker.store.idle())?.unwrap_or(Some(RETRY));
+            let Some(groups) = self.shared.next(rest) else { return Ok(()) };
             if groups.is_empty() {
                 continue;
             }
             let bytes: usize = groups.iter().map(|submitted| submitted.bytes).sum();
             let ops: Group = groups.into_iter().flat_map(Submitted::handed_on).collect();
-            let Some(events) = self.keep(&ops) else { return };
+            let Some(events) = self.keep(&ops)? else { return Ok(()) };
             let mut state = self.shared.lock();
             state.bytes -= bytes;
             state.waiting -= ops.len() as u64;
@@ -293,8 +309,8 @@ impl Worker {
     }
 
     /// Keeps operations, however often that has to be tried; `None` if the keeper is to stop and it still fails.
-    fn keep(&mut self, ops: &[(StoreSeq, StoreOp)]) -> Option<Vec<Event>> {
-        let (first, last) = (ops.first()?.0, ops.last()?.0);
+    fn keep(&mut self, ops: &[(StoreSeq, StoreOp)]) -> Result<Option<Vec<Event>>, StoreError> {
+        let (Some((first, _)), Some((last, _))) = (ops.first(), ops.last()) else { return Ok(None) };
         let now = self.clock.now();
         let mut batch = Batch::default();
         for (_, op) in ops {
@@ -305,7 +321,7 @@ impl Worker {
         }
         let began = Instant::now();
         loop {
-            if let Some(mut events) = self.attempt(|worker| worker.commit(&batch, ops)) {
+            if let Some(mut events) = self.attempt(|worker| worker.commit(&batch, ops))? {
                 let mut state = self.shared.lock();
                 let done = &mut state.done;
                 done.batches += 1;
@@ -314,19 +330,25 @@ impl Worker {
                 done.bytes += batch.bytes();
                 done.time += began.elapsed();
                 drop(state);
-                events.push(Event::Stored(last));
-                return Some(events);
+                events.push(Event::Stored(*last));
+                return Ok(Some(events));
             }
-            self.shared.lock().events.push(Event::Failed(first));
+            self.shared.lock().events.push(Event::Failed(*first));
             (self.options.wake)();
             if self.shared.rest(RETRY) {
-                return None;
+                return Ok(None);
             }
         }
     }
 
     /// Tries something, with the store opened anew after a failure, and reports when that begins and ends.
-    fn attempt<R>(&mut self, work: impl FnOnce(&mut Self) -> Result<R, StoreError>) -> Option<R> {
+    ///
+    /// # Errors
+    /// No further attempt can help.
+    fn attempt<R>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<R, StoreError>,
+    ) -> Result<Option<R>, StoreError> {
         let begun = if self.failure.is_some() { self.store.reopen() } else { Ok(()) };
         match begun.and_then(|()| work(self)) {
             Ok(done) => {
@@ -334,18 +356,21 @@ impl Worker {
                     self.shared.lock().done.is_failing = false;
                     (self.options.report)(None);
                 }
-                Some(done)
+                Ok(Some(done))
             }
             Err(error) => {
                 let mut state = self.shared.lock();
                 state.done.failures += 1;
                 state.done.is_failing = true;
                 drop(state);
+                if !error.may_pass() {
+                    return Err(error);
+                }
                 if self.failure.as_ref() != Some(&error) {
                     (self.options.report)(Some(&error));
                 }
                 self.failure = Some(error);
-                None
+                Ok(None)
             }
         }
     }

@@ -90,6 +90,13 @@ pub enum StoreError {
     Failed(String),
 }
 
+impl StoreError {
+    /// May another attempt of the same process come to something?
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Failed(_) | Self::Locked)
+    }
+}
+
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -3,7 +3,7 @@
 mod common;
 
 use broker_engine::{Boot, Config, HashKey, Lifetime, Seed, StoreOp, StoreSeq, StoredDelivery, Time};
-use common::{Table, TableStore};
+use common::{End, Table, TableStore};
 use metronome_storage::record;
 use metronome_storage::{Batch, Clock, Event, Keeper, KeeperOptions, Store, StoreError, Visit, load};
 use mqtt_proto::QoS;
@@ -117,6 +117,29 @@ fn a_store_that_fails_is_tried_again() {
     assert_eq!((reports, world.table.records().len()), (vec![true, false], 2));
     let done = world.keeper.statistics();
     assert_eq!((done.failures, done.is_failing, done.batches), (2, false, 1));
+}
+
+/// Nobody waits for ever for what is never kept.
+#[test]
+fn where_no_attempt_can_help_the_keeper_ends_and_says_so() {
+    let lost = StoreError::Lost("it is gone".into());
+    let panicked = StoreError::Lost("its thread panicked, which is a bug".into());
+    let foreign = StoreError::Foreign("it has another table".into());
+    for (end, wanted) in [
+        (End::Error(lost.clone()), lost),
+        (End::Panic, panicked),
+        (End::Error(foreign.clone()), foreign),
+        (End::Error(StoreError::Newer(9)), StoreError::Newer(9)),
+    ] {
+        let world = start(Table { end: Some(end), ..Table::default() });
+        world.keeper.submit(numbered(vec![queued(1, 1)], 1));
+        assert_eq!(world.events(|_| true), [Event::Ended(wanted.clone())]);
+        assert_eq!(world.reports.try_iter().collect::<Vec<_>>(), [Some(wanted)]);
+        // What comes late is in nobody's way.
+        world.keeper.submit(numbered(vec![queued(2, 1)], 2));
+        drop(world.keeper);
+        assert_eq!(world.table.records().len(), 0);
+    }
 }
 
 /// A store that wants to be called now and then, and fails once.

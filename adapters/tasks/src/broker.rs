@@ -1,6 +1,6 @@
 //! Starting a broker from any program; the caller needs no runtime.
 
-use crate::handle::{BrokerHandle, Listening, Order};
+use crate::handle::{BrokerHandle, Failure, Listening, Order};
 use crate::listener::{self, Bound, Door, Doors};
 use crate::notes::Log;
 use crate::runtime::{first, timeout};
@@ -24,12 +24,15 @@ use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::mpsc;
+use std::sync::{Arc, OnceLock, mpsc};
 use std::task::Poll;
 use std::time::Duration;
 
 /// Orders that may wait for the broker's thread.
 const ORDERS: usize = 1024;
+
+/// Time for clients to hear that the broker ends, where it has to.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// What a broker is to be.
 pub struct Builder<R> {
@@ -219,6 +222,7 @@ impl<R: Runtime> Builder<R> {
         let (stop, stopping) = async_channel::bounded(1);
         let (ending, running) = async_channel::bounded(1);
         let (started, start) = mpsc::channel();
+        let failure = Arc::new(OnceLock::new());
         let store = match self.store {
             Some(store) => {
                 limits.durability = config.storage.durability;
@@ -241,6 +245,7 @@ impl<R: Runtime> Builder<R> {
             started.map_err(|error| StartError::Record { file, error })
         });
         let recorder = recorder.transpose()?;
+        let told = Arc::clone(&failure);
         let thread = std::thread::Builder::new().name("metronome".into()).spawn(move || {
             let mut driver = Driver::new(engine, hooks);
             if let Some(recorder) = recorder {
@@ -257,8 +262,13 @@ impl<R: Runtime> Builder<R> {
                 let doors = acceptors.collect::<io::Result<Vec<_>>>();
                 // Who starts it waits for this.
                 let _gone = started.send(doors.as_ref().map(drop).map_err(|error| error.kind().into()));
-                if let Ok(doors) = doors {
-                    run(shared, doors, most, sys_topics, events, (inbox, stopping)).await;
+                if let Ok(doors) = doors
+                    && let Err(failure) =
+                        run(shared, doors, most, sys_topics, events, (inbox, stopping)).await
+                {
+                    tracing::error!("{failure}");
+                    // Nobody else says it.
+                    let _first = told.set(failure);
                 }
             };
             if let Err(error) = R::block_on(broker) {
@@ -269,6 +279,7 @@ impl<R: Runtime> Builder<R> {
         let thread = thread.map_err(StartError::System)?;
         let lost = |_| io::Error::other("the broker's thread ended");
         start.recv().map_err(lost).and_then(|started| started).map_err(StartError::System)?;
+        let running = (running, failure);
         Ok(BrokerHandle::new(orders, stop, running, listening, open_files, (in_force, found), thread))
     }
 }
@@ -305,6 +316,9 @@ fn random() -> io::Result<(Seed, HashKey)> {
 }
 
 /// The broker's thread.
+///
+/// # Errors
+/// It cannot go on.
 async fn run<R: Runtime>(
     shared: Rc<Shared<R>>,
     doors: Vec<(Option<R::Acceptor>, Door)>,
@@ -312,7 +326,7 @@ async fn run<R: Runtime>(
     sys_topics: SysTopicsConfig,
     store_events: Option<Receiver<()>>,
     (inbox, stopping): (Receiver<Order>, Receiver<Duration>),
-) {
+) -> Result<(), Failure> {
     if let Some(events) = store_events {
         // What the store is to be told of the beginning.
         shared.driver.borrow_mut().tick(shared.now());
@@ -337,8 +351,12 @@ async fn run<R: Runtime>(
     if let Some(interval) = sys_topics.interval() {
         R::spawn(publish_sys_topics(Rc::clone(&shared), interval));
     }
-    let Some(deadline) = ending(&shared, &Doors { doors, most }, inbox, &stopping).await else {
-        return tracing::error!("a task panicked, which is a bug: stopping");
+    let asked = ending(&shared, &Doors { doors, most }, inbox, &stopping).await;
+    let (deadline, ended) = match asked {
+        Ok(deadline) => (deadline, Ok(())),
+        // The engine may be left half-way.
+        Err(Failure::Panic) => return Err(Failure::Panic),
+        Err(failure) => (GOODBYE, Err(failure)),
     };
     for enough in accepting {
         enough.notify();
@@ -355,27 +373,31 @@ async fn run<R: Runtime>(
     }
     // The rest, which the task would have reported later.
     shared.drops.borrow_mut().report(shared.driver.borrow().view().counters());
+    ended
 }
 
-/// Carries out orders until the broker is to end, and says how long that may take; `None` when a task has panicked.
+/// Carries out orders until the broker is to end, and says how long that may take.
+///
+/// # Errors
+/// It cannot go on.
 async fn ending<R: Runtime>(
     shared: &Rc<Shared<R>>,
     doors: &Doors,
     inbox: Receiver<Order>,
     stopping: &Receiver<Duration>,
-) -> Option<Duration> {
+) -> Result<Duration, Failure> {
     let mut stop = pin!(stopping.recv());
     let mut failed = pin!(shared.failed.notified());
     let mut orders = pin!(carry_out(shared, doors, inbox));
     poll_fn(|context| {
         // [`BrokerHandle::shutdown`], or the handle was dropped.
         if let Poll::Ready(asked) = stop.as_mut().poll(context) {
-            return Poll::Ready(Some(asked.unwrap_or_default()));
+            return Poll::Ready(Ok(asked.unwrap_or_default()));
         }
         if failed.as_mut().poll(context).is_ready() {
-            return Poll::Ready(None);
+            return Poll::Ready(Err(shared.failure.take().unwrap_or(Failure::Panic)));
         }
-        orders.as_mut().poll(context).map(|()| Some(Duration::ZERO))
+        orders.as_mut().poll(context).map(|()| Ok(Duration::ZERO))
     })
     .await
 }

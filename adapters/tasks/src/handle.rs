@@ -8,6 +8,7 @@ use broker_engine::{ApplicationMessage, Command, Config, Counters, ListenerId, T
 use metronome_host::config::listeners::Transport;
 use metronome_host::listeners::Listener;
 use metronome_host::storage::Found;
+use metronome_host::stores::StoreError;
 use metronome_host::transport::{Certificates, Stages};
 use metronome_host::{ConfigError, Driver, InjectError, WatchedFiles};
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -137,6 +138,27 @@ impl fmt::Display for PublishError {
 
 impl std::error::Error for PublishError {}
 
+/// Why a broker ended that nobody asked to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// Its store cannot be used any more: what it acknowledged could not be kept.
+    Store(StoreError),
+    /// A panic, which is a bug.
+    Panic,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(error) => write!(f, "the store cannot be used any more: {error}"),
+            Self::Panic => f.write_str("the broker panicked, which is a bug"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
 /// A listener that is open.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -170,15 +192,17 @@ pub struct BrokerHandle {
     open_files: u64,
     limits: Config,
     found: Option<Found>,
+    failure: Arc<OnceLock<Failure>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl BrokerHandle {
-    /// Of `running` the broker's thread has the only sender, which says nothing and goes with the thread.
+    /// Of `running` the broker's thread has the only sender, which says nothing and goes with the thread. `failure` is said
+    /// before.
     pub(crate) fn new(
         orders: Sender<Order>,
         stop: Sender<Duration>,
-        running: Receiver<()>,
+        (running, failure): (Receiver<()>, Arc<OnceLock<Failure>>),
         listening: Vec<Listening>,
         open_files: u64,
         (limits, found): (Config, Option<Found>),
@@ -187,7 +211,7 @@ impl BrokerHandle {
         let orders = Orders(orders);
         let local_addrs = listening.iter().filter_map(|listener| listener.address).collect();
         let thread = Mutex::new(Some(thread));
-        Self { orders, stop, running, listening, local_addrs, open_files, limits, found, thread }
+        Self { orders, stop, running, listening, local_addrs, open_files, limits, found, failure, thread }
     }
 
     /// Where and how it listens, in the order of configuration.
@@ -233,6 +257,11 @@ impl BrokerHandle {
     /// Waits until the broker has stopped, for whatever reason. Any runtime will do.
     pub async fn stopped(&self) {
         let _ended = self.running.recv().await;
+    }
+
+    /// Why it has stopped, or is about to, where nobody asked it to.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failure.get()
     }
 
     /// Waits until the broker's thread has come by, which shows that it is alive. False when it has stopped. Any runtime will

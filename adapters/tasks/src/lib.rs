@@ -43,7 +43,7 @@ pub mod turn;
 
 pub use accepted::Accepted;
 pub use broker::{Builder, StartError};
-pub use handle::{BrokerHandle, Listening, PublishError, Stats};
+pub use handle::{BrokerHandle, Failure, Listening, PublishError, Stats};
 pub use inline::{InlineClient, InlineError};
 pub use listener::Bound;
 pub use runtime::{Acceptor, Runtime, Stream};

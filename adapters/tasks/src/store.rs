@@ -1,6 +1,7 @@
 //! The durable store behind the broker's thread: begun with, kept in, and heard.
 
 use crate::Runtime;
+use crate::handle::Failure;
 use crate::turn::Shared;
 use async_channel::Receiver;
 use broker_engine::{Config, Durability, Engine, HashKey, Seed};
@@ -59,18 +60,26 @@ impl Keeping {
 }
 
 fn report(error: Option<&StoreError>) {
-    if let Some(error) = error {
-        tracing::error!(%error, "the store fails: nothing is acknowledged until it works again");
-    } else {
-        tracing::info!("the store works again");
+    match error {
+        Some(error) if error.may_pass() => {
+            tracing::error!(%error, "the store fails: nothing is acknowledged until it works again");
+        }
+        Some(error) => tracing::error!(%error, "the store cannot be used any more"),
+        None => tracing::info!("the store works again"),
     }
 }
 
-/// Tells the engine what became of what it wanted kept.
+/// Tells the engine what became of what it wanted kept, until the store's thread has ended: then the broker has to.
 pub(crate) async fn listen<R: Runtime>(shared: Rc<Shared<R>>, events: Receiver<()>) {
     let _alarm = shared.alarm();
+    let mut why = StoreError::Lost("its thread ended, which is a bug".to_owned());
     while let Ok(()) = events.recv().await {
-        shared.driver.borrow_mut().stored(shared.now());
+        let stored = shared.driver.borrow_mut().stored(shared.now());
         shared.fed();
+        if let Err(error) = stored {
+            why = error;
+            break;
+        }
     }
+    shared.fail(Failure::Store(why));
 }

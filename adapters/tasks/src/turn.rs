@@ -5,6 +5,7 @@
 
 use crate::bell::{Bell, Rung};
 use crate::drops::Drops;
+use crate::handle::Failure;
 use crate::runtime::first;
 use crate::signal::Signal;
 use crate::{Runtime, Stream};
@@ -91,8 +92,9 @@ pub struct Shared<R: Runtime> {
     /// Time for what comes before MQTT.
     pub(crate) connect_timeout: Duration,
     pub(crate) linger: Linger,
-    /// A task panicked.
+    /// The broker cannot go on: for this reason, or as a task panicked.
     pub failed: Rc<Signal>,
+    pub(crate) failure: RefCell<Option<Failure>>,
     /// What was lost, for the log.
     pub drops: RefCell<Drops>,
 }
@@ -133,6 +135,12 @@ impl<R: Runtime> Shared<R> {
         Alarm(Rc::clone(&self.failed))
     }
 
+    /// The broker has to end.
+    pub(crate) fn fail(&self, failure: Failure) {
+        *self.failure.borrow_mut() = Some(failure);
+        self.failed.notify();
+    }
+
     /// Nobody is connected yet.
     pub fn new(driver: Driver, linger: Linger) -> Rc<Self> {
         let connect_timeout = driver.view().config().connect_timeout;
@@ -152,6 +160,7 @@ impl<R: Runtime> Shared<R> {
             connect_timeout,
             linger,
             failed: Rc::default(),
+            failure: RefCell::default(),
             drops: RefCell::default(),
         })
     }

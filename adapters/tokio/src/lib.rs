@@ -15,7 +15,8 @@ mod sockets;
 pub use metronome_host as host;
 pub use metronome_host::{AllowAll, BrokerConfig, Client, Commands, ConfigError, Decision, Hook, Responder};
 pub use metronome_tasks::{
-    Accepted, Bound, BrokerHandle, InlineClient, InlineError, Listening, PublishError, StartError, Stats,
+    Accepted, Bound, BrokerHandle, Failure, InlineClient, InlineError, Listening, PublishError, StartError,
+    Stats,
 };
 pub use runtime::Tokio;
 

@@ -16,7 +16,7 @@ use metronome_tokio::host::config::{ListenerConfig, Profile};
 use metronome_tokio::host::engine::Durability;
 use metronome_tokio::host::recording::RecordOptions;
 use metronome_tokio::host::storage::{StorageConfig, StorageEngine};
-use metronome_tokio::{Broker, BrokerConfig, BrokerHandle, Builder, StartError};
+use metronome_tokio::{Broker, BrokerConfig, BrokerHandle, Builder, Failure, StartError};
 use passwd::{Passwd, Problem};
 use std::ffi::OsString;
 use std::io::Write;
@@ -378,7 +378,7 @@ fn serve(
         }
     });
     if !asked_to_stop {
-        return fail(1, "the broker's thread ended; this is a bug");
+        return fail(1, &broker.failure().unwrap_or(&Failure::Panic).to_string());
     }
     tracing::info!("stopping; a second signal forces it");
     systemd::notify("STOPPING=1");

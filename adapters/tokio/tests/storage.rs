@@ -234,6 +234,24 @@ fn a_redis_server_keeps_it_for_one_broker() {
     assert_eq!(server.say("DBSIZE"), ":1");
 }
 
+/// What the broker knows does not fit what is there: it ends, and whoever supervises it starts it again.
+#[test]
+fn a_redis_server_that_lost_everything_ends_the_broker() {
+    let path = directory();
+    let server = RedisServer::start(&path.join("data"), &[]);
+    let file = file_for(&path, &server.url());
+    let mut broker = start_with(&["--durability", "durable", "--config", file.to_str().unwrap()], &[]);
+    let mut client = Client::connect(broker.address, 5, "client");
+    server.say("FLUSHALL");
+    let goodbye = client.packet();
+    assert_eq!((goodbye[0], goodbye[2]), (0xe0, 0x8b), "{goodbye:02x?}");
+    drop(client);
+    let (code, log) = broker.ended();
+    let wanted = "metronome: the store cannot be used any more: the server has nothing of it any more; restart this broker to \
+                  go on with what is there\n";
+    assert!(code == Some(1) && log.ends_with(wanted), "{log}");
+}
+
 #[test]
 fn a_redis_server_that_cannot_be_used_is_one_clear_line() {
     let path = directory();

@@ -14,8 +14,17 @@ pub(crate) struct Table {
     pub(crate) commits: usize,
     /// So many commits fail.
     pub(crate) failures: usize,
+    /// From now on commits end with this.
+    pub(crate) end: Option<End>,
     /// It was not opened anew since the last failure.
     pub(crate) failed: bool,
+}
+
+/// How a store ends.
+#[derive(Clone)]
+pub(crate) enum End {
+    Error(StoreError),
+    Panic,
 }
 
 /// Handles on one table, so that a test can look at it.
@@ -32,6 +41,14 @@ impl Store for TableStore {
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let mut table = self.0.lock().unwrap();
         assert!(!table.failed, "an error comes before reopen");
+        match table.end.clone() {
+            None => {}
+            Some(End::Error(error)) => return Err(error),
+            Some(End::Panic) => {
+                drop(table);
+                panic!("this is the test's panic");
+            }
+        }
         if table.failures > 0 {
             table.failures -= 1;
             table.failed = true;
