@@ -2,7 +2,7 @@
 
 use crate::collections::{HashKey, KeyedIndex, Rng, SlotKey, Slots, TimerQueue};
 use crate::config::Config;
-use crate::connections::{Connection, Farewell, Reading, Undecided};
+use crate::connections::{Connection, Farewell, Hearing, Reading, Undecided};
 use crate::counters::Counters;
 use crate::delivery::{Fanouts, MessageStore, Retained, Scratch, Work};
 use crate::hooks::SessionEnd;
@@ -10,7 +10,7 @@ use crate::ids::ConnId;
 use crate::input::{Change, CloseCause, Command, Input};
 use crate::outbox::Outbox;
 use crate::sessions::{Session, Subscriber};
-use crate::storage::{Gates, Held, StoreSeq};
+use crate::storage::{Gates, Held, StorePressure, StoreSeq};
 use crate::time::{Deadline, DeadlineReason, Time};
 use crate::timers::TimerKey;
 use crate::topics::{RetainedStore, SubscriptionIndex};
@@ -61,6 +61,8 @@ pub struct Engine {
     /// A connection is about to end, and what waited for hooks waits no more.
     pub(crate) last_words: bool,
     pub(crate) gates: Gates,
+    pub(crate) store_pressure: StorePressure,
+    pub(crate) hearing: Hearing,
     pub(crate) counters: Counters,
     pub(crate) scratch: Scratch,
 }
@@ -95,6 +97,8 @@ impl Engine {
             questions: 0,
             undecided: Undecided::default(),
             last_words: false,
+            store_pressure: StorePressure::default(),
+            hearing: Hearing::default(),
             counters: Counters::default(),
             scratch: Scratch::default(),
         }
@@ -122,6 +126,8 @@ impl Engine {
             Input::Stored { upto } => self.stored(upto, out),
             Input::StoreFailed { seq } => self.store_failed(seq, out),
             Input::Loaded { fetch, deliveries } => self.loaded(fetch, &deliveries, out),
+            Input::Reads(flow) => self.hearing = Hearing::of(flow, now),
+            Input::StoreSpace(pressure) => self.store_pressure = pressure,
             Input::WallClock(_) | Input::Tick => {}
             Input::Command(command) => self.command(command, out),
         }
@@ -241,8 +247,12 @@ impl Engine {
 
     /// A frame left its gate; if it was CONNACK, the rest may follow.
     fn greeted(&mut self, id: ConnId, out: &mut Outbox) {
+        let now = self.now;
         let Some(conn) = self.conn_mut(id).filter(|conn| !conn.is_greeted()) else { return };
         conn.parked = None;
+        // Until now it had nothing to answer.
+        conn.last_seen = now;
+        self.arm_connection(id);
         self.drain(id, out);
         self.resume_input(id, out);
     }

@@ -3,8 +3,9 @@
 use crate::application_message::ApplicationMessage;
 use crate::hooks::Answer;
 use crate::ids::{CallId, ConnId, ListenerId};
+use crate::outbox::Flow;
 use crate::permissions::Permissions;
-use crate::storage::{StoreSeq, StoredDelivery};
+use crate::storage::{StorePressure, StoreSeq, StoredDelivery};
 use alloc::{string::String, vec::Vec};
 use core::net::SocketAddr;
 use mqtt_proto::{ReasonCode, SubscribeOptions};
@@ -70,6 +71,10 @@ pub enum Input<'a> {
         /// In order of position, none before the one asked for.
         deliveries: Vec<StoredDelivery>,
     },
+    /// The host has stopped reading from everybody, or goes on. Nobody can be heard meanwhile, so silence says nothing.
+    Reads(Flow),
+    /// What the store can still take, whenever that changes.
+    StoreSpace(StorePressure),
     /// Wall clock, Unix microseconds. Nothing depends on it: stored facts carry durations, and stores know the time.
     WallClock(u64),
     /// Something that the embedding program or operator wants.

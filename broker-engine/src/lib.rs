@@ -70,6 +70,8 @@ pub use mqtt_proto;
 pub use outbox::{Flow, Frame, Outbox, SHARED_PAYLOAD, Target, Wire, patch_packet_id};
 pub use permissions::{Permission, Permissions};
 pub use snapshot::RestoreError;
-pub use storage::{Boot, BootReport, Lifetime, MemoryStore, StoreOp, StoreSeq, StoredDelivery, StoredWill};
+pub use storage::{
+    Boot, BootReport, Lifetime, MemoryStore, StoreOp, StorePressure, StoreSeq, StoredDelivery, StoredWill,
+};
 pub use time::{Deadline, DeadlineReason, Time};
 pub use view::{SessionView, View};

@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::ops::Range;
 use mqtt_proto::{EncodeError, Sink};
+use serde::{Deserialize, Serialize};
 
 /// Payloads from this size on (bytes) travel as a shared buffer behind the frame's head.
 pub const SHARED_PAYLOAD: usize = 4096;
@@ -78,7 +79,7 @@ pub enum Wire {
 }
 
 /// Whether to read from a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Flow {
     /// Read nothing until told.
     Pause,

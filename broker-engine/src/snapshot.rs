@@ -3,13 +3,13 @@
 
 use crate::collections::{HashKey, KeyedIndex, Rng, SlotKey, Slots, TimerQueue};
 use crate::config::Config;
-use crate::connections::{Connection, Phase, Undecided};
+use crate::connections::{Connection, Hearing, Phase, Undecided};
 use crate::counters::Counters;
 use crate::delivery::{Fanouts, MessageStore, Retained, Scratch, Work};
 use crate::engine::Engine;
 use crate::hooks::Interest;
 use crate::sessions::{Session, Subscriber};
-use crate::storage::Gates;
+use crate::storage::{Gates, StorePressure};
 use crate::time::Time;
 use crate::timers::TimerKey;
 use crate::topics::{RetainedStore, SubscriptionIndex};
@@ -19,7 +19,7 @@ use mqtt_proto::{Mask, Version};
 use serde::{Deserialize, Serialize};
 
 /// First bytes of every snapshot; the last one is the format's version.
-const MAGIC: [u8; 8] = *b"METRSNP\x0e";
+const MAGIC: [u8; 8] = *b"METRSNP\x0f";
 
 /// Key of the checksum. It finds damage, and need not keep anybody out.
 const CHECKSUM: HashKey = HashKey([0, 0]);
@@ -98,6 +98,8 @@ state! {
     questions: u64,
     undecided: Undecided,
     gates: Gates,
+    store_pressure: StorePressure,
+    hearing: Hearing,
     counters: Counters,
 }
 

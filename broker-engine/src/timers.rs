@@ -72,22 +72,23 @@ impl Engine {
             Some(Parked::Pressure { until } | Parked::Pace { until }) => Some(*until),
             _ => None,
         };
-        let is_held_back = matches!(conn.parked.as_deref(), Some(Parked::Pace { .. }));
+        let is_held_back = conn.parked.is_some() && conn.is_paused() || !conn.is_greeted();
+        let heard = self.hearing.latest(conn.last_seen, self.now);
         let silence = match conn.phase {
-            // It has said too much, and may take nothing because there is nothing.
+            // It waits for us: it is not read, or has no CONNACK to answer, and may take nothing because there is nothing.
             Phase::Online { .. } if is_held_back && !conn.egress.congested => None,
             // Who is not read is not heard: its silence says nothing, only that it takes nothing does.
             Phase::Online { .. } if conn.is_paused() => Some(
                 conn.last_seen.after(self.config.stall_timeout.max(Duration::from_micros(conn.patience))),
             ),
             Phase::Online { .. } if conn.patience > 0 => {
-                Some(conn.last_seen.after(Duration::from_micros(conn.patience)))
+                Some(heard.after(Duration::from_micros(conn.patience)))
             }
             Phase::Online { .. } => None,
             // While a hook is asked, its own time limit counts.
             Phase::Authenticating(_) if parked.is_some() => None,
             Phase::Opening { .. } | Phase::Authenticating(_) => {
-                (!planted!("no-connect-deadline")).then(|| conn.last_seen.after(self.config.connect_timeout))
+                (!planted!("no-connect-deadline")).then(|| heard.after(self.config.connect_timeout))
             }
         };
         parked.into_iter().chain(silence).min()

@@ -6,6 +6,7 @@ use crate::engine::Engine;
 use crate::ids::ConnId;
 use crate::memory::MemoryPressure;
 use crate::sessions::Session;
+use crate::storage::StorePressure;
 use crate::time::Time;
 use mqtt_proto::Version;
 
@@ -68,6 +69,11 @@ impl<'a> View<'a> {
     /// How near that is to the budget.
     pub fn memory_pressure(&self) -> MemoryPressure {
         self.engine.memory_pressure()
+    }
+
+    /// How near the store is to its bound, as the host has said.
+    pub fn store_pressure(&self) -> StorePressure {
+        self.engine.store_pressure
     }
 
     /// Bytes of the messages kept.

@@ -131,6 +131,10 @@ impl Engine {
         if (session.is_none() || will > 0) && !self.has_memory_for(will) {
             return Err((ReasonCode::QuotaExceeded, "the memory budget is used up"));
         }
+        let would_keep = self.session_expiry(connect) > 0 || connect.will.is_some();
+        if session.is_none() && would_keep && !self.has_store() {
+            return Err((ReasonCode::QuotaExceeded, "the store is full"));
+        }
         Ok(())
     }
 

@@ -1,11 +1,45 @@
-//! Back-pressure: the host reports what a socket did not take.
+//! Back-pressure: the host reports what a socket did not take, and when it reads from nobody.
 
 use super::Farewell;
 use crate::delivery::Work;
 use crate::engine::Engine;
 use crate::ids::ConnId;
-use crate::outbox::Outbox;
+use crate::outbox::{Flow, Outbox};
+use crate::time::Time;
 use mqtt_proto::{ReasonCode, planted};
+use serde::{Deserialize, Serialize};
+
+/// Whether clients can be heard at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Hearing {
+    /// Since then.
+    Since(Time),
+    /// The host reads from nobody.
+    Nobody,
+}
+
+impl Default for Hearing {
+    fn default() -> Self {
+        Self::Since(Time::ZERO)
+    }
+}
+
+impl Hearing {
+    pub(crate) fn of(flow: Flow, now: Time) -> Self {
+        match flow {
+            Flow::Pause => Self::Nobody,
+            Flow::Resume => Self::Since(now),
+        }
+    }
+
+    /// From when on the silence of a client counts that showed a sign of life then.
+    pub(crate) fn latest(self, seen: Time, now: Time) -> Time {
+        match self {
+            Self::Since(begin) => seen.max(begin),
+            Self::Nobody => now,
+        }
+    }
+}
 
 impl Engine {
     pub(crate) fn backlog(&mut self, id: ConnId, unsent: u32, out: &mut Outbox) {

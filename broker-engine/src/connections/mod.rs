@@ -23,6 +23,7 @@ mod receive;
 mod undecided;
 
 pub(crate) use close::Farewell;
+pub(crate) use flow::Hearing;
 pub(crate) use publish::{Owed, forwarded};
 pub(crate) use receive::After;
 pub(crate) use undecided::Undecided;

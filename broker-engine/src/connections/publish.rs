@@ -31,7 +31,7 @@ pub(crate) enum Decision {
     Acknowledge,
     /// Not routed, for this reason.
     Refuse(ReasonCode),
-    /// Not routed, because the memory budget is used up.
+    /// Not routed, because the memory budget is used up or the store is full.
     NoRoom,
 }
 
@@ -112,7 +112,9 @@ impl Engine {
             _ if repeated && !planted!("repeat-routed") => Some(Decision::Acknowledge),
             Err(reason) => Some(Decision::Refuse(reason)),
             Ok(()) if is_early => Some(Decision::Refuse(ReasonCode::QuotaExceeded)),
-            Ok(()) if self.memory_pressure() == MemoryPressure::Max => Some(Decision::NoRoom),
+            Ok(()) if self.memory_pressure() == MemoryPressure::Max || !self.has_store_for(publish) => {
+                Some(Decision::NoRoom)
+            }
             Ok(()) if self.config.interest.contains(Interest::PUBLISH) => None,
             Ok(()) if !is_allowed => Some(Decision::Refuse(self.refusal(ReasonCode::NotAuthorized))),
             Ok(()) => Some(Decision::Route),
@@ -157,7 +159,7 @@ impl Engine {
     ) -> After {
         match decision {
             Decision::Refuse(reason) => return self.refuse_publish(id, owed, reason, out),
-            Decision::NoRoom => return self.refuse_for_memory(id, owed, out),
+            Decision::NoRoom => return self.refuse_for_room(id, owed, out),
             Decision::Acknowledge => {
                 if !self.is_remembered(id, owed) {
                     self.remember_received(id, owed);
@@ -295,10 +297,15 @@ impl Engine {
     }
 
     /// There is no room for a message. A 3.x client cannot be told, so it has to come back and try again.
-    fn refuse_for_memory(&mut self, id: ConnId, owed: Owed, out: &mut Outbox) -> After {
+    fn refuse_for_room(&mut self, id: ConnId, owed: Owed, out: &mut Outbox) -> After {
         let v5 = self.conn(id).is_some_and(|conn| conn.version.is_v5());
         if owed.qos != QoS::AtMostOnce && !v5 {
-            return self.refuse_packet(id, ReasonCode::QuotaExceeded, "the memory budget is used up", out);
+            return self.refuse_packet(
+                id,
+                ReasonCode::QuotaExceeded,
+                "there is no room for the message",
+                out,
+            );
         }
         self.refuse_publish(id, owed, ReasonCode::QuotaExceeded, out);
         if self.slow_down(id, out) { After::Parked } else { After::Continue }

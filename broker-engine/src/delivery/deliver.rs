@@ -9,7 +9,7 @@ use crate::engine::Engine;
 use crate::ids::{ConnId, MessageKey};
 use crate::outbox::Outbox;
 use crate::sessions::{Delivery, Session, SubIds};
-use crate::storage::{Lifetime, StoreOp, StoredDelivery};
+use crate::storage::{Lifetime, StoreOp, StorePressure, StoredDelivery};
 use crate::topics::GroupId;
 use mqtt_proto::{QoS, planted};
 
@@ -56,7 +56,7 @@ impl Engine {
                     let reason = if greeted { DropReason::Qos0SlowReader } else { DropReason::Qos0Offline };
                     return self.dropped(key, publication.topic, reason, out);
                 }
-                None if !self.config.queue_qos0_offline => {
+                None if !self.config.queue_qos0_offline || self.store_pressure >= StorePressure::High => {
                     return self.dropped(key, publication.topic, DropReason::Qos0Offline, out);
                 }
                 None => {}

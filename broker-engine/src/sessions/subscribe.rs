@@ -251,6 +251,7 @@ impl Engine {
                     || session.filter_levels + levels > self.config.max_filter_levels_per_session
                     || self.subscriptions >= self.config.max_subscriptions
                     || self.memory_pressure() == MemoryPressure::Max
+                    || (session.is_stored() && !self.has_store())
                 {
                     return Err(ReasonCode::QuotaExceeded);
                 }

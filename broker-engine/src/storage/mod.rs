@@ -3,14 +3,17 @@
 //! * [`gates`] — what leaves only after its facts are kept
 //! * [`boot`] — from the facts that a store has kept to an engine that goes on
 //! * [`memory`] — a store that keeps facts in memory, for tests and for hosts without another one
+//! * [`pressure`] — what is refused when the store is nearly full
 
 mod boot;
 mod gates;
 mod memory;
+mod pressure;
 
 pub use boot::{Boot, BootReport};
 pub(crate) use gates::{Gates, Held};
 pub use memory::MemoryStore;
+pub use pressure::StorePressure;
 
 use alloc::{string::String, vec::Vec};
 use bytes::Bytes;
