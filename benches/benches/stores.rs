@@ -43,6 +43,7 @@ impl Kept {
         let (wake, woken) = mpsc::channel();
         let options = KeeperOptions {
             pause: Duration::ZERO,
+            max_bytes: None,
             wake: Box::new(move || wake.send(()).unwrap_or_default()),
             report: Box::new(|error| panic!("{error:?}")),
         };

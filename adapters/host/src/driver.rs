@@ -21,7 +21,7 @@ use broker_engine::{
     MemoryStore, Note, Outbox, Question, StoreOp, StoreSeq, Time, View, Wire, patch_packet_id,
 };
 use clients::Connected;
-use metronome_storage::{Event, Keeper, StoreError};
+use metronome_storage::{Event, Keeper, Room, StoreError};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
@@ -135,8 +135,8 @@ pub struct Driver {
     recorder: Option<Recorder>,
     sys_topics: SysTopics,
     store: Kept,
-    /// So much waits to be kept that nothing is read from anybody.
-    store_is_full: bool,
+    /// What the store can take. While too much waits for it, nothing is read from anybody.
+    room: Room,
 }
 
 /// Where the engine's facts go.
@@ -174,7 +174,7 @@ impl Driver {
             recorder: None,
             sys_topics: SysTopics::default(),
             store: Kept::Here(MemoryStore::new()),
-            store_is_full: false,
+            room: Room::default(),
         }
     }
 
@@ -190,7 +190,7 @@ impl Driver {
     /// Nothing is kept any more, so the broker must end: what waits is never acknowledged.
     pub fn stored(&mut self, now: Time) -> Result<(), StoreError> {
         let Kept::Durably(keeper) = &self.store else { return Ok(()) };
-        let is_full = keeper.is_full();
+        let room = keeper.room();
         for event in keeper.take_events() {
             match event {
                 Event::Stored(upto) => self.handle(now, Input::Stored { upto }),
@@ -200,15 +200,22 @@ impl Driver {
                 _ => {}
             }
         }
-        self.set_store_full(is_full);
+        for news in self.set_room(room).into_iter().flatten() {
+            self.handle(now, news);
+        }
         Ok(())
     }
 
-    /// Stops reading from everybody, or goes on.
-    fn set_store_full(&mut self, is_full: bool) {
-        if std::mem::replace(&mut self.store_is_full, is_full) != is_full {
+    /// Stops reading from everybody, or goes on; says what the engine is to be told.
+    fn set_room(&mut self, room: Room) -> [Option<Input<'static>>; 2] {
+        let before = std::mem::replace(&mut self.room, room);
+        let is_turned = before.is_backed_up != room.is_backed_up;
+        if is_turned {
             self.changed.extend(self.table.iter().flatten().map(|entry| entry.id));
         }
+        let flow = if room.is_backed_up { Flow::Pause } else { Flow::Resume };
+        let is_nearer = before.pressure != room.pressure;
+        [is_turned.then_some(Input::Reads(flow)), is_nearer.then_some(Input::StoreSpace(room.pressure))]
     }
 
     /// Records everything that the engine is given from now on, which is to be before its first input.
@@ -261,7 +268,7 @@ impl Driver {
             accepted: false,
         });
         self.connected.opened(peer);
-        if self.store_is_full {
+        if self.room.is_backed_up {
             self.changed.push(id);
         }
         self.handle(now, Input::Opened { conn: id, listener, peer });
@@ -435,7 +442,7 @@ impl Driver {
 
     /// Should nothing be read from this client?
     pub fn is_paused(&self, conn: ConnId) -> bool {
-        self.entry(conn).is_some_and(|entry| entry.paused || self.store_is_full)
+        self.entry(conn).is_some_and(|entry| entry.paused || self.room.is_backed_up)
     }
 
     /// Is this connection to be closed once everything is written?
@@ -585,8 +592,11 @@ impl Driver {
         let store = match &mut self.store {
             Kept::Here(store) => store,
             Kept::Durably(keeper) => {
-                let is_full = keeper.submit(batch);
-                return self.set_store_full(is_full);
+                let room = keeper.submit(batch);
+                for news in self.set_room(room).into_iter().flatten() {
+                    self.feed(now, news, out);
+                }
+                return;
             }
         };
         let page = |(seq, op)| Some(Input::Loaded { fetch: seq, deliveries: store.apply(now, op)? });

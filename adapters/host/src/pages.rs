@@ -5,7 +5,7 @@ mod gmqtt;
 use crate::config::listeners::{MetricNames, Transport};
 use crate::sys_topics::Facts;
 use crate::transport::{Page, Response};
-use broker_engine::{DropReason, MemoryPressure};
+use broker_engine::{DropReason, MemoryPressure, StorePressure};
 use metronome_storage::Statistics;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -84,7 +84,7 @@ type Clients<'a> = BTreeMap<(&'a str, Transport), usize>;
 type StoreFigure = fn(&Statistics) -> u64;
 
 /// The same of a durable store, behind `metronome_store_`. They are not there where nothing is kept.
-const STORE: [(&str, &str, StoreFigure); 10] = [
+const STORE: [(&str, &str, StoreFigure); 13] = [
     ("batches_total", "Batches kept.", |s| s.batches),
     ("operations_total", "Operations in them.", |s| s.operations),
     ("largest_batch_operations", "Operations in the largest.", |s| s.largest),
@@ -95,6 +95,11 @@ const STORE: [(&str, &str, StoreFigure); 10] = [
     ("waiting_operations", "Operations that are not kept yet.", |s| s.waiting),
     ("waiting_bytes", "Memory that those take.", |s| s.waiting_bytes),
     ("quarantined_records", "Records that could not be read at the start.", |s| s.quarantined),
+    ("size_bytes", "Bytes that the store takes, where it can tell.", |s| s.size),
+    ("max_bytes", "Bytes that it may take; 0 is no bound.", |s| s.max_bytes),
+    ("pressure", "0 while there is room, 1 when it is nearly full, 2 while it is full.", |s| {
+        s.pressure as u64
+    }),
 ];
 
 /// The answer to who asks for `page`.
@@ -107,6 +112,9 @@ pub(crate) fn respond<'a>(page: Page, facts: &Facts<'_>, clients: impl FnOnce() 
         }
         Page::Ready if facts.store.is_some_and(|store| store.is_failing) => {
             Response::text(503, "the store fails: nothing is acknowledged\n")
+        }
+        Page::Ready if facts.view.store_pressure() == StorePressure::Max => {
+            Response::text(503, "the store is full: what it would keep is refused\n")
         }
         Page::Ready => Response::text(200, "ready\n"),
         Page::Statistics => statistics(facts),

@@ -21,6 +21,8 @@ pub struct StorageConfig {
     pub path: Option<PathBuf>,
     /// What an acknowledgement promises, where there is a store. Default durable.
     pub durability: Durability,
+    /// Bytes that the store may take, about; what would take more is refused. Default none.
+    pub max_bytes: Option<u64>,
     /// The Redis server, for that engine.
     pub redis_url: Option<RedisUrl>,
     /// A file with its password, instead of one in the URL.
@@ -39,6 +41,7 @@ impl Default for StorageConfig {
             engine: StorageEngine::Redb,
             path: None,
             durability: Durability::Durable,
+            max_bytes: None,
             redis_url: None,
             redis_password_file: None,
             redis_ca: None,

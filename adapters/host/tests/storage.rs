@@ -1,6 +1,8 @@
 //! The driver with a durable store: what waits for it, what is told when it fails, and the next process.
 
-use broker_engine::{CloseCause, Config, ConnId, Durability, HashKey, Interest, ListenerId, Seed, Time};
+use broker_engine::{
+    CloseCause, Config, ConnId, Durability, HashKey, Interest, ListenerId, Seed, StorePressure, Time,
+};
 use metronome_host::config::listeners::MetricNames;
 use metronome_host::storage::{StorageConfig, StorageEngine, StorePlace, begin, pause};
 use metronome_host::stores::RedisUrl;
@@ -20,6 +22,8 @@ const LASTING: &[u8] = b"\x10\x0d\0\x04MQTT\x04\0\0\0\0\x01r";
 #[derive(Default)]
 struct Table {
     records: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// What it may take.
+    max_bytes: Option<u64>,
     /// Commits wait.
     is_slow: bool,
     /// Commits fail.
@@ -69,6 +73,11 @@ impl Store for TableStore {
         Ok(())
     }
 
+    fn size(&mut self) -> Option<u64> {
+        let size = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.len() + value.len()) as u64;
+        Some(self.0.0.lock().unwrap().records.iter().map(size).sum())
+    }
+
     fn reopen(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
@@ -88,8 +97,10 @@ impl World {
         let (engine, clock, _) =
             begin(&mut store, config, (Seed(1), HashKey([1, 2])), |_| (), &mut HookChain::default()).unwrap();
         let (wake, woken) = mpsc::channel();
+        let max_bytes = store.0.0.lock().unwrap().max_bytes;
         let options = KeeperOptions {
             pause: pause(Durability::Durable),
+            max_bytes,
             wake: Box::new(move || wake.send(()).unwrap_or_default()),
             report: Box::new(|_| ()),
         };
@@ -223,7 +234,7 @@ fn a_store_that_cannot_be_used_any_more_ends_the_broker() {
     world.driver.received(NOW, writer, &publish(b"!"));
     world.woken.recv_timeout(Duration::from_secs(10)).expect("an end in time");
     assert_eq!(world.driver.stored(NOW), Err(StoreError::Lost("it is gone".into())));
-    assert_eq!(world.take(writer), []);
+    assert!(world.take(writer).is_empty(), "nobody is acknowledged");
 }
 
 /// While very much waits for the store, nothing is read from anybody.
@@ -253,6 +264,78 @@ fn a_slow_store_slows_publishers_down() {
     while acknowledged < count {
         acknowledged += world.answer(writer).len() / 4;
     }
+}
+
+/// It may have sent its PINGREQ, which nobody has read.
+#[test]
+fn who_is_not_read_is_not_taken_for_dead() {
+    let mut world = World::with_reader(TableStore::default());
+    let (writer, silent) = (world.writer(b'w'), world.open());
+    world.driver.received(NOW, silent, b"\x10\x0e\0\x04MQTT\x05\x02\0\x0a\0\0\x01s");
+    world.take(silent);
+    world.store.set(true, false);
+    while !world.driver.is_paused(writer) {
+        world.driver.received(NOW, writer, &publish(&vec![b'x'; 1 << 20]));
+    }
+    let later = NOW.after_secs(3600);
+    world.driver.tick(later);
+    assert!(!world.driver.is_closing(silent));
+    world.store.set(false, false);
+    while world.driver.is_paused(writer) {
+        world.woken.recv_timeout(Duration::from_secs(10)).expect("the store in time");
+        world.driver.stored(later).unwrap();
+    }
+    world.driver.tick(later.after_secs(14));
+    assert!(!world.driver.is_closing(silent));
+    world.driver.tick(later.after_secs(15));
+    assert!(world.driver.is_closing(silent));
+}
+
+/// Who would fill it is refused, and it goes on when there is room.
+#[test]
+fn a_store_keeps_to_its_bound() {
+    /// PUBACK: kept, and nobody gets it now.
+    const NOBODY: [u8; 5] = [0x40, 3, 0, 5, 0x10];
+    const MAX_BYTES: u64 = 20 << 20;
+    let store = TableStore::default();
+    store.0.0.lock().unwrap().max_bytes = Some(MAX_BYTES);
+    let mut world = World::with_reader(store);
+    let writer = world.writer(b'w');
+    let retained = |payload: &[u8], topic: u8| {
+        let mut packet = publish(payload);
+        packet[0] |= 1;
+        let at = packet.len() - payload.len() - 4;
+        packet[at] = topic;
+        packet
+    };
+    let packet = |topic| retained(&vec![b'x'; 1 << 20], topic);
+    let mut kept = 0_u8;
+    let refused = loop {
+        world.driver.received(NOW, writer, &packet(b'A' + kept));
+        let answer = world.answer(writer);
+        if answer != NOBODY {
+            break answer;
+        }
+        kept += 1;
+    };
+    assert_eq!(refused, [0x40, 3, 0, 5, 0x97]);
+    assert!((18..=20).contains(&kept), "{kept} MiB");
+    let page = |world: &World, page| world.driver.page(page, NOW, 0);
+    assert_eq!(page(&world, Page::Ready).status, 503);
+    let metrics = page(&world, Page::Metrics(MetricNames::Metronome)).body;
+    assert!(metrics.contains("\nmetronome_store_pressure 2\n"), "{metrics}");
+    assert!(metrics.contains(&format!("\nmetronome_store_max_bytes {MAX_BYTES}\n")), "{metrics}");
+    for topic in b'A'..b'D' {
+        world.driver.received(NOW, writer, &retained(b"", topic));
+        assert_eq!(world.answer(writer), NOBODY);
+    }
+    while world.driver.view().store_pressure() == StorePressure::Max {
+        world.woken.recv_timeout(Duration::from_secs(10)).expect("room in time");
+        world.driver.stored(NOW).unwrap();
+    }
+    world.driver.received(NOW, writer, &packet(b'A'));
+    assert_eq!(world.answer(writer), NOBODY);
+    assert_eq!(page(&world, Page::Ready).status, 200);
 }
 
 #[test]

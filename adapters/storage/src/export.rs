@@ -293,22 +293,37 @@ pub fn export(store: &dyn Store, out: &mut dyn Write) -> Result<u64, StoreError>
     Ok(count)
 }
 
-/// Reads what was exported into an empty store; says how many records.
+/// Reads what was exported into an empty store; says how many records. A store that does not get to the end is empty again;
+/// one whose process is killed meanwhile is none of ours, as only the last batch makes it one.
 ///
 /// # Errors
 /// The store is not empty or cannot be written, or a line is none of an export: names its number.
 pub fn import(store: &mut dyn Store, lines: impl BufRead) -> Result<u64, StoreError> {
-    let mut is_empty = true;
-    store.scan(&[], &mut |_, _| {
-        is_empty = false;
+    let mut first = None;
+    store.scan(&[], &mut |key, _| {
+        first = Some(key.to_vec());
         ControlFlow::Break(())
     })?;
-    if !is_empty {
-        return Err(StoreError::Failed("it is not empty".to_owned()));
+    match first {
+        Some(key) if key != record::store_key() && Kind::of(&key).is_some() => {
+            return Err(StoreError::Failed("an import was cut off: remove it first".to_owned()));
+        }
+        Some(_) => return Err(StoreError::Failed("it is not empty".to_owned())),
+        None => {}
     }
+    let imported = import_all(store, lines);
+    if imported.is_err() {
+        let mut everything = Batch::default();
+        everything.clear(Vec::new());
+        // What went wrong is more than that it is left.
+        let _cleared = store.reopen().and_then(|()| store.commit(&everything));
+    }
+    imported
+}
+
+fn import_all(store: &mut dyn Store, lines: impl BufRead) -> Result<u64, StoreError> {
     let now = Clock::default().now();
     let (mut batch, mut count, mut age) = (Batch::default(), 0, Duration::ZERO);
-    batch.put(record::store_key(), record::store_value(now));
     for (number, line) in (1_u64..).zip(lines.lines()) {
         let wrong = |what: String| StoreError::Failed(format!("line {number}: {what}"));
         let line = line.map_err(|error| wrong(error.to_string()))?;
@@ -330,6 +345,7 @@ pub fn import(store: &mut dyn Store, lines: impl BufRead) -> Result<u64, StoreEr
             store.commit(&std::mem::take(&mut batch))?;
         }
     }
+    batch.put(record::store_key(), record::store_value(now));
     store.commit(&batch)?;
     Ok(count)
 }

@@ -1,5 +1,6 @@
 //! The embedded LSM tree: a journal that is synced with every batch, and tables that are merged behind it.
 
+use crate::directory::{Directory, make_directory};
 use crate::store::{Batch, Store, StoreError, Visit};
 use fjall::{Database, Error, Keyspace, KeyspaceCreateOptions, PersistMode};
 use std::collections::BTreeSet;
@@ -18,6 +19,7 @@ const CACHE: u64 = 64 << 20;
 /// A store in a directory.
 pub struct FjallStore {
     path: PathBuf,
+    _directory: Directory,
     /// `None` between an error and what it takes to begin anew.
     open: Option<(Database, Keyspace)>,
 }
@@ -34,9 +36,10 @@ impl FjallStore {
     /// # Errors
     /// It cannot be read or written, another broker has it, or it is something else, which is left as it is.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        let directory = Directory::take(directory)?;
         let path = directory.join(FOLDER);
-        crate::store::make_directory(&path).map_err(|error| StoreError::Failed(error.to_string()))?;
-        let mut store = Self { path, open: None };
+        make_directory(&path).map_err(failed)?;
+        let mut store = Self { path, _directory: directory, open: None };
         store.reopen()?;
         Ok(store)
     }
@@ -90,8 +93,11 @@ impl Store for FjallStore {
     }
 
     fn reopen(&mut self) -> Result<(), StoreError> {
-        // Closed first: it holds the lock.
+        // Closed first: it holds a lock of its own.
         self.open = None;
+        if !self.path.exists() {
+            return Err(StoreError::Lost("its folder is gone".to_owned()));
+        }
         let database =
             Database::builder(&self.path).cache_size(CACHE).open().map_err(|error| match error {
                 Error::Locked => StoreError::Locked,
@@ -110,8 +116,21 @@ impl Store for FjallStore {
         self.parts().ok().map(|(_, records)| records.approximate_len() as u64)
     }
 
+    /// Tables and what will be one, with what was removed and is still in them. Journals have the latest of that once more.
+    fn size(&mut self) -> Option<u64> {
+        let (database, records) = self.parts().ok()?;
+        Some(records.disk_space() + database.write_buffer_size())
+    }
+
+    /// Removing is written, too: the room comes when tables are merged.
+    fn reclaim(&mut self) -> Result<(), StoreError> {
+        self.compact()
+    }
+
     fn compact(&mut self) -> Result<(), StoreError> {
-        self.parts()?.1.major_compact().map_err(failed)
+        let (_, records) = self.parts()?;
+        records.rotate_memtable_and_wait().map_err(failed)?;
+        records.major_compact().map_err(failed)
     }
 }
 

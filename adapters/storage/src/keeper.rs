@@ -7,7 +7,7 @@
 use crate::clock::Clock;
 use crate::record;
 use crate::store::{Batch, Store, StoreError};
-use broker_engine::{StoreOp, StoreSeq, StoredDelivery};
+use broker_engine::{StoreOp, StorePressure, StoreSeq, StoredDelivery};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -25,6 +25,9 @@ const FULL: usize = 64 << 20;
 
 /// What an operation takes beside its message, about.
 const OP: usize = 200;
+
+/// A full store rests for so many times as long as it took to look for room before it does that again.
+const RECLAIMING: u32 = 10;
 
 /// Time between two attempts to keep a batch.
 const RETRY: Duration = Duration::from_secs(1);
@@ -70,13 +73,30 @@ pub struct Statistics {
     pub waiting: u64,
     /// What those take in memory, about.
     pub waiting_bytes: u64,
+    /// Bytes that the store takes, where it can tell.
+    pub size: u64,
+    /// Bytes that it may take; 0 is no bound.
+    pub max_bytes: u64,
+    /// How near it is to that.
+    pub pressure: StorePressure,
+}
+
+/// What a [`Keeper`] can still take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    /// So much waits that no more should be read from clients.
+    pub is_backed_up: bool,
+    /// How near the store is to its bound, with what waits.
+    pub pressure: StorePressure,
 }
 
 /// How a [`Keeper`] works, and whom it tells.
 pub struct KeeperOptions {
     /// Time between two batches, unless a page is asked for; nobody should wait for them then. None is at once.
     pub pause: Duration,
-    /// There are events; called on the keeper's thread.
+    /// Bytes that the store may take, if it is bounded and can tell them.
+    pub max_bytes: Option<u64>,
+    /// There are events, or there is more room or less; called on the keeper's thread.
     pub wake: Box<dyn Fn() + Send>,
     /// Called on the keeper's thread.
     pub report: Box<Report>,
@@ -112,6 +132,30 @@ struct State {
     stopping: bool,
 }
 
+impl State {
+    fn room(&self) -> Room {
+        Room { is_backed_up: self.bytes >= FULL, pressure: self.done.pressure }
+    }
+
+    /// Looks at how near the store is to its bound.
+    fn weigh(&mut self) {
+        let used = self.done.size.saturating_add(self.bytes as u64);
+        self.done.pressure = pressure(self.done.pressure, used, self.done.max_bytes);
+    }
+}
+
+/// From an eighth below its bound on a store is nearly full. When it was full, it is so until a sixteenth is free: whoever is
+/// let in then does not fill it at once.
+fn pressure(before: StorePressure, used: u64, max: u64) -> StorePressure {
+    let full = if before == StorePressure::Max { max - max / 16 } else { max };
+    match used {
+        _ if max == 0 => StorePressure::None,
+        used if used >= full => StorePressure::Max,
+        used if used >= max - max / 8 => StorePressure::High,
+        _ => StorePressure::None,
+    }
+}
+
 impl Submitted {
     /// Its operations as they are now: behind a batch that failed they may have waited for long.
     fn handed_on(self) -> impl Iterator<Item = (StoreSeq, StoreOp)> {
@@ -145,7 +189,9 @@ impl Keeper {
     /// There is no thread to be had.
     pub fn start(store: Box<dyn Store>, clock: Clock, options: KeeperOptions) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let mut worker = Worker { shared: Arc::clone(&shared), store, clock, options, failure: None };
+        shared.lock().done.max_bytes = options.max_bytes.unwrap_or(0);
+        let mut worker =
+            Worker { shared: Arc::clone(&shared), store, clock, options, failure: None, reclaimed: None };
         let thread = std::thread::Builder::new().name("store".into()).spawn(move || {
             // After a panic the worker only says that.
             let ended = catch_unwind(AssertUnwindSafe(|| worker.run()));
@@ -166,11 +212,11 @@ impl Keeper {
         self
     }
 
-    /// Hands over operations of whole calls of the engine; they are kept together or not at all. Says whether so much is
-    /// waiting now that no more should be read from clients.
-    pub fn submit(&self, group: Group) -> bool {
+    /// Hands over operations of whole calls of the engine; they are kept together or not at all. Says what room there is
+    /// behind them.
+    pub fn submit(&self, group: Group) -> Room {
         if group.is_empty() {
-            return self.is_full();
+            return self.room();
         }
         let bytes = group.iter().map(|(_, op)| size(op)).sum();
         let asks = group.iter().any(|(_, op)| matches!(op, StoreOp::Fetch { .. }));
@@ -180,12 +226,13 @@ impl Keeper {
         state.bytes += bytes;
         state.waiting += group.len() as u64;
         state.groups.push_back(Submitted { group, bytes, at: Instant::now() });
-        let is_full = state.bytes >= FULL;
+        state.weigh();
+        let room = state.room();
         drop(state);
         if is_news {
             self.shared.changed.notify_one();
         }
-        is_full
+        room
     }
 
     /// Takes what the engine is to be told, in order.
@@ -199,9 +246,9 @@ impl Keeper {
         Statistics { waiting: state.waiting, waiting_bytes: state.bytes as u64, ..state.done }
     }
 
-    /// Is still so much waiting?
-    pub fn is_full(&self) -> bool {
-        self.shared.lock().bytes >= FULL
+    /// What room there is now.
+    pub fn room(&self) -> Room {
+        self.shared.lock().room()
     }
 }
 
@@ -279,6 +326,8 @@ struct Worker {
     options: KeeperOptions,
     /// Why the latest attempt failed, if it did.
     failure: Option<StoreError>,
+    /// When room was looked for among what was removed, and how long that took.
+    reclaimed: Option<(Instant, Duration)>,
 }
 
 impl Worker {
@@ -289,6 +338,9 @@ impl Worker {
     fn run(&mut self) -> Result<(), StoreError> {
         loop {
             let rest = self.attempt(|worker| worker.store.idle())?.unwrap_or(Some(RETRY));
+            let is_short = self.measure();
+            // What was removed may become room by and by.
+            let rest = if is_short { Some(rest.unwrap_or(RETRY).min(RETRY)) } else { rest };
             let Some(groups) = self.shared.next(rest) else { return Ok(()) };
             if groups.is_empty() {
                 continue;
@@ -306,6 +358,29 @@ impl Worker {
                 self.shared.pause(self.options.pause);
             }
         }
+    }
+
+    /// Looks at what the store takes; says whether it is short of room.
+    fn measure(&mut self) -> bool {
+        let mut size = self.store.size().unwrap_or(0);
+        let is_full = self.shared.lock().done.pressure == StorePressure::Max;
+        if is_full && self.reclaimed.is_none_or(|(at, took)| at.elapsed() > RETRY.max(took * RECLAIMING)) {
+            let began = Instant::now();
+            // A failure shows with the next batch.
+            let _reclaimed = self.store.reclaim();
+            self.reclaimed = Some((Instant::now(), began.elapsed()));
+            size = self.store.size().unwrap_or(size);
+        }
+        let mut state = self.shared.lock();
+        let before = state.done.pressure;
+        state.done.size = size;
+        state.weigh();
+        let pressure = state.done.pressure;
+        drop(state);
+        if pressure != before {
+            (self.options.wake)();
+        }
+        pressure > StorePressure::None
     }
 
     /// Keeps operations, however often that has to be tried; `None` if the keeper is to stop and it still fails.

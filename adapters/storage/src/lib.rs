@@ -6,6 +6,7 @@
 //! * [`load()`] — from the records of a store to an engine that goes on
 //! * [`export`] — what is in a store, for people and other programs
 //! * [`clock`] — a wall clock that never goes back
+//! * `directory` — where the embedded ones are, for one process at a time
 //! * `redb` — the embedded B-tree
 //! * `fjall` — the embedded LSM tree
 //! * `redis` — a Redis server, [`redis_url`] where it is
@@ -15,6 +16,8 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+#[cfg(any(feature = "redb", feature = "fjall"))]
+mod directory;
 pub mod export;
 #[cfg(feature = "fjall")]
 pub mod fjall;
@@ -31,7 +34,7 @@ pub mod store;
 pub use clock::Clock;
 #[cfg(feature = "fjall")]
 pub use fjall::FjallStore;
-pub use keeper::{Event, Keeper, KeeperOptions, Statistics};
+pub use keeper::{Event, Keeper, KeeperOptions, Room, Statistics};
 pub use load::{LoadReport, load, load_at};
 #[cfg(feature = "redb")]
 pub use redb::RedbStore;

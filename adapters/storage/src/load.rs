@@ -107,6 +107,9 @@ fn begin(store: &mut dyn Store, system: u64) -> Result<Clock, StoreError> {
             // What it lives by is damaged, and its records are checked one by one.
             Err(Unreadable::Damaged) => Ok(Clock::default()),
         },
+        Some((key, _)) if Kind::of(&key).is_some() => {
+            Err(StoreError::Foreign("an import into it was cut off: remove it, and import again".to_owned()))
+        }
         Some(_) => Err(StoreError::Foreign("its first record is of something else".to_owned())),
     }
 }

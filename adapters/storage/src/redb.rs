@@ -1,5 +1,6 @@
 //! The embedded B-tree: one file, which is copied on write and checked by sums.
 
+use crate::directory::{Directory, open_private};
 use crate::store::{Batch, Store, StoreError, Visit, end_of};
 use redb::backends::FileBackend;
 use redb::{
@@ -7,8 +8,8 @@ use redb::{
     TableDefinition, TableError, TableHandle,
 };
 use std::fmt;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind};
+use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +30,10 @@ pub struct RedbStore {
     open: Box<dyn FnMut() -> Result<Database, StoreError> + Send>,
     /// `None` between an error and what it takes to begin anew.
     database: Option<Database>,
+    /// Bytes of all records, once they were counted.
+    live: Option<u64>,
+    /// Bytes of the file; none for a disk of the caller's.
+    length: Box<dyn Fn() -> Option<u64> + Send>,
 }
 
 impl fmt::Debug for RedbStore {
@@ -43,15 +48,20 @@ impl RedbStore {
     /// # Errors
     /// It cannot be read or written, another broker has it, or its file is something else, which is left as it is.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
-        crate::store::make_directory(directory).map_err(|error| StoreError::Failed(error.to_string()))?;
+        let directory = Directory::take(directory)?;
         let path = directory.join(FILE);
         if !path.exists() {
             make(&path, &directory.join(UNFINISHED))?;
         }
-        Self::begin(move || {
-            let file = open_file(&path).map_err(|error| match error.kind() {
+        let measured = path.clone();
+        let length = move || Some(measured.metadata().ok()?.len());
+        Self::begin(length, move || {
+            // It is ours as long as this may be called.
+            let path = directory.join(FILE);
+            let file = open_private(&path, false).map_err(|error| match error.kind() {
                 ErrorKind::IsADirectory => StoreError::Foreign("it is a directory".to_owned()),
-                _ => StoreError::Failed(error.to_string()),
+                ErrorKind::NotFound => StoreError::Lost("its file is gone".to_owned()),
+                _ => failed(error),
             })?;
             open_on(FileBackend::new(file))
         })
@@ -62,13 +72,14 @@ impl RedbStore {
     /// # Errors
     /// It cannot be read or written, or is something else.
     pub fn open_on<B: StorageBackend>(disk: impl Fn() -> B + Send + 'static) -> Result<Self, StoreError> {
-        Self::begin(move || open_on(Ok(disk())))
+        Self::begin(|| None, move || open_on(Ok(disk())))
     }
 
     fn begin(
+        length: impl Fn() -> Option<u64> + Send + 'static,
         open: impl FnMut() -> Result<Database, StoreError> + Send + 'static,
     ) -> Result<Self, StoreError> {
-        let mut store = Self { open: Box::new(open), database: None };
+        let mut store = Self { open: Box::new(open), database: None, live: None, length: Box::new(length) };
         store.reopen()?;
         store.is_ours()?;
         Ok(store)
@@ -81,6 +92,15 @@ impl RedbStore {
 
     fn database(&self) -> Result<&Database, StoreError> {
         self.database.as_ref().ok_or_else(|| StoreError::Failed("it is not open".to_owned()))
+    }
+
+    /// Bytes of all keys and values, counted page by page.
+    fn count_live(&self) -> Option<u64> {
+        let reading = self.database().ok()?.begin_read().ok()?;
+        match reading.open_table(RECORDS) {
+            Ok(records) => Some(records.stats().ok()?.stored_bytes()),
+            Err(_) => Some(0),
+        }
     }
 
     /// A database of somebody else has other tables.
@@ -98,6 +118,7 @@ impl Store for RedbStore {
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let writing = self.database()?.begin_write().map_err(failed)?;
         let mut changed = false;
+        let (mut come, mut gone) = (0, 0);
         {
             let mut records = writing.open_table(RECORDS).map_err(failed)?;
             for prefix in batch.cleared() {
@@ -106,22 +127,32 @@ impl Store for RedbStore {
                 let range = (Bound::Included(prefix), end);
                 let removed = records.extract_from_if::<&[u8], _>(range, |_, _| true).map_err(failed)?;
                 for record in removed {
-                    record.map_err(failed)?;
+                    let (key, value) = record.map_err(failed)?;
+                    gone += size(key.value(), value.value());
                     changed = true;
                 }
             }
             for (key, value) in batch.changes() {
-                match value {
+                let before = match value {
                     Some(value) => {
-                        records.insert(key, value).map_err(failed)?;
-                        changed = true;
+                        come += size(key, value);
+                        records.insert(key, value)
                     }
-                    None => changed |= records.remove(key).map_err(failed)?.is_some(),
-                }
+                    None => records.remove(key),
+                };
+                let before = before.map_err(failed)?;
+                gone += before.as_ref().map_or(0, |before| size(key, before.value()));
+                changed |= value.is_some() || before.is_some();
             }
         }
         // What removes what is not there need not wait for the disk.
-        if changed { writing.commit().map_err(failed) } else { writing.abort().map_err(failed) }
+        if changed {
+            writing.commit().map_err(failed)?
+        } else {
+            writing.abort().map_err(failed)?
+        }
+        self.live = self.live.map(|live| (live + come).saturating_sub(gone));
+        Ok(())
     }
 
     fn scan(&self, from: &[u8], each: &mut Visit<'_>) -> Result<(), StoreError> {
@@ -141,14 +172,21 @@ impl Store for RedbStore {
     }
 
     fn reopen(&mut self) -> Result<(), StoreError> {
-        // Closed first: it holds the lock.
-        self.database = None;
+        // Closed first: it holds a lock of its own.
+        (self.database, self.live) = (None, None);
         self.database = Some((self.open)()?);
         Ok(())
     }
 
     fn count(&self) -> Option<u64> {
         self.database().ok()?.begin_read().ok()?.open_table(RECORDS).ok()?.len().ok()
+    }
+
+    /// The file keeps what it once had, for what comes. Of its pages about a third is empty.
+    fn size(&mut self) -> Option<u64> {
+        self.live = self.live.or_else(|| self.count_live());
+        let live = self.live?;
+        Some((live + live / 2).min((self.length)().unwrap_or(u64::MAX)))
     }
 
     fn check(&mut self) -> Result<bool, StoreError> {
@@ -164,7 +202,7 @@ impl Store for RedbStore {
 
 /// Makes a store elsewhere, and puts it into its place when it is whole, unless another one is there by then.
 fn make(path: &Path, unfinished: &Path) -> Result<(), StoreError> {
-    let file = open_file(unfinished).map_err(failed)?;
+    let file = open_private(unfinished, true).map_err(failed)?;
     // Another process may have put it into its place since, and be using it.
     file.try_lock().map_err(|error| match error {
         TryLockError::WouldBlock => StoreError::Locked,
@@ -202,10 +240,6 @@ fn failed(error: impl fmt::Display) -> StoreError {
     StoreError::Failed(error.to_string())
 }
 
-fn open_file(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+fn size(key: &[u8], value: &[u8]) -> u64 {
+    (key.len() + value.len()) as u64
 }

@@ -48,6 +48,20 @@ pub trait Store: Send {
         None
     }
 
+    /// Bytes that the records take, about, if the store can tell without reading them. What was removed and is used again
+    /// does not count. It is called often.
+    fn size(&mut self) -> Option<u64> {
+        None
+    }
+
+    /// Is called now and then while the store is full: makes room of what was removed, where that takes more than removing.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn reclaim(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Looks at what is below the records; says whether it is sound.
     ///
     /// # Errors
@@ -170,16 +184,6 @@ pub fn end_of(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut end = prefix[..=last].to_vec();
     end[last] += 1;
     Some(end)
-}
-
-/// A directory for its owner only, with all above it.
-#[cfg(any(feature = "redb", feature = "fjall"))]
-pub(crate) fn make_directory(path: &std::path::Path) -> std::io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
 }
 
 #[cfg(test)]

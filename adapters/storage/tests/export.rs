@@ -54,6 +54,33 @@ fn ops() -> Vec<StoreOp> {
     ]
 }
 
+/// Also if it has come a long way: it is empty again, and if the process is killed, it is none of ours.
+#[test]
+fn an_import_is_whole_or_nothing() {
+    let line = |n| {
+        format!(
+            "{{\"record\":\"session\",\"client_id\":\"{n}\",\"expiry\":9,\"username\":null,\"away\":null}}\n"
+        )
+    };
+    let sessions: String = (0..25_000).map(line).collect();
+    let first = "{\"record\":\"store\",\"format\":1,\"unix_micros\":1}\n";
+    let mut store = TableStore::default();
+    let cut = format!("{first}{sessions}{{\"record\":\"sess");
+    assert!(
+        matches!(import(&mut store, cut.as_bytes()), Err(StoreError::Failed(text)) if text.starts_with("line 25002"))
+    );
+    assert!(store.0.lock().unwrap().commits > 2 && store.records().is_empty());
+
+    // The process ends before the third of its four batches.
+    let mut killed = TableStore::default();
+    killed.0.lock().unwrap().commits_left = Some(2);
+    let _killed = import(&mut killed, format!("{first}{sessions}").as_bytes());
+    assert_eq!(killed.records().len(), 20_000);
+    let again = import(&mut killed, first.as_bytes());
+    assert_eq!(again, Err(StoreError::Failed("an import was cut off: remove it first".into())));
+    assert_eq!(import(&mut TableStore::default(), format!("{first}{sessions}").as_bytes()), Ok(25_000));
+}
+
 fn filled() -> TableStore {
     let mut store = TableStore::default();
     let mut batch = Batch::default();

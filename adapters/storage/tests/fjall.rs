@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{directory, keys, put};
+use common::{directory, keys, put, sizes};
 use metronome_storage::{Batch, FjallStore, Store, StoreError};
 
 #[test]
@@ -36,6 +36,30 @@ fn what_is_something_else_is_refused_and_left_alone() {
     other.keyspace("theirs", fjall::KeyspaceCreateOptions::default).unwrap();
     drop(other);
     assert_eq!(FjallStore::open(&path).unwrap_err(), StoreError::Foreign("it has a keyspace theirs".into()));
+}
+
+/// As long as a broker has it, nobody else gets in between: not while it is opened anew, and not if that fails.
+#[test]
+fn a_store_that_is_opened_anew_stays_ours() {
+    let path = directory();
+    let mut store = FjallStore::open(&path).unwrap();
+    put(&mut store, b"a");
+    let folder = path.join("metronome.fjall");
+    std::fs::rename(&folder, path.join("elsewhere")).unwrap();
+    assert_eq!(store.reopen(), Err(StoreError::Lost("its folder is gone".into())));
+    assert!(!folder.exists());
+    assert_eq!(FjallStore::open(&path).unwrap_err(), StoreError::Locked);
+    std::fs::rename(path.join("elsewhere"), &folder).unwrap();
+    store.reopen().unwrap();
+    assert_eq!(keys(&store), [b"a"]);
+}
+
+/// What was removed becomes room when it is looked for.
+#[test]
+fn it_knows_how_large_it_is() {
+    let mut store = FjallStore::open(&directory()).unwrap();
+    let [empty, full, again] = sizes(&mut store);
+    assert!(empty < 10 && (1000..2000).contains(&full) && again < 10, "{empty} {full} {again}");
 }
 
 /// A key that is cleared and set in one batch is set.

@@ -2,7 +2,9 @@
 
 mod common;
 
-use broker_engine::{Boot, Config, HashKey, Lifetime, Seed, StoreOp, StoreSeq, StoredDelivery, Time};
+use broker_engine::{
+    Boot, Config, HashKey, Lifetime, Seed, StoreOp, StorePressure, StoreSeq, StoredDelivery, Time,
+};
 use common::{End, Table, TableStore};
 use metronome_storage::record;
 use metronome_storage::{Batch, Clock, Event, Keeper, KeeperOptions, Store, StoreError, Visit, load};
@@ -22,11 +24,16 @@ fn start(table: Table) -> World {
 }
 
 fn start_with(table: Table, pause: Duration) -> World {
+    start_bounded(table, pause, None)
+}
+
+fn start_bounded(table: Table, pause: Duration, max_bytes: Option<u64>) -> World {
     let table = TableStore(std::sync::Arc::new(std::sync::Mutex::new(table)));
     let (wake, woken) = mpsc::channel();
     let (report, reports) = mpsc::channel();
     let options = KeeperOptions {
         pause,
+        max_bytes,
         wake: Box::new(move || wake.send(()).unwrap_or_default()),
         report: Box::new(move |error| report.send(error.cloned()).unwrap_or_default()),
     };
@@ -82,7 +89,7 @@ fn what_is_submitted_is_kept_in_batches_and_told_in_order() {
     assert_eq!((done.batches, done.operations, done.failures), (events.len() as u64, 500, 0));
     assert!(done.bytes > 5000 && (1..=500).contains(&done.largest), "{done:?}");
     assert_eq!((done.waiting, done.waiting_bytes), (0, 0));
-    assert!(!world.keeper.is_full());
+    assert!(!world.keeper.room().is_backed_up);
 }
 
 #[test]
@@ -179,6 +186,7 @@ fn a_store_is_looked_after_while_there_is_nothing_to_keep() {
     let store = Restless { table: TableStore::default(), calls, fails: true };
     let options = KeeperOptions {
         pause: Duration::ZERO,
+        max_bytes: None,
         wake: Box::new(|| ()),
         report: Box::new(move |error| report.send(error.cloned()).unwrap_or_default()),
     };
@@ -217,11 +225,37 @@ fn what_waits_for_a_store_that_fails_is_bounded() {
     world.keeper.submit(numbered(vec![queued(1, 1)], 1));
     world.events(|event| matches!(event, Event::Failed(_)));
     world.keeper.submit(numbered(vec![queued(2, 32 << 20)], 2));
-    assert!(!world.keeper.is_full());
+    assert!(!world.keeper.room().is_backed_up);
     world.keeper.submit(numbered(vec![queued(3, 32 << 20)], 3));
-    assert!(world.keeper.is_full());
+    assert!(world.keeper.room().is_backed_up);
     world.events(|event| *event == Event::Stored(StoreSeq(3)));
-    assert!(!world.keeper.is_full());
+    assert!(!world.keeper.room().is_backed_up);
+}
+
+/// What waits counts, so that a bound is kept to although what is kept is measured later.
+#[test]
+fn a_bounded_store_says_how_near_it_is_to_its_bound() {
+    let world = start_bounded(Table::default(), Duration::ZERO, Some(1_000_000));
+    let pressure = |seq, op| {
+        let room = world.keeper.submit(numbered(vec![op], seq));
+        let told = world.keeper.statistics().pressure;
+        world.events(|event| *event == Event::Stored(StoreSeq(seq)));
+        // What follows its end is seen to then.
+        assert!(world.woken.recv_timeout(Duration::from_millis(100)).is_ok() || room.pressure == told);
+        (room.pressure, world.keeper.room().pressure)
+    };
+    let (none, high, max) = (StorePressure::None, StorePressure::High, StorePressure::Max);
+    assert_eq!(pressure(1, queued(1, 800_000)), (none, none));
+    assert_eq!(pressure(2, queued(2, 100_000)), (high, high));
+    assert_eq!(pressure(3, queued(3, 100_000)), (max, max));
+    let done = world.keeper.statistics();
+    assert!(done.max_bytes == 1_000_000 && (1_000_000..1_000_200).contains(&done.size), "{done:?}");
+    let remove = |position| StoreOp::RemoveQueued { client_id: "c".into(), position };
+    // A sixteenth has to be free.
+    assert_eq!(pressure(4, queued(4, 10_000)).1, max);
+    assert_eq!(pressure(5, remove(4)).1, max);
+    assert_eq!(pressure(6, remove(3)).1, high);
+    assert_eq!(pressure(7, remove(1)).1, none);
 }
 
 /// Batches are far apart, but a page does not wait for the next one, and neither does the end.
@@ -283,6 +317,10 @@ fn what_is_newer_or_foreign_is_refused_and_left_alone() {
     for (records, wanted) in [
         (vec![(record::store_key(), newer)], StoreError::Newer(2)),
         (vec![(b"x".to_vec(), vec![])], StoreError::Foreign("its first record is of something else".into())),
+        (
+            vec![(record::queue_from("c", 1), vec![])],
+            StoreError::Foreign("an import into it was cut off: remove it, and import again".into()),
+        ),
     ] {
         let mut table = TableStore::default();
         table.0.lock().unwrap().records.extend(records.clone());

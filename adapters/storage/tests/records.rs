@@ -122,7 +122,7 @@ fn stores_keep_what_the_one_in_memory_keeps() {
         let (mut model, mut table) = (MemoryStore::new(), TableStore::default());
         let mut redb = RedbStore::open(&path).unwrap();
         #[cfg(feature = "fjall")]
-        let mut fjall = metronome_storage::FjallStore::open(&path).unwrap();
+        let mut fjall = metronome_storage::FjallStore::open(&path.join("fjall")).unwrap();
         #[cfg(feature = "redis")]
         let mut redis = {
             server.say("FLUSHALL");

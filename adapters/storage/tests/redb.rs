@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{directory, keys, put};
+use common::{directory, keys, put, sizes};
 use metronome_storage::{Batch, RedbStore, Store, StoreError};
 
 #[test]
@@ -77,6 +77,40 @@ fn a_file_that_another_process_makes_is_not_emptied() {
     assert_eq!(std::fs::read(&unfinished).unwrap(), b"theirs");
     drop(theirs);
     assert!(RedbStore::open(&path).is_ok());
+}
+
+/// As long as a broker has it, nobody else gets in between: not while it is opened anew, and not if that fails.
+#[test]
+fn a_store_that_is_opened_anew_stays_ours() {
+    let path = directory();
+    let mut store = RedbStore::open(&path).unwrap();
+    put(&mut store, b"a");
+    let file = path.join("metronome.redb");
+    std::fs::rename(&file, path.join("elsewhere")).unwrap();
+    // Another one would be without what was kept.
+    assert_eq!(store.reopen(), Err(StoreError::Lost("its file is gone".into())));
+    assert!(!file.exists());
+    assert_eq!(RedbStore::open(&path).unwrap_err(), StoreError::Locked);
+    std::fs::rename(path.join("elsewhere"), &file).unwrap();
+    store.reopen().unwrap();
+    assert_eq!(keys(&store), [b"a"]);
+    drop(store);
+    assert!(RedbStore::open(&path).is_ok());
+}
+
+/// What it says of its size goes with what is in it, also after another start.
+#[test]
+fn it_knows_how_large_it_is() {
+    let path = directory();
+    let mut store = RedbStore::open(&path).unwrap();
+    let [empty, full, again] = sizes(&mut store);
+    assert!(empty == 0 && (1000..2000).contains(&full) && again == 0, "{empty} {full} {again}");
+    sizes(&mut store);
+    put(&mut store, b"a");
+    put(&mut store, b"a");
+    let size = store.size();
+    drop(store);
+    assert_eq!(RedbStore::open(&path).unwrap().size(), size);
 }
 
 /// Half of what was removed is room again, and a file does not grow by being written over.

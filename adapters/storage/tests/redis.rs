@@ -43,10 +43,30 @@ fn failure(result: Result<RedisStore, StoreError>) -> String {
 fn keep(store: RedisStore) -> Keeper {
     let options = KeeperOptions {
         pause: Duration::ZERO,
+        max_bytes: None,
         wake: Box::new(|| ()),
         report: Box::new(|error| panic!("{error:?}")),
     };
     Keeper::start(Box::new(store), Clock::default(), options).unwrap()
+}
+
+/// It looks ten times a second.
+#[test]
+fn it_knows_how_large_it_is() {
+    let server = RedisServer::start(&directory(), &[]);
+    let mut store = open(&server).unwrap();
+    assert_eq!(store.size(), Some(0));
+    for key in 0..1000_u32 {
+        put(&mut store, &[&key.to_be_bytes()[..], &[b'k'; 1000]].concat());
+    }
+    std::thread::sleep(Duration::from_millis(150));
+    let size = store.size().unwrap();
+    assert!((2_000_000..4_000_000).contains(&size), "every key stands there twice: {size}");
+    let mut batch = Batch::default();
+    batch.clear(vec![0]);
+    store.commit(&batch).unwrap();
+    std::thread::sleep(Duration::from_millis(150));
+    assert!(store.size().unwrap() < 10_000);
 }
 
 #[test]

@@ -236,7 +236,9 @@ impl<R: Runtime> Builder<R> {
         let begun = store.and_then(|store| Keeping::begin(store, limits, identity, &mut hooks));
         let (engine, keeping) = begun.map_err(|error| StartError::Store { place, error })?;
         let found = keeping.as_ref().map(|keeping| keeping.found);
-        let keeping = keeping.map(Keeping::start).transpose().map_err(StartError::System)?;
+        let max_bytes = config.storage.max_bytes;
+        let keeping = keeping.map(|keeping| keeping.start(max_bytes));
+        let keeping = keeping.transpose().map_err(StartError::System)?;
         let recorder = self.record.map(|options| {
             let file = options.file.clone();
             let started = Recorder::create(options, &engine, seed, |error| {
@@ -266,7 +268,6 @@ impl<R: Runtime> Builder<R> {
                     && let Err(failure) =
                         run(shared, doors, most, sys_topics, events, (inbox, stopping)).await
                 {
-                    tracing::error!("{failure}");
                     // Nobody else says it.
                     let _first = told.set(failure);
                 }
@@ -355,7 +356,10 @@ async fn run<R: Runtime>(
     let (deadline, ended) = match asked {
         Ok(deadline) => (deadline, Ok(())),
         // The engine may be left half-way.
-        Err(Failure::Panic) => return Err(Failure::Panic),
+        Err(Failure::Panic) => {
+            tracing::error!("a task panicked, which is a bug: stopping");
+            return Err(Failure::Panic);
+        }
         Err(failure) => (GOODBYE, Err(failure)),
     };
     for enough in accepting {

@@ -4,7 +4,7 @@ use crate::Runtime;
 use crate::handle::Failure;
 use crate::turn::Shared;
 use async_channel::Receiver;
-use broker_engine::{Config, Durability, Engine, HashKey, Seed};
+use broker_engine::{Config, Durability, Engine, HashKey, Seed, StorePressure};
 use metronome_host::HookChain;
 use metronome_host::storage::{self, Found};
 use metronome_host::stores::{Clock, Keeper, KeeperOptions, Promise, Store, StoreError};
@@ -43,11 +43,12 @@ impl Keeping {
     }
 
     /// The store on its thread, and what is told when there is something to hear of it.
-    pub(crate) fn start(self) -> io::Result<(Keeper, Receiver<()>)> {
+    pub(crate) fn start(self, max_bytes: Option<u64>) -> io::Result<(Keeper, Receiver<()>)> {
         // One word is enough, however often it is said.
         let (tell, events) = async_channel::bounded(1);
         let options = KeeperOptions {
             pause: storage::pause(self.level),
+            max_bytes,
             wake: Box::new(move || {
                 // If one word waits already, it is enough.
                 let _waits = tell.try_send(());
@@ -69,13 +70,26 @@ fn report(error: Option<&StoreError>) {
     }
 }
 
+/// Says what has changed since `before`.
+fn report_pressure(before: StorePressure, now: StorePressure) -> StorePressure {
+    match now {
+        _ if now == before => {}
+        StorePressure::None => tracing::info!("the store has room again"),
+        StorePressure::High => tracing::warn!("the store is nearly full: QoS 0 is not kept for who is away"),
+        StorePressure::Max => tracing::error!("the store is full: what it would keep is refused"),
+    }
+    now
+}
+
 /// Tells the engine what became of what it wanted kept, until the store's thread has ended: then the broker has to.
 pub(crate) async fn listen<R: Runtime>(shared: Rc<Shared<R>>, events: Receiver<()>) {
     let _alarm = shared.alarm();
     let mut why = StoreError::Lost("its thread ended, which is a bug".to_owned());
+    let mut pressure = StorePressure::None;
     while let Ok(()) = events.recv().await {
         let stored = shared.driver.borrow_mut().stored(shared.now());
         shared.fed();
+        pressure = report_pressure(pressure, shared.driver.borrow().view().store_pressure());
         if let Err(error) = stored {
             why = error;
             break;

@@ -92,13 +92,16 @@ impl Errand {
                 Ok(on_disk.map_or_else(|| summary.trim_end().to_owned(), |line| format!("{summary}{line}")))
             }
             Self::Export { file } => {
-                let mut out: Box<dyn Write> = match file {
-                    Some(file) => Box::new(BufWriter::new(private(file).map_err(failed)?)),
-                    None => Box::new(BufWriter::new(stdout().lock())),
+                let Some(file) = file else {
+                    let mut out = BufWriter::new(stdout().lock());
+                    export(&store, &mut out)?;
+                    out.flush().map_err(failed)?;
+                    return Ok(String::new());
                 };
-                let count = export(&store, &mut out)?;
-                out.flush().map_err(failed)?;
-                Ok(if file.is_some() { format!("{count} records are exported") } else { String::new() })
+                let mut out = PrivateFile::begin(file).map_err(failed)?;
+                let count = export(&store, &mut out.writer)?;
+                out.finish().map_err(failed)?;
+                Ok(format!("{count} records are exported"))
             }
             Self::Import { file } => {
                 let lines = BufReader::new(watched_file(File::open(file).map_err(failed)?));
@@ -145,11 +148,39 @@ fn bytes_below(path: &Path) -> u64 {
     entries.flatten().map(|entry| bytes_below(&entry.path())).sum()
 }
 
-/// A new file for its owner only: messages are nobody else's business.
-fn private(path: &Path) -> std::io::Result<File> {
-    let mut options = File::options();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+/// A new file for its owner only, as messages are nobody else's business. It takes its place when it is whole, so nobody who
+/// has an earlier one open, or might open it, reads this one.
+struct PrivateFile {
+    writer: BufWriter<File>,
+    unfinished: PathBuf,
+    path: PathBuf,
+}
+
+impl PrivateFile {
+    fn begin(path: &Path) -> std::io::Result<Self> {
+        if path.symlink_metadata().is_ok_and(|there| !there.is_file()) {
+            return Err(std::io::Error::other(format!("{} is no ordinary file", path.display())));
+        }
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}", std::process::id()));
+        let unfinished = path.with_file_name(name);
+        let mut options = File::options();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let writer = BufWriter::new(options.open(&unfinished)?);
+        Ok(Self { writer, unfinished, path: path.to_owned() })
+    }
+
+    fn finish(mut self) -> std::io::Result<()> {
+        self.writer.flush()?;
+        std::fs::rename(&self.unfinished, &self.path)
+    }
+}
+
+impl Drop for PrivateFile {
+    fn drop(&mut self) {
+        // It is not there any more unless something went wrong.
+        let _gone = std::fs::remove_file(&self.unfinished);
+    }
 }

@@ -1,27 +1,45 @@
 //! A store that cannot be used any more, below a broker that serves: it ends, and everybody hears of that.
 
 mod common;
-#[allow(dead_code)] // Each test program uses a part of it.
-#[path = "../../storage/tests/common/mod.rs"]
-mod stores;
-
 use common::Client;
-use metronome_tokio::host::stores::StoreError;
+use metronome_tokio::host::stores::{Batch, Store, StoreError, Visit};
 use metronome_tokio::{AllowAll, Broker, Failure};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use stores::{End, TableStore};
+
+/// A store that keeps nothing, until it ends: with an error or, with none, with a panic.
+#[derive(Clone, Default)]
+struct Mortal(Arc<OnceLock<Option<StoreError>>>);
+
+impl Store for Mortal {
+    fn commit(&mut self, _: &Batch) -> Result<(), StoreError> {
+        match self.0.get() {
+            None => Ok(()),
+            Some(Some(error)) => Err(error.clone()),
+            Some(None) => panic!("this is the test's panic"),
+        }
+    }
+
+    fn scan(&self, _: &[u8], _: &mut Visit<'_>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
 
 #[test]
 fn a_lost_store_and_a_panic_of_its_thread_end_the_broker() {
     let lost = StoreError::Lost("it is gone".into());
     let panicked = StoreError::Lost("its thread panicked, which is a bug".into());
-    for (end, wanted) in [(End::Error(lost.clone()), lost), (End::Panic, panicked)] {
-        let table = TableStore::default();
+    for (end, wanted) in [(Some(lost.clone()), lost), (None, panicked)] {
+        let store = Mortal::default();
         let broker =
-            Broker::builder().listen("127.0.0.1:0").hook(AllowAll).store(table.clone()).start().unwrap();
+            Broker::builder().listen("127.0.0.1:0").hook(AllowAll).store(store.clone()).start().unwrap();
         let mut client = Client::connect(broker.local_addrs()[0], 5, "writer");
         assert_eq!(broker.failure(), None);
-        table.0.lock().unwrap().end = Some(end);
+        store.0.set(end).unwrap();
         // RETAIN: there is something to be kept.
         let mut retained = common::publish(5, "t", 1, b"x");
         retained[0] |= 1;

@@ -34,6 +34,9 @@ const RENEWAL: Duration = Duration::from_secs(1);
 /// Time between two looks at whether another broker gives signs of life.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// Time between two looks at what the records take.
+const MEASUREMENT: Duration = Duration::from_millis(100);
+
 /// Records that one command sets or removes.
 const CHUNK: usize = 10_000;
 
@@ -81,6 +84,8 @@ pub struct RedisStore {
     link: RefCell<Option<Link>>,
     /// The latest sign of life.
     renewed: Cell<Instant>,
+    /// What the records took at the latest look.
+    size: Option<(Instant, u64)>,
 }
 
 impl fmt::Debug for RedisStore {
@@ -112,6 +117,7 @@ impl RedisStore {
             is_ours: false,
             link: RefCell::new(Some(link)),
             renewed: Cell::new(Instant::now()),
+            size: None,
             options,
         };
         store.take_over()?;
@@ -355,6 +361,24 @@ impl Store for RedisStore {
             Some(Reply::Integer(count)) => u64::try_from(*count).ok(),
             _ => None,
         }
+    }
+
+    /// Memory of the server, by a sample of the records.
+    fn size(&mut self) -> Option<u64> {
+        if let Some((_, size)) = self.size.filter(|(at, _)| at.elapsed() < MEASUREMENT) {
+            return Some(size);
+        }
+        let mut pipeline = Pipeline::default();
+        for key in [&self.names.keys, &self.names.values] {
+            pipeline.push(&[b"MEMORY", b"USAGE", key, b"SAMPLES", b"100"]);
+        }
+        let bytes = |reply: Reply| match reply {
+            Reply::Integer(bytes) => u64::try_from(bytes).unwrap_or(0),
+            _ => 0,
+        };
+        let size = self.ask(&pipeline).ok()?.into_iter().map(bytes).sum();
+        self.size = Some((Instant::now(), size));
+        Some(size)
     }
 
     fn check(&mut self) -> Result<bool, StoreError> {

@@ -14,6 +14,8 @@ pub(crate) struct Table {
     pub(crate) commits: usize,
     /// So many commits fail.
     pub(crate) failures: usize,
+    /// So many more commits succeed, and none behind them, as when the process is killed.
+    pub(crate) commits_left: Option<usize>,
     /// From now on commits end with this.
     pub(crate) end: Option<End>,
     /// It was not opened anew since the last failure.
@@ -41,6 +43,10 @@ impl Store for TableStore {
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let mut table = self.0.lock().unwrap();
         assert!(!table.failed, "an error comes before reopen");
+        if table.commits_left == Some(0) {
+            return Err(StoreError::Failed("the process was killed".into()));
+        }
+        table.commits_left = table.commits_left.map(|left| left - 1);
         match table.end.clone() {
             None => {}
             Some(End::Error(error)) => return Err(error),
@@ -73,6 +79,11 @@ impl Store for TableStore {
         Ok(())
     }
 
+    fn size(&mut self) -> Option<u64> {
+        let size = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.len() + value.len()) as u64;
+        Some(self.0.lock().unwrap().records.iter().map(size).sum())
+    }
+
     fn reopen(&mut self) -> Result<(), StoreError> {
         self.0.lock().unwrap().failed = false;
         Ok(())
@@ -95,6 +106,35 @@ pub(crate) fn put(store: &mut dyn Store, key: &[u8]) {
     let mut batch = Batch::default();
     batch.put(key.to_vec(), b"value".to_vec());
     store.commit(&batch).unwrap();
+}
+
+/// Fills a store with a thousand records of a thousand bytes that nobody can make smaller, and removes them again; says
+/// what it took in kilobytes: empty, full, and empty again.
+pub(crate) fn sizes(store: &mut dyn Store) -> [u64; 3] {
+    let mut seed = 1_u64;
+    let mut noise = || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 56) as u8
+    };
+    let empty = store.size().unwrap();
+    for first in (0..1000_u32).step_by(100) {
+        let mut batch = Batch::default();
+        for key in first..first + 100 {
+            batch.put(key.to_be_bytes().to_vec(), (0..1000).map(|_| noise()).collect());
+        }
+        store.commit(&batch).unwrap();
+    }
+    let full = store.size().unwrap();
+    let mut batch = Batch::default();
+    for key in 0..900_u32 {
+        batch.remove(key.to_be_bytes().to_vec());
+    }
+    store.commit(&batch).unwrap();
+    let mut batch = Batch::default();
+    batch.clear(vec![0]);
+    store.commit(&batch).unwrap();
+    store.reclaim().unwrap();
+    [empty, full, store.size().unwrap()].map(|bytes| bytes / 1000)
 }
 
 /// All keys, in their order.
