@@ -16,6 +16,9 @@ const FOLDER: &str = "metronome.fjall";
 /// Memory for blocks of the tables, bytes.
 const CACHE: u64 = 64 << 20;
 
+/// What is in no table yet, bytes: a process that starts reads that and all that was removed meanwhile from the journal.
+const MEMTABLE: u64 = 16 << 20;
+
 /// A store in a directory.
 pub struct FjallStore {
     path: PathBuf,
@@ -107,7 +110,8 @@ impl Store for FjallStore {
         if let Some(other) = database.list_keyspace_names().into_iter().find(|name| &**name != RECORDS) {
             return Err(StoreError::Foreign(format!("it has a keyspace {other}")));
         }
-        let records = database.keyspace(RECORDS, KeyspaceCreateOptions::default).map_err(failed)?;
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE);
+        let records = database.keyspace(RECORDS, options).map_err(failed)?;
         self.open = Some((database, records));
         Ok(())
     }

@@ -146,11 +146,8 @@ impl Store for RedbStore {
             }
         }
         // What removes what is not there need not wait for the disk.
-        if changed {
-            writing.commit().map_err(failed)?
-        } else {
-            writing.abort().map_err(failed)?
-        }
+        let done = if changed { writing.commit().map_err(failed) } else { writing.abort().map_err(failed) };
+        done?;
         self.live = self.live.map(|live| (live + come).saturating_sub(gone));
         Ok(())
     }

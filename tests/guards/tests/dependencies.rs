@@ -8,9 +8,18 @@ use std::process::Command;
 const LICENCES: &[&str] =
     &["Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Unicode-3.0", "Unlicense", "Zlib"];
 
+/// What only somebody who asks for a feature builds, under a licence that is not among those: package, licence, and who needs
+/// it. The documentation of the feature says so.
+const ON_REQUEST: &[(&str, &str, &str)] =
+    &[("varint-rs", "0BSD", "fjall"), ("xxhash-rust", "BSL-1.0", "fjall")];
+
 fn metadata() -> Value {
+    metadata_with(&[])
+}
+
+fn metadata_with(more: &[&str]) -> Value {
     let flags = ["metadata", "--format-version=1", "--locked", "--filter-platform=x86_64-unknown-linux-gnu"];
-    let output = Command::new(env!("CARGO")).args(flags).output().unwrap();
+    let output = Command::new(env!("CARGO")).args(flags).args(more).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -47,6 +56,23 @@ fn licences_ask_for_nothing_but_to_be_named() {
         ("", false),
     ] {
         assert_eq!(is_allowed(licence), wanted, "{licence:?}");
+    }
+}
+
+/// Nothing else comes with a feature, and nobody has it who did not ask.
+#[test]
+fn other_licences_are_known_and_on_request() {
+    let (all, regular) = (metadata_with(&["--all-features"]), metadata());
+    let others = list(&all, "packages").iter().filter(|package| !is_allowed(text(package, "license")));
+    let others: Vec<_> = others.map(|package| (text(package, "name"), text(package, "license"))).collect();
+    assert_eq!(others, ON_REQUEST.iter().map(|(name, licence, _)| (*name, *licence)).collect::<Vec<_>>());
+    let docs = std::fs::read_to_string("../../docs/storage.md").unwrap();
+    for (name, licence, whose) in ON_REQUEST {
+        for package in [name, whose] {
+            let packages = list(&regular, "packages").iter();
+            assert!(!packages.map(|regular| text(regular, "name")).any(|regular| regular == *package));
+        }
+        assert!(docs.contains(&format!("`{name}`")) && docs.contains(licence), "{name} is told of");
     }
 }
 
