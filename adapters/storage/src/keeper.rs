@@ -362,8 +362,10 @@ impl Worker {
 
     /// Looks at what the store takes; says whether it is short of room.
     fn measure(&mut self) -> bool {
-        let mut size = self.store.size().unwrap_or(0);
-        let is_full = self.shared.lock().done.pressure == StorePressure::Max;
+        let Statistics { size, pressure, .. } = self.shared.lock().done;
+        // A store that fails does not say.
+        let mut size = self.store.size().unwrap_or(size);
+        let is_full = pressure == StorePressure::Max;
         if is_full && self.reclaimed.is_none_or(|(at, took)| at.elapsed() > RETRY.max(took * RECLAIMING)) {
             let began = Instant::now();
             // A failure shows with the next batch.

@@ -46,7 +46,7 @@ impl World {
     fn events(&self, is_last: impl Fn(&Event) -> bool) -> Vec<Event> {
         let mut events = Vec::new();
         while !events.last().is_some_and(&is_last) {
-            self.woken.recv_timeout(Duration::from_secs(10)).expect("events in time");
+            self.woken.recv_timeout(Duration::from_secs(60)).expect("events in time");
             events.extend(self.keeper.take_events());
         }
         events

@@ -414,6 +414,9 @@ fn main() {
             STOP.store(true, Ordering::Relaxed);
         });
         STOP.store(false, Ordering::Relaxed);
+        if (cycle + 1) % 100 == 0 {
+            eprintln!("killed {} times", cycle + 1);
+        }
     }
     if !kills_store {
         drop(broker);

@@ -266,6 +266,10 @@ fn a_store_keeps_to_its_bound_and_goes_on_when_there_is_room() {
         let variables =
             [("METRONOME_STORAGE_MAX_BYTES", bound), ("METRONOME_STORAGE_ENGINE", Path::new(engine))];
         fill_and_drain(&start_with(&flags, &variables), 140);
+        if engine == "redb" {
+            let length = path.join("metronome.redb").metadata().unwrap().len();
+            assert!(length <= 2 * 4_194_304, "{length}");
+        }
     }
     let path = directory();
     let server = RedisServer::start(&path.join("data"), &[]);
