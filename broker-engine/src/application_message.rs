@@ -64,7 +64,7 @@ impl ApplicationMessage {
                 content_type: properties.content_type,
                 response_topic: properties.response_topic,
                 correlation_data: properties.correlation_data,
-                user_properties: properties.user_properties.clone(),
+                user_properties: properties.user_properties,
                 ..PublishProperties::default()
             },
             payload: will.payload,

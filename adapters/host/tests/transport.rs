@@ -153,6 +153,23 @@ impl Server {
         self.flush(usize::MAX);
     }
 
+    /// Takes everything that the client has sent, to the last of it, at once, and answers with a socket that takes `room` bytes
+    /// at a time.
+    fn part(&mut self, room: usize) {
+        let mut bytes = std::mem::take(&mut self.pipe.0.borrow_mut().to_server);
+        let (conn, layers) = self.client.as_mut().unwrap();
+        let (conn, driver) = (*conn, &mut self.driver);
+        let cause = layers.receive(&mut bytes, |mqtt| driver.received(NOW, conn, mqtt)).unwrap_err();
+        // Whoever closes writes once, tells the driver, and goes on writing.
+        let mut written = self.flush(room);
+        self.driver.closed(NOW, conn, cause);
+        while written == Flushed::Blocked {
+            written = self.flush(room);
+        }
+        assert_eq!(written, Flushed::Close);
+        self.closed = Some(cause);
+    }
+
     /// Writes, to a socket that takes `room` bytes and then no more.
     fn flush(&mut self, mut room: usize) -> Flushed {
         let (conn, layers) = self.client.as_mut().unwrap();
@@ -391,6 +408,50 @@ fn a_client_that_closes_a_layer_has_closed_the_connection() {
     assert_eq!(server.closed, Some(CloseCause::PeerClosed));
     // The answer to its Close frame has come.
     assert!(matches!(client.socket.read(), Ok(tungstenite::Message::Close(None))));
+}
+
+/// What was asked in the same read as the goodbye is answered, whatever a socket takes at a time, and the goodbye comes last.
+#[test]
+fn answers_come_before_the_goodbye() {
+    const PINGREQ: [u8; 2] = [0xc0, 0];
+    const PINGRESP: [u8; 2] = [0xd0, 0];
+    let authority = Authority::new(env!("CARGO_TARGET_TMPDIR"));
+    let certificates = certificates(tls_config(&authority));
+    for room in [3, usize::MAX] {
+        let tls = Stages { tls: Some(Arc::clone(&certificates)), ..Stages::default() };
+        let mut server = Server::new(tls, usize::MAX);
+        let mut client = Tls::default().over(&authority, server.pipe.clone());
+        shake_hands(&mut client, || server.run()).unwrap();
+        client.write_all(CONNECT).unwrap();
+        assert_eq!(receive(&mut client, &mut server, 4), CONNACK);
+        client.write_all(&PINGREQ).unwrap();
+        client.conn.send_close_notify();
+        client.flush().unwrap();
+        server.part(room);
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).unwrap();
+        assert_eq!((answer, server.closed), (PINGRESP.to_vec(), Some(CloseCause::PeerClosed)));
+
+        for (goodbye, cause) in [
+            ([0x88, 0x80, 0, 0, 0, 0], CloseCause::PeerClosed),
+            ([0x81, 0x80, 0, 0, 0, 0], CloseCause::Fault),
+        ] {
+            let stages = Stages { service: Service::WebSocket(policy()), ..Stages::default() };
+            let mut server = Server::new(stages, usize::MAX);
+            let pipe = server.pipe.clone();
+            let mut client = Messages::of(websocket(pipe, "/mqtt", || server.run()));
+            client.write_all(CONNECT).unwrap();
+            assert_eq!(receive(&mut client, &mut server, 4), CONNACK);
+            client.write_all(&PINGREQ).unwrap();
+            client.socket.get_mut().write_all(&goodbye).unwrap();
+            server.part(room);
+            assert_eq!(server.closed, Some(cause));
+            let mut answer = [0; 2];
+            client.read_exact(&mut answer).unwrap();
+            assert_eq!(answer, PINGRESP);
+            assert_eq!(client.read(&mut answer).unwrap(), 0, "the goodbye");
+        }
+    }
 }
 
 /// [MQTT-6.0.0-1], [3.1.1: MQTT-6.0.0-1]

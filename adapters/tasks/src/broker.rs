@@ -6,7 +6,7 @@ use crate::notes::Log;
 use crate::runtime::{first, timeout};
 use crate::signal::Signal;
 use crate::store::{self, Keeping};
-use crate::turn::{Shared, unix_time};
+use crate::turn::{Shared, unix_time, watched};
 use crate::{Runtime, connection, drops, files};
 use async_channel::Receiver;
 use broker_engine::{Command, HashKey, ListenerId, Seed};
@@ -272,8 +272,13 @@ impl<R: Runtime> Builder<R> {
                     let _first = told.set(failure);
                 }
             };
-            if let Err(error) = R::block_on(broker) {
-                let _gone = started.send(Err(error));
+            if let Err(error) = R::block_on(broker)
+                && let Err(unheard) = started.send(Err(error))
+                && let Err(error) = unheard.0
+            {
+                // It had started already.
+                tracing::error!(%error, "sockets cannot be watched any more: stopping");
+                let _first = told.set(Failure::Sockets(error.to_string()));
             }
             drop(ending);
         });
@@ -331,7 +336,7 @@ async fn run<R: Runtime>(
     if let Some(events) = store_events {
         // What the store is to be told of the beginning.
         shared.driver.borrow_mut().tick(shared.now());
-        R::spawn(store::listen(Rc::clone(&shared), events));
+        spawn(&shared, store::listen(Rc::clone(&shared), events));
     }
     let mut accepting = Vec::new();
     let (acceptors, doors): (Vec<_>, Vec<_>) =
@@ -341,16 +346,16 @@ async fn run<R: Runtime>(
         let enough = Rc::new(Signal::default());
         accepting.push(Rc::clone(&enough));
         let accept = listener::accept(Rc::clone(&shared), acceptor, Rc::clone(door), most);
-        R::spawn(async move { first(enough.notified(), accept).await });
+        spawn(&shared, async move { first(enough.notified(), accept).await });
     }
-    R::spawn(connection::serve_all(Rc::clone(&shared)));
-    R::spawn(Rc::clone(&shared).run_flusher());
-    R::spawn(Rc::clone(&shared).run_timer());
-    R::spawn(Rc::clone(&shared).take_up_answers());
-    R::spawn(drops::report(Rc::clone(&shared)));
-    R::spawn(write_recording(Rc::clone(&shared)));
+    spawn(&shared, connection::serve_all(Rc::clone(&shared)));
+    spawn(&shared, Rc::clone(&shared).run_flusher());
+    spawn(&shared, Rc::clone(&shared).run_timer());
+    spawn(&shared, Rc::clone(&shared).take_up_answers());
+    spawn(&shared, drops::report(Rc::clone(&shared)));
+    spawn(&shared, write_recording(Rc::clone(&shared)));
     if let Some(interval) = sys_topics.interval() {
-        R::spawn(publish_sys_topics(Rc::clone(&shared), interval));
+        spawn(&shared, publish_sys_topics(Rc::clone(&shared), interval));
     }
     let asked = ending(&shared, &Doors { doors, most }, inbox, &stopping).await;
     let (deadline, ended) = match asked {
@@ -378,6 +383,11 @@ async fn run<R: Runtime>(
     // The rest, which the task would have reported later.
     shared.drops.borrow_mut().report(shared.driver.borrow().view().counters());
     ended
+}
+
+/// Runs a task until the broker ends, which it does when the task panics.
+fn spawn<R: Runtime>(shared: &Shared<R>, task: impl Future<Output = ()> + 'static) {
+    R::spawn(watched(shared.alarm(), task));
 }
 
 /// Carries out orders until the broker is to end, and says how long that may take.

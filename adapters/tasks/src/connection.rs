@@ -35,7 +35,6 @@ pub fn begin<R: Runtime>(shared: &Rc<Shared<R>>, stream: R::Stream, listener: Li
 
 /// Serves all connections on which something has happened, until the broker ends.
 pub(crate) async fn serve_all<R: Runtime>(shared: Rc<Shared<R>>) {
-    let _alarm = shared.alarm();
     let mut conns = Vec::new();
     loop {
         poll_fn(|context| shared.rung.poll_take(&mut conns, context)).await;

@@ -62,7 +62,6 @@ impl Drops {
 
 /// The reporting task.
 pub async fn report<R: Runtime>(shared: Rc<Shared<R>>) {
-    let _alarm = shared.alarm();
     loop {
         let said = shared.drops.borrow_mut().report(shared.driver.borrow().view().counters());
         R::sleep(if said { QUIET } else { LOOK }).await;

@@ -144,6 +144,8 @@ impl std::error::Error for PublishError {}
 pub enum Failure {
     /// Its store cannot be used any more: what it acknowledged could not be kept.
     Store(StoreError),
+    /// Its sockets cannot be watched any more.
+    Sockets(String),
     /// A panic, which is a bug.
     Panic,
 }
@@ -152,6 +154,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Store(error) => write!(f, "the store cannot be used any more: {error}"),
+            Self::Sockets(error) => write!(f, "its sockets cannot be watched any more: {error}"),
             Self::Panic => f.write_str("the broker panicked, which is a bug"),
         }
     }

@@ -169,7 +169,6 @@ impl Pace {
 /// elsewhere, one that hangs cannot. At most half of `most` may be strangers, that is, not yet let in by the
 /// engine, whose connect deadline clears them; meanwhile further ones wait in the kernel and are not closed.
 pub async fn accept<R: Runtime>(shared: Rc<Shared<R>>, acceptor: R::Acceptor, door: Rc<Door>, most: usize) {
-    let _alarm = shared.alarm();
     let mut reserve = Reserve::new();
     // Said once for a burst of refusals, not for each.
     let mut complained = false;

@@ -3,11 +3,16 @@
 
 use crate::listener::BACKLOG;
 use socket2::{Domain, SockAddr, Socket, Type};
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Attempts to be the only broker that starts in a folder, and the time between two of them: others need less than that.
+const ATTEMPTS: usize = 100;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A socket's file, which goes with the listener.
 #[derive(Debug)]
@@ -35,6 +40,9 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 /// # Errors
 /// Something else is there, somebody listens there already, or what the system says.
 pub fn listen(path: &Path, mode: u32) -> io::Result<(UnixListener, Claim)> {
+    // A file at which nobody listens yet looks as one at which nobody does any more: another broker that starts meanwhile would
+    // take it away, or this one its file.
+    let _alone = alone(path);
     clear(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
@@ -44,6 +52,22 @@ pub fn listen(path: &Path, mode: u32) -> io::Result<(UnixListener, Claim)> {
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok((socket.into(), claim))
+}
+
+/// While it is kept, no other broker is between [`clear`] and listening in this folder. Nothing is left behind by that, as
+/// the folder itself is locked. One that cannot be locked is no reason not to start: it may not be readable, or on a file
+/// system without locks, and anybody who can read it may have locked it.
+fn alone(path: &Path) -> Option<File> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = File::open(folder).ok()?;
+    for _ in 0..ATTEMPTS {
+        match folder.try_lock() {
+            Ok(()) => return Some(folder),
+            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+            Err(fs::TryLockError::Error(_)) => return None,
+        }
+    }
+    None
 }
 
 fn clear(path: &Path) -> io::Result<()> {
@@ -103,6 +127,29 @@ mod tests {
         assert_eq!(listen(&path, 0o600).unwrap_err().kind(), ErrorKind::AlreadyExists);
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
         fs::remove_file(&path).unwrap();
+    }
+
+    /// Each of them finds what a crash has left, or what another has made and not yet listened at.
+    #[test]
+    fn of_many_that_start_at_once_one_listens() {
+        let path = path("race");
+        for round in 0..100 {
+            std::mem::forget(listen(&path, 0o600).map(|(_, claim)| claim).unwrap());
+            let ready = std::sync::Barrier::new(4);
+            let started: Vec<_> = std::thread::scope(|scope| {
+                let start = || {
+                    ready.wait();
+                    listen(&path, 0o600)
+                };
+                let starting = [(); 4].map(|()| scope.spawn(start));
+                starting.into_iter().map(|broker| broker.join().unwrap()).collect()
+            });
+            let refused: Vec<_> = started.iter().filter_map(|started| started.as_ref().err()).collect();
+            assert!(refused.iter().all(|error| error.kind() == ErrorKind::AddrInUse), "{refused:?}");
+            assert_eq!(refused.len(), 3, "round {round}");
+            assert!(std::os::unix::net::UnixStream::connect(&path).is_ok(), "who listens can be found");
+        }
+        assert!(!path.exists());
     }
 
     #[test]

@@ -83,7 +83,6 @@ fn report_pressure(before: StorePressure, now: StorePressure) -> StorePressure {
 
 /// Tells the engine what became of what it wanted kept, until the store's thread has ended: then the broker has to.
 pub(crate) async fn listen<R: Runtime>(shared: Rc<Shared<R>>, events: Receiver<()>) {
-    let _alarm = shared.alarm();
     let mut why = StoreError::Lost("its thread ended, which is a bug".to_owned());
     let mut pressure = StorePressure::None;
     while let Ok(()) = events.recv().await {

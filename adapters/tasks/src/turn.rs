@@ -16,7 +16,7 @@ use metronome_host::{Driver, Flushed};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -53,7 +53,7 @@ pub struct Socket<R: Runtime> {
 impl<R: Runtime> Socket<R> {
     /// Has a layer said why it ends?
     pub(crate) fn has_goodbye(&self) -> bool {
-        self.layers.as_ref().is_some_and(|layers| layers.borrow().is_over())
+        self.layers.as_ref().is_some_and(|layers| layers.borrow().is_ending())
     }
 }
 
@@ -108,6 +108,12 @@ impl Drop for Alarm {
             self.0.notify();
         }
     }
+}
+
+/// A task that the broker cannot do without.
+pub(crate) async fn watched(alarm: Alarm, task: impl Future<Output = ()>) {
+    let _alarm = alarm;
+    task.await;
 }
 
 /// A connection that is counted as entering.
@@ -346,7 +352,6 @@ impl<R: Runtime> Shared<R> {
 
     /// The flushing task.
     pub async fn run_flusher(self: Rc<Self>) {
-        let _alarm = self.alarm();
         loop {
             self.flush.notified().await;
             // A flush can lead to new output (a queue that drains), so it goes on until there is none.
@@ -365,7 +370,6 @@ impl<R: Runtime> Shared<R> {
 
     /// The task that takes up what hooks answer later.
     pub(crate) async fn take_up_answers(self: Rc<Self>) {
-        let _alarm = self.alarm();
         loop {
             poll_fn(|context| self.driver.borrow_mut().poll_hooks(self.now(), context)).await;
             self.fed();
@@ -375,7 +379,6 @@ impl<R: Runtime> Shared<R> {
 
     /// The timer task.
     pub async fn run_timer(self: Rc<Self>) {
-        let _alarm = self.alarm();
         loop {
             let deadline = self.driver.borrow().next_deadline();
             self.armed.set(deadline.map_or(Time::MAX, |deadline| deadline.at));
@@ -414,24 +417,33 @@ fn is_work(deadline: Option<Deadline>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Alarm;
+    use super::{Alarm, watched};
     use crate::signal::Signal;
+    use std::future::{Future, poll_fn};
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::rc::Rc;
-    use std::task::{Context, Waker};
+    use std::task::{Context, Poll, Waker};
 
     /// The engine may be left half-way, so the broker must not go on half alive.
     #[test]
     fn a_panic_of_a_task_is_heard() {
         for panics in [false, true] {
             let failed = Rc::new(Signal::default());
-            let alarm = Alarm(Rc::clone(&failed));
-            let _caught = catch_unwind(AssertUnwindSafe(move || {
-                let _alarm = alarm;
+            let mut task = Box::pin(watched(Alarm(Rc::clone(&failed)), async move {
+                yield_once().await;
                 assert!(!panics, "this is the test's panic");
             }));
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(task.as_mut().poll(&mut context).is_pending());
+            let ended = catch_unwind(AssertUnwindSafe(move || task.as_mut().poll(&mut context).is_ready()));
+            assert_eq!(ended.is_err(), panics);
             let heard = failed.poll(&Context::from_waker(Waker::noop()));
             assert_eq!(heard.is_ready(), panics);
         }
+    }
+
+    async fn yield_once() {
+        let mut waits = true;
+        poll_fn(|_| if std::mem::take(&mut waits) { Poll::Pending } else { Poll::Ready(()) }).await;
     }
 }

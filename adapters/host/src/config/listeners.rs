@@ -22,8 +22,8 @@ pub struct ListenerConfig {
     /// Path of the URL of a WebSocket; left out, `/mqtt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// Origins of pages that may open a WebSocket, as in `https://app.example`; `*` for all. Left out, pages from the
-    /// broker's own host, and clients that are no browser.
+    /// Origins of pages that may open a WebSocket, as in `https://app.example`; `*` for all. Left out, clients that are no
+    /// browser, and pages from the broker's own host: over TLS, or where that is an address or `localhost`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub origins: Vec<String>,
     /// Proxies that begin every connection with a PROXY header, as addresses or networks such as `10.0.0.0/8`; with any

@@ -163,6 +163,15 @@ impl Entrance {
     /// Who it is refused to get in, and has been told in its own protocol where there is one.
     pub fn receive(&mut self, bytes: &[u8]) -> Result<Step, Refused> {
         self.raw.extend_from_slice(bytes);
+        let step = self.advance();
+        if step.is_err() {
+            // A layer may have something to say about it.
+            self.layers.close();
+        }
+        step
+    }
+
+    fn advance(&mut self) -> Result<Step, Refused> {
         loop {
             let next = match self.stage {
                 Stage::Proxy => self.proxy()?,
@@ -270,10 +279,12 @@ impl Entrance {
                 Some(page) => Ok(Next::Break(Step::Page(page))),
                 None => Err(self.refuse(&Response::refusal(404))),
             },
-            Service::WebSocket(policy) | Service::Any(policy) => match policy.answer(&request) {
-                response if response.status == 101 => self.upgrade(len, &response, policy.max_message),
-                refusal => Err(self.refuse(&refusal)),
-            },
+            Service::WebSocket(policy) | Service::Any(policy) => {
+                match policy.answer(&request, self.layers.tls.is_some()) {
+                    response if response.status == 101 => self.upgrade(len, &response, policy.max_message),
+                    refusal => Err(self.refuse(&refusal)),
+                }
+            }
             Service::Mqtt => Ok(Next::Break(Step::In)),
         }
     }

@@ -24,6 +24,8 @@ pub struct Layers {
     written: usize,
     /// MQTT bytes that are among them.
     carried: usize,
+    /// What a layer has to say at the end that the client has brought about, behind what MQTT has to say.
+    last_words: Option<Vec<u8>>,
     is_over: bool,
 }
 
@@ -34,7 +36,7 @@ impl Layers {
     /// # Errors
     /// The client has ended the conversation in an orderly way, or made it impossible.
     pub fn receive(&mut self, bytes: &mut [u8], mut deliver: impl FnMut(&[u8])) -> Result<(), CloseCause> {
-        if self.is_over {
+        if self.is_ending() {
             return Ok(());
         }
         let (mut said, websocket) = (Vec::new(), &mut self.websocket);
@@ -57,42 +59,42 @@ impl Layers {
         self.answer(said, end)
     }
 
-    /// Sends what a layer answers by itself.
+    /// Sends what a layer answers by itself. At the end that waits: the client may have asked something in the same breath,
+    /// and [`flush`] has the answers.
     fn answer(&mut self, said: Vec<u8>, end: Result<(), CloseCause>) -> Result<(), CloseCause> {
-        if end.is_err() || self.outgoing.len() - self.written < UNREAD {
+        if end.is_err() {
+            self.last_words = Some(said);
+        } else if self.outgoing.len() - self.written < UNREAD {
             self.send(said);
         } else if let Some(tls) = &mut self.tls {
             tls.collect(&mut self.outgoing);
-        }
-        if end.is_err() {
-            self.end();
         }
         end
     }
 
     /// Has one side said goodbye?
-    pub fn is_over(&self) -> bool {
-        self.is_over
+    pub fn is_ending(&self) -> bool {
+        self.is_over || self.last_words.is_some()
     }
 
     /// Is there something that the socket has not taken?
     pub fn has_outgoing(&self) -> bool {
-        self.written < self.outgoing.len()
+        self.written < self.outgoing.len() || self.last_words.is_some()
     }
 
     /// Says goodbye in the words of each layer; nothing can be sent behind it.
     pub fn close(&mut self) {
-        if !self.is_over {
-            if self.websocket.is_some() {
-                let mut frame = Vec::new();
-                websocket::close(Status::Normal, &mut frame);
-                self.send(frame);
-            }
-            self.end();
+        if self.is_over {
+            return;
         }
-    }
-
-    fn end(&mut self) {
+        let last_words = self.last_words.take().unwrap_or_else(|| {
+            let mut frame = Vec::new();
+            if self.websocket.is_some() {
+                websocket::close(Status::Normal, &mut frame);
+            }
+            frame
+        });
+        self.send(last_words);
         self.is_over = true;
         if let Some(tls) = &mut self.tls {
             tls.close(&mut self.outgoing);
@@ -138,7 +140,7 @@ impl Layers {
     /// # Errors
     /// Those of `write`.
     pub fn write_outgoing(&mut self, mut write: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<()> {
-        while self.has_outgoing() {
+        while self.written < self.outgoing.len() {
             match write(&self.outgoing[self.written..]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => self.written += count,
@@ -173,7 +175,7 @@ fn unframe(
 }
 
 /// As [`Driver::flush`], through the layers of the connection. What they say by themselves is written too; a goodbye
-/// comes last, so [`Flushed::Close`] means that it is written as well.
+/// comes last, whoever began with it, so [`Flushed::Close`] means that it is written as well.
 pub fn flush(
     driver: &mut Driver,
     now: Time,
@@ -185,8 +187,9 @@ pub fn flush(
     let is_served = !layers.is_over;
     if is_served {
         outcome = driver.flush(now, conn, |slices| layers.write(slices, &mut write));
-        if outcome == Flushed::Close {
+        if outcome == Flushed::Close || outcome == Flushed::Done && layers.is_ending() {
             layers.close();
+            outcome = Flushed::Close;
         }
     }
     if outcome == Flushed::Broken {

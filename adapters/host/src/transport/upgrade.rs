@@ -3,6 +3,7 @@
 use crate::transport::http::{Request, Response};
 use base64ct::{Base64, Encoding};
 use sha1::{Digest, Sha1};
+use std::net::IpAddr;
 
 /// What the answer to a key is computed with (1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -16,19 +17,20 @@ pub struct WebSocketPolicy {
     /// The path of the URL.
     pub path: String,
     /// Origins that may connect, as browsers send them: a request without one is then refused, and `*` stands for all.
-    /// With none given, pages from the host that the request names, and clients that are no browser.
+    /// With none given, pages from the host that the request names, where nobody else can have that name lead here, and
+    /// clients that are no browser.
     pub origins: Vec<String>,
     /// The longest message, bytes.
     pub max_message: u64,
 }
 
 impl WebSocketPolicy {
-    /// The answer to a request: 101 where it becomes a WebSocket.
-    pub(super) fn answer(&self, request: &Request<'_>) -> Response {
+    /// The answer to a request, which came over TLS or not: 101 where it becomes a WebSocket.
+    pub(super) fn answer(&self, request: &Request<'_>, is_secure: bool) -> Response {
         if request.path != self.path {
             return Response::refusal(404);
         }
-        if !self.admits(request.field("origin"), request) {
+        if !self.admits(request.field("origin"), request, is_secure) {
             return Response::refusal(403);
         }
         let names =
@@ -60,15 +62,15 @@ impl WebSocketPolicy {
 
     /// Browsers send the page's origin with every WebSocket and let nobody change it, so it tells a page that may use
     /// this broker from one that only found it.
-    fn admits(&self, origin: Option<&str>, request: &Request<'_>) -> bool {
+    fn admits(&self, origin: Option<&str>, request: &Request<'_>, is_secure: bool) -> bool {
         match origin {
             _ if self.origins.iter().any(|own| own == "*") => true,
             None => self.origins.is_empty() && !request.has("origin"),
             Some(origin) if self.origins.is_empty() => {
                 let page = origin.split_once("://").map(|(_, host)| without_port(host));
-                page.is_some_and(|page| {
-                    request.field("host").is_some_and(|host| without_port(host).eq_ignore_ascii_case(page))
-                })
+                let host = request.field("host").map(without_port);
+                let is_same = |(page, host): (&str, &str)| page.eq_ignore_ascii_case(host);
+                page.zip(host).is_some_and(is_same) && (is_secure || host.is_some_and(is_nobodys))
             }
             Some(origin) => self.origins.iter().any(|own| own.eq_ignore_ascii_case(origin)),
         }
@@ -81,6 +83,14 @@ fn without_port(host: &str) -> &str {
         Some((name, port)) if !port.ends_with(']') => name,
         _ => host,
     }
+}
+
+/// Is it a host that no server of names is asked about? Whoever owns any other name can have it lead to this machine, once
+/// the browser has their page: to the browser both are the same host. Over TLS the certificate would not have that name.
+fn is_nobodys(host: &str) -> bool {
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let last = host.rsplit('.').next().unwrap_or(host);
+    address.parse::<IpAddr>().is_ok() || last.eq_ignore_ascii_case("localhost")
 }
 
 /// What a key is answered with.
@@ -99,17 +109,21 @@ mod tests {
                         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqttv3.1, mqtt\r\n\
                         Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
 
-    fn answer(head: &str, origins: &[&str]) -> Vec<u8> {
+    fn answer(head: &str, origins: &[&str], is_secure: bool) -> Vec<u8> {
         let origins = origins.iter().map(|origin| (*origin).to_owned()).collect();
         let policy = WebSocketPolicy { path: "/mqtt".to_owned(), origins, max_message: 1 << 20 };
         match http::parse(head.as_bytes()) {
-            Ok(request) => policy.answer(&request).bytes(),
+            Ok(request) => policy.answer(&request, is_secure).bytes(),
             Err(refusal) => refusal.bytes(),
         }
     }
 
     fn status(head: &str, origins: &[&str]) -> u16 {
-        std::str::from_utf8(&answer(head, origins)[9..12]).unwrap().parse().unwrap()
+        status_of(&answer(head, origins, false))
+    }
+
+    fn status_of(answer: &[u8]) -> u16 {
+        std::str::from_utf8(&answer[9..12]).unwrap().parse().unwrap()
     }
 
     #[test]
@@ -120,7 +134,7 @@ mod tests {
     /// [MQTT-6.0.0-4], [3.1.1: MQTT-6.0.0-4]
     #[test]
     fn a_good_request_gets_mqtt_and_no_extension() {
-        let text = |head: &str| String::from_utf8(answer(head, &[])).unwrap();
+        let text = |head: &str| String::from_utf8(answer(head, &[], false)).unwrap();
         assert_eq!(
             text(GOOD),
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -157,8 +171,6 @@ mod tests {
         let list = &["https://app.example"][..];
         for (origin, origins, wanted) in [
             (None, &[][..], 101),
-            (Some("http://broker.example"), &[], 101),
-            (Some("https://BROKER.example:3000"), &[], 101),
             (Some("https://evil.example"), &[], 403),
             (Some("https://broker.example.evil.example"), &[], 403),
             (Some("null"), &[], 403),
@@ -172,6 +184,26 @@ mod tests {
             let field = origin.map(|origin| format!("Origin: {origin}\r\n")).unwrap_or_default();
             let head = GOOD.replace("Upgrade: WebSocket\r\n", &format!("Upgrade: WebSocket\r\n{field}"));
             assert_eq!(status(&head, origins), wanted, "{origin:?} of {origins:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_somebody_owns_is_the_brokers_own_only_over_tls() {
+        for (host, origin, plain, secure) in [
+            ("broker.example:8080", "http://broker.example", 403, 101),
+            ("broker.example:8084", "https://BROKER.example:3000", 403, 101),
+            ("localhost:8080", "http://localhost:3000", 101, 101),
+            ("app.localhost", "http://app.localhost", 101, 101),
+            ("127.0.0.1:8080", "http://127.0.0.1", 101, 101),
+            ("[::1]:8080", "http://[::1]:3000", 101, 101),
+            ("localhost.evil.example", "http://localhost.evil.example", 403, 101),
+            ("127.0.0.1.evil.example", "http://127.0.0.1.evil.example", 403, 101),
+            ("127.0.0.1", "http://evil.example", 403, 403),
+        ] {
+            let head =
+                GOOD.replace("Host: broker.example:8080", &format!("Host: {host}\r\nOrigin: {origin}"));
+            let statuses = [false, true].map(|is_secure| status_of(&answer(&head, &[], is_secure)));
+            assert_eq!(statuses, [plain, secure], "{origin} at {host}");
         }
         let twice = "Upgrade: WebSocket\r\nOrigin: http://broker.example\r\nOrigin: http://evil.example\r\n";
         assert_eq!(status(&GOOD.replace("Upgrade: WebSocket\r\n", twice), &[]), 403);
