@@ -69,6 +69,7 @@ pub const BUGS: &[(&str, &str, &str)] = &[
     ("resend-order", "what is sent again comes in another order", "EMQX, mochi"),
     ("resend-skips-permissions", "what is sent again may not be read any more", "mochi #504"),
     ("resend-without-dup", "what is sent again has DUP 0", "AIS2Lab"),
+    ("restart-allows-all", "until they are back, clients may do everything behind a restart", "class"),
     ("restart-order", "what is sent again after a crash comes in another order", "class"),
     ("resumed-without-routes", "a resumed session has no subscriptions", "rmqtt #477"),
     ("retain-flag-lost-offline", "Retain As Published is lost in the queue", "vernemq #2551"),

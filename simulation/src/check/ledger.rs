@@ -8,6 +8,7 @@
 //! * `in_flight` — what is on its way to a client and not acknowledged
 //! * `permissions` — what clients may
 //! * `restart` — what another process knows of all that, which begins from the store
+//! * `subscriptions` — which of them surely are in force
 
 mod answers;
 mod at_last;
@@ -15,6 +16,7 @@ mod forms;
 mod in_flight;
 mod permissions;
 mod restart;
+mod subscriptions;
 
 use super::deadlines::Standstills;
 use super::wire::offered;
@@ -24,16 +26,14 @@ use crate::oracle::topics::{matches, plain};
 use crate::scenario::{Message, Properties, Will};
 use crate::world::payload_of;
 use broker_engine::{Config, DropReason, Durability, Interest, Note, Overlap};
-use mqtt_proto::{QoS, ReasonCode, SubscribeOptions, Version};
+use mqtt_proto::{QoS, Version};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 pub(super) use in_flight::Outgoing;
 use permissions::Rights;
 use restart::{Over, Unkept};
-
-/// Where filters with wildcards are kept.
-const WILD: &str = "#";
+use subscriptions::{Surely, WILD};
 
 /// All messages and sessions.
 #[derive(Clone, Debug)]
@@ -74,6 +74,8 @@ pub(crate) struct Ledger {
     estranged: BTreeSet<String>,
     /// Some clients may not do everything.
     limits: bool,
+    /// What their clients might when connections ended, about whose messages a hook was asked.
+    left: BTreeMap<usize, Rights>,
     /// Whose permissions changed in this call.
     permitted: Option<String>,
     /// Filters that reach beyond what a client may read are refused.
@@ -111,8 +113,10 @@ struct Sent {
     allowed: u32,
     /// What a hook put in its place.
     instead: Option<u32>,
-    /// Its client was allowed to publish it when it came, or later.
+    /// Its client was allowed to publish it when it came, when a hook said yes, or later.
     may: bool,
+    /// Somebody sent it who does not keep to the protocol.
+    is_strange: bool,
     stream: u32,
 }
 
@@ -130,6 +134,8 @@ struct Known {
     replaced: Option<usize>,
     /// Subscriptions that surely are in force.
     surely: BTreeMap<String, Surely>,
+    /// Those whose end was asked for, until that is answered.
+    ending: BTreeMap<String, Surely>,
     /// Topic filters that were asked for, ever, and the highest QoS.
     ever: BTreeMap<String, u8>,
     /// First transmissions by message.
@@ -160,13 +166,6 @@ struct Known {
     is_hurt: bool,
     /// Latest message of each stream and QoS of the delivery, and the connection on which it came.
     latest: BTreeMap<(u32, u8), (u64, usize)>,
-}
-
-#[derive(Clone, Debug)]
-struct Surely {
-    qos: u8,
-    no_local: bool,
-    since: u64,
 }
 
 /// A first transmission.
@@ -205,6 +204,7 @@ impl Ledger {
             strange: (BTreeSet::new(), BTreeSet::new()),
             estranged: BTreeSet::new(),
             limits: false,
+            left: BTreeMap::new(),
             permitted: None,
             judges_filters: config.check_subscriptions,
             asks: config.interest.contains(Interest::PUBLISH),
@@ -277,6 +277,7 @@ impl Ledger {
             allowed: 0,
             instead: None,
             may: false,
+            is_strange: false,
             stream,
         })
     }
@@ -305,6 +306,7 @@ impl Ledger {
             allowed: 0,
             instead: None,
             may: true,
+            is_strange: false,
             stream: u32::MAX,
         })
     }
@@ -335,6 +337,7 @@ impl Ledger {
         let (link, client_id, is_strange) = from;
         let may = self.topic_of(number).is_none_or(|topic| self.may_publish(client_id, topic) != Some(false));
         let Some(sent) = self.messages.get_mut(number as usize) else { return };
+        sent.is_strange |= is_strange;
         sent.may |= is_strange || may;
         // A publisher that sends it again, not having heard that it came, begins its life anew; another one of the same
         // identifier may do so in a version without expiry, so that one of the two copies lives for ever.
@@ -368,9 +371,10 @@ impl Ledger {
         let may = |permissions: Option<&_>| may_publish(permissions, &sent.topic);
         let publisher = self.sessions.get(&*sent.publisher);
         let may_surely = publisher.is_none_or(|known| known.rights.allow_since(sent.arrived_step, may));
-        // A client of 3.x is not told that there was no room, that the topic name is not taken, or that it may not.
-        let fits = offered::fits(&self.config, &sent.topic);
-        let is_untold = sent.retain && !self.keeps_all || !fits || !may_surely;
+        // A client of 3.x is not told that there was no room, that it may not, or that the message is not taken, which may be
+        // what a hook put in its place.
+        let is_taken = offered::is_taken(&self.config, &sent.topic, sent.qos, sent.retain);
+        let is_untold = sent.retain && !self.keeps_all || !is_taken || !may_surely;
         if version < Version::V5 && is_untold {
             return;
         }
@@ -428,45 +432,6 @@ impl Ledger {
         self.sessions
             .get(client_id)
             .is_some_and(|known| known.link != Some(link) && known.replaced == Some(link))
-    }
-
-    /// A SUBSCRIBE came: what it replaces is uncertain for a while.
-    pub(super) fn subscribing(&mut self, client_id: &str, filters: &[(String, SubscribeOptions)]) {
-        let known = self.session(client_id);
-        for (filter, options) in filters {
-            let qos = options.qos as u8;
-            let ever = known.ever.entry(filter.clone()).or_default();
-            *ever = qos.max(*ever);
-            if let Some(surely) = known.surely.get_mut(filter) {
-                surely.qos = surely.qos.min(qos);
-                surely.no_local |= options.no_local;
-            }
-        }
-    }
-
-    pub(super) fn subscribed(
-        &mut self,
-        client_id: &str,
-        filter: &str,
-        options: SubscribeOptions,
-        code: ReasonCode,
-    ) {
-        let since = self.step();
-        if code.is_error() {
-            return;
-        }
-        let key = if filter.contains(['+', '#']) { WILD } else { filter };
-        self.interested.entry(key.to_owned()).or_default().insert(client_id.to_owned());
-        let known = self.session(client_id);
-        let surely = Surely { qos: code as u8, no_local: options.no_local, since };
-        known.surely.insert(filter.to_owned(), surely);
-    }
-
-    pub(super) fn unsubscribing(&mut self, client_id: &str, filters: &[String]) {
-        let known = self.session(client_id);
-        for filter in filters {
-            known.surely.remove(filter);
-        }
     }
 
     /// What the engine tells of itself.

@@ -5,7 +5,7 @@ use mqtt_proto::ReasonCode;
 use std::collections::BTreeMap;
 
 /// Everything that is worth seeing.
-pub const MARKS: [&str; 110] = [
+pub const MARKS: [&str; 111] = [
     "a batch that was kept when the process ended in the midst of it",
     "a client back just before its session ended",
     "a client back just behind the end of its session",
@@ -90,6 +90,7 @@ pub const MARKS: [&str; 110] = [
     "an acknowledgement for nothing",
     "an answer about a message of a connection that ended",
     "an answer after its connection ended",
+    "an end of a subscription refused",
     "an engine from an earlier snapshot",
     "an engine from its snapshot",
     "an identifier in use in both directions",

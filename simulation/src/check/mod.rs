@@ -7,6 +7,7 @@
 //! * `ledger` — messages and sessions: who has to get what, and who got it
 //! * `questions` — what the engine asks, and which answers count
 //! * `promises` — what is acknowledged only when the store has kept it
+//! * `retained` — what is told of retained messages
 //! * `recovery` — what the store gives back to another process
 //! * `sample` — how closely each client is followed
 //! * `marks` — things that a campaign must have seen at least once, and the faults that happened
@@ -21,10 +22,12 @@ mod marks;
 mod promises;
 mod questions;
 mod recovery;
+mod retained;
 mod sample;
 mod sightings;
 mod wire;
 
+pub(crate) use deadlines::micros;
 pub use marks::{FAULTS, MARKS, Marks, STATES};
 pub(crate) use recovery::Returned;
 pub(crate) use sample::Part;
@@ -40,6 +43,7 @@ use ledger::Ledger;
 use promises::Promises;
 use questions::Asked;
 use recovery::Recovery;
+use retained::Retained;
 use sample::Sample;
 use sightings::Sightings;
 use std::collections::{BTreeMap, BTreeSet};
@@ -115,7 +119,10 @@ pub const INVARIANTS: [(&str, &str); 59] = [
         "INV-41",
         "from the moment that what a client may read changes, nothing else leaves for it, new, waiting, sent again or retained",
     ),
-    ("INV-42", "nobody is let in, and no message goes out that is asked about, without a yes in time"),
+    (
+        "INV-42",
+        "nobody is let in, no message that is asked about goes out, and no subscription ends, without a yes in time",
+    ),
     ("INV-43", "no filter is granted that reaches beyond what its client may read"),
     ("INV-50", "what goes out are whole, valid packets of the connection's version"),
     ("INV-51", "CONNACK comes first and once, and nothing after DISCONNECT"),
@@ -252,6 +259,7 @@ pub struct Checks {
     wires: Wires,
     promises: Promises,
     recovery: Recovery,
+    retained: Retained,
     /// The latest operation of the latest call.
     handed_over: Option<StoreSeq>,
     /// Those that are open.
@@ -290,6 +298,7 @@ impl Checks {
             wires: Wires::new(config, outside.store_max),
             promises: Promises::new(config),
             recovery: Recovery::new(false),
+            retained: Retained::default(),
             handed_over: None,
             questions: BTreeMap::new(),
             shutting_down: false,
@@ -361,6 +370,7 @@ impl Checks {
         self.ledger.begin_anew();
         self.promises.begin_anew();
         self.recovery.begin_anew();
+        self.retained = Retained::default();
         self.questions.clear();
         self.told_losses = 0;
         if let Some(oracle) = &mut self.oracle {
@@ -399,8 +409,8 @@ impl Checks {
         let upto = self.recovery.begins(now, from, &mut self.counts)?;
         from.engine.view().verify().map_err(|what| Violation::new("INV-90", now, what))?;
         let hurt = from.lost.iter().filter_map(recovery::client_of).map(str::to_owned).collect();
-        let view = from.engine.view();
-        self.ledger.begins_from(from.records, upto, view, &hurt, &mut self.counts).map_err(wrong)?;
+        self.retained.begins_from(from);
+        self.ledger.begins_from(from, upto, &hurt, &mut self.counts).map_err(wrong)?;
         self.promises.begin_anew();
         self.questions.clear();
         self.told_losses = 0;
@@ -486,9 +496,11 @@ impl Checks {
         self.seen.begin();
         for note in notes {
             if let Note::Disconnected { conn, reason, .. } = note
-                && let Some(wire) = links.get(*conn).and_then(|link| self.wires.get_mut(link))
+                && let Some(link) = links.get(*conn)
+                && let Some(wire) = self.wires.get_mut(link)
             {
                 wire.accused(*reason).map_err(wrong)?;
+                wire.leaves(link, &mut self.ledger);
             }
             if let Note::Connected { conn, client_id, .. } = note
                 && let Some(link) = links.get(*conn)
@@ -518,6 +530,7 @@ impl Checks {
             self.seen.noted(now, note, links, &mut self.marks);
         }
         self.recovery.after_call(now, self.handed_over, engine, &mut self.counts)?;
+        self.retained.told(notes, engine.view(), &mut self.counts).map_err(wrong)?;
         if let (Some(oracle), Some(turn)) = (&mut self.oracle, turn) {
             oracle.turn(now, turn, notes, links, &mut self.counts).map_err(wrong)?;
             if oracle.is_decided() {

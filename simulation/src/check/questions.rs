@@ -15,6 +15,8 @@ pub(super) struct Asked {
     message: Option<(Option<u32>, QoS)>,
     /// Its client is connected, and authenticates again.
     again: bool,
+    /// It is about UNSUBSCRIBE.
+    unsubscribes: bool,
 }
 
 impl Checks {
@@ -33,8 +35,12 @@ impl Checks {
             wire.asked(now);
             None
         };
+        if let Question::Unsubscribe { filters, .. } = &call.question {
+            wire.asked_about_unsubscribe(call.id, filters.len());
+        }
         let again = matches!(call.question, Question::AuthenticateStep { again: true, .. });
-        self.questions.insert(call.id, Asked { link, until, message, again });
+        let unsubscribes = matches!(call.question, Question::Unsubscribe { .. });
+        self.questions.insert(call.id, Asked { link, until, message, again, unsubscribes });
     }
 
     /// The connection that a question is about, as long as nothing is said to it.
@@ -75,6 +81,12 @@ impl Checks {
 
     fn answered(&mut self, now: u64, call: CallId, asked: &Asked, answer: &Answer) {
         let mut wire = self.wires.get_mut(asked.link);
+        if asked.unsubscribes {
+            if let Some(wire) = wire.filter(|_| now < asked.until) {
+                wire.heard_about_unsubscribe(call, answer);
+            }
+            return;
+        }
         let Some((number, qos)) = asked.message else {
             let client_id = wire.and_then(|wire| wire.heard(answer));
             if let (Some(client_id), Answer::Admit(admission), true) = (client_id, answer, asked.again) {

@@ -2,7 +2,7 @@
 //! all that was acknowledged, and what the broker was at that operation.
 
 use super::{Counts, Violation};
-use broker_engine::{BootReport, Engine, MemoryStore, StoreOp, StoreSeq, Time, View};
+use broker_engine::{BootReport, Engine, MemoryStore, Permissions, StoreOp, StoreSeq, Time, View};
 use metronome_storage::LoadReport;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -43,6 +43,8 @@ pub(crate) struct Returned<'a> {
     pub(crate) damaged: u64,
     /// What was in records that were made unreadable or taken away.
     pub(crate) lost: &'a [StoreOp],
+    /// What clients may until they are let in again.
+    pub(crate) resumes: &'a BTreeMap<String, Permissions>,
 }
 
 /// As much of a broker as outlives its process.

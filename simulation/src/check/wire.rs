@@ -69,6 +69,8 @@ pub(super) struct Wire {
     publishes: Vec<(CallId, u64)>,
     /// Answers that it has still to hear: one may wait for the store while the next question is open.
     unheard: u32,
+    /// Questions about its UNSUBSCRIBE packets that are not answered with UNSUBACK, and which of the filters were allowed.
+    unsubscribes: VecDeque<(CallId, Vec<bool>)>,
     /// Messages that came behind what was asked about.
     behind: Vec<u32>,
     /// When the oldest of its requests began to wait for nothing but its answer.
@@ -176,6 +178,7 @@ impl Wires {
             asked_at: None,
             publishes: Vec::new(),
             unheard: 0,
+            unsubscribes: VecDeque::new(),
             behind: Vec::new(),
             waiting_since: now,
             told: None,

@@ -5,7 +5,7 @@ use super::session::{Copy, Message, Session, Will};
 use super::shared::SharedCopy;
 use super::topics::{is_shared, is_valid, is_wild, matches, plain};
 use super::unclear::Unclear;
-use broker_engine::{Config, Overlap, Permissions};
+use broker_engine::{Config, Overlap, Permissions, SessionEnd};
 use mqtt_proto::{QoS, RetainHandling, SubscribeOptions, Version};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -107,7 +107,11 @@ impl Broker {
                 self.sessions.iter().filter_map(|(id, session)| Some((due(session)?, turn(id), id.clone())));
             let Some((at, _, client_id)) = dues.min().filter(|(at, ..)| *at <= now) else { break };
             let is_will = self.sessions[&client_id].will_at == Some(at);
-            if is_will { self.send_will(at, &client_id) } else { self.end(at, &client_id) }
+            if is_will {
+                self.send_will(at, &client_id);
+            } else {
+                self.end(at, &client_id, SessionEnd::Expired);
+            }
         }
         self.retained.retain(|_, message| message.expires_at.is_none_or(|at| at > now));
     }
@@ -120,7 +124,7 @@ impl Broker {
             self.disconnect(now, &id, true);
         }
         if hello.clean && self.sessions.contains_key(&id) {
-            self.end(now, &id);
+            self.end(now, &id, SessionEnd::CleanStart);
         }
         let existed = self.sessions.contains_key(&id);
         let longest = self.config.max_session_expiry;
@@ -166,15 +170,15 @@ impl Broker {
             self.send_will(now, client_id);
         }
         if expiry == 0 {
-            self.end(now, client_id);
+            self.end(now, client_id, SessionEnd::WithConnection);
         }
     }
 
     /// A session ends; a will that still waits is sent now [MQTT-3.1.2-8].
-    pub(super) fn end(&mut self, now: u64, client_id: &str) {
+    pub(super) fn end(&mut self, now: u64, client_id: &str, why: SessionEnd) {
         self.send_will(now, client_id);
         let Some(mut session) = self.sessions.remove(client_id) else { return };
-        session.link = None;
+        (session.link, session.ended) = (None, Some(why));
         session.subscriptions.keys().for_each(|filter| change(&mut self.eras, filter));
         self.touched.insert(client_id.to_owned());
         self.leave_open(client_id);

@@ -7,7 +7,7 @@ use super::shared::SharedCopy;
 use super::topics::{is_shared, matches};
 use super::{Oracle, State};
 use crate::check::{Counts, Part};
-use broker_engine::{DeadlineReason, Engine, Note, SharedStrategy};
+use broker_engine::{DeadlineReason, Engine, Note, SessionEnd, SharedStrategy};
 use mqtt_proto::{QoS, ReasonCode, Version};
 use std::collections::{BTreeSet, VecDeque};
 
@@ -160,7 +160,7 @@ impl Given<'_> {
         let mut owed = sessions.iter().flat_map(|session| &session.owed);
         let nearly = owed.find(|copy| self.is_message(&copy.message.topic, &copy.message.payload));
         let message = (self.topic.to_owned(), self.payload.to_owned());
-        let again = sessions.iter().any(|session| session.given.contains(&message));
+        let again = sessions.iter().any(|session| session.given.contains_key(&message));
         let mut filters = sessions.iter().flat_map(|session| session.subscriptions.keys());
         let is_subscribed = filters.any(|filter| !is_shared(filter) && matches(filter, self.topic));
         match nearly {
@@ -192,22 +192,23 @@ impl Oracle {
         engine: &Engine,
         counts: &mut Counts,
     ) -> Result<(), Wrong> {
-        let mut ended: Vec<&str> = Vec::new();
+        let mut ended: Vec<(&str, Option<SessionEnd>)> = Vec::new();
         for note in notes {
             match note {
                 Note::MessageDropped { client_id, topic, reason } if self.part(client_id) == Part::Chosen => {
                     counts.look("INV-92");
                     self.lost(now, client_id, topic, *reason, counts)?;
                 }
-                Note::SessionEnded { client_id, .. } if self.part(client_id) != Part::Other => {
-                    ended.push(client_id);
+                Note::SessionEnded { client_id, reason } if self.part(client_id) != Part::Other => {
+                    ended.push((client_id, Some(*reason)));
                 }
                 _ => {}
             }
         }
-        let mut expected: Vec<&str> = self.broker.ended.iter().map(|(id, _)| id.as_str()).collect();
-        ended.sort_unstable();
-        expected.sort_unstable();
+        let mut expected: Vec<(&str, Option<SessionEnd>)> =
+            self.broker.ended.iter().map(|(id, session)| (id.as_str(), session.ended)).collect();
+        ended.sort_by_key(|(id, _)| *id);
+        expected.sort_by_key(|(id, _)| *id);
         counts.look("INV-23");
         if ended != expected {
             return Err(("INV-23", format!("sessions of {ended:?} end, it is time for {expected:?}")));
@@ -307,9 +308,11 @@ impl Oracle {
             self.broker.take_shared(given.client_id, given.qos, |copy| given.is_shared(copy, now))
         };
         let mut sessions: Vec<&mut Session> = self.broker.sessions_of(given.client_id).collect();
-        if shared.is_some() || found.is_some() {
+        let own = found.as_ref().map(|(number, found, ..)| &sessions[*number].owed[found.place].message);
+        let size = shared.as_ref().map(|copy| &copy.message).or(own).map(|message| message.size());
+        if let Some(size) = size {
             for session in &mut sessions {
-                session.given.insert((given.topic.to_owned(), given.payload.to_owned()));
+                session.given.insert((given.topic.to_owned(), given.payload.to_owned()), size);
             }
         }
         if let Some(copy) = shared {
@@ -491,7 +494,8 @@ impl Oracle {
                 continue;
             }
             let message = (copy.message.topic.clone(), copy.message.payload.clone());
-            let has_it = |id: &String| sessions.get(id).is_some_and(|known| known.given.contains(&message));
+            let has_it =
+                |id: &String| sessions.get(id).is_some_and(|known| known.given.contains_key(&message));
             if !copy.members.keys().any(has_it) {
                 missing.push(copy);
             }

@@ -28,7 +28,7 @@ pub(super) struct Connection {
     pub(super) last_seen: u64,
     pub(super) was_paused: bool,
     /// Its AUTH waits for an answer, and everything behind it.
-    authenticates: bool,
+    pub(super) authenticates: bool,
     /// The broker waits for its AUTH.
     is_asked: bool,
     /// What its client may when it is let in.

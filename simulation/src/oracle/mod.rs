@@ -27,10 +27,10 @@ mod unclear;
 
 pub(crate) use compare::Given;
 
-use crate::check::{AT_ONCE, Counts, Part};
+use crate::check::{AT_ONCE, Counts, Part, micros};
 use crate::world::Table;
 use broker::{Broker, told_until};
-use broker_engine::{Answer, ApplicationMessage, Config, Note, Permissions};
+use broker_engine::{Answer, ApplicationMessage, Config, Note, Permissions, SessionEnd};
 use connection::{Connections, State};
 use mqtt_proto::{Limits, ReasonCode, SubscribeOptions};
 use session::Message;
@@ -86,6 +86,8 @@ pub(crate) struct Oracle {
     permitted: Option<String>,
     /// The engine's timers may be late.
     late: bool,
+    /// From then on a question's answer is no, microseconds.
+    hook_timeout: u64,
     /// From now on something is open that only the engine knows, so nothing is compared any more.
     undecided: bool,
 }
@@ -113,6 +115,7 @@ impl Oracle {
             drops_at_once: Vec::new(),
             permitted: None,
             late,
+            hook_timeout: micros(config.hook_timeout),
         }
     }
 
@@ -189,7 +192,7 @@ impl Oracle {
                     self.close(now, link, true);
                 }
                 if *end_session {
-                    self.broker.end(now, client_id);
+                    self.broker.end(now, client_id, SessionEnd::Admin);
                 }
             }
             Turn::Permit { client_id, permissions } => {
@@ -266,7 +269,7 @@ impl Oracle {
         Err(("INV-16", format!("connections {:?} sent too much, {accused:?} are told so", self.exceeded)))
     }
 
-    /// What was due by now, in order of time: silent clients, wills, sessions.
+    /// What was due by now, in order of time: clients that are silent or of whom nobody says yes, wills, sessions.
     fn timers(&mut self, now: u64, gone: &[(usize, ReasonCode)]) {
         let mut silent = Vec::new();
         for (link, reason) in gone {
@@ -276,10 +279,15 @@ impl Oracle {
             // When a client that is not read was given up is known only if the engine was called in time.
             self.undecided |=
                 self.late && (*reason == ReasonCode::QuotaExceeded || is_silence && connection.was_paused);
+            // Nobody answers in time who is asked about its AUTH: what it says behind that is not heard.
+            let is_unanswered = *reason == ReasonCode::NotAuthorized && connection.authenticates;
+            let unanswered_at = connection.last_seen.saturating_add(self.hook_timeout);
             if is_silence {
                 let patience = u64::from(hello.keep_alive) * 1_500_000;
                 let at = if self.late { connection.last_seen + patience } else { now };
                 silent.push((at.min(now), *link));
+            } else if is_unanswered && unanswered_at <= now {
+                silent.push((unanswered_at, *link));
             }
         }
         // Those of one time in the order in which the engine tells of them.

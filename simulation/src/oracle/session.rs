@@ -2,7 +2,7 @@
 
 use super::permissions::may_read;
 use super::topics::matches;
-use broker_engine::Permissions;
+use broker_engine::{Permissions, SessionEnd};
 use mqtt_proto::{QoS, SubscribeOptions};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -92,6 +92,8 @@ pub(super) struct Session {
     /// Session Expiry Interval, seconds.
     pub(super) expiry: u32,
     pub(super) ends_at: Option<u64>,
+    /// It is over, for this reason.
+    pub(super) ended: Option<SessionEnd>,
     pub(super) will: Option<Will>,
     pub(super) will_at: Option<u64>,
     pub(super) subscriptions: BTreeMap<String, SubscribeOptions>,
@@ -105,8 +107,8 @@ pub(super) struct Session {
     pub(super) last_words: Vec<Copy>,
     /// Filters whose retained messages may still be on their way, each as often as it was asked for.
     pub(super) scans: Vec<String>,
-    /// What was given, to tell a second copy from one that should never be.
-    pub(super) given: BTreeSet<(String, Vec<u8>)>,
+    /// What was given, to tell a second copy from one that should never be, and its bytes beside the topic.
+    pub(super) given: BTreeMap<(String, Vec<u8>), usize>,
     /// Losses that the broker owned up to, by topic.
     pub(super) drops: BTreeMap<String, u32>,
 }

@@ -88,8 +88,13 @@ impl Agreeable {
         }
     }
 
+    /// What a client may when it is let in; `None` is everything.
+    pub(super) fn admission(&self, client_id: &str) -> Option<Permissions> {
+        self.admissions.get(client_id).cloned()
+    }
+
     fn admits(&self, client_id: &str, data: Option<Vec<u8>>) -> Answer {
-        match (self.admissions.get(client_id).cloned(), data) {
+        match (self.admission(client_id), data) {
             (None, None) => Answer::Allow,
             (None, Some(data)) => Answer::AllowWith(data),
             (permissions, data) => Answer::Admit(Box::new(Admission {

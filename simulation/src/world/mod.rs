@@ -304,7 +304,8 @@ impl<'s> World<'s> {
         let asked = |is_asked, what| if is_asked { what } else { Interest::NONE };
         let interest = Interest::CLIENTS
             | Interest::DROPS
-            | asked(scenario.outside.ask_subscribe, Interest::SUBSCRIBE)
+            | Interest::RETAINED
+            | asked(scenario.outside.ask_subscribe, Interest::SUBSCRIBE | Interest::UNSUBSCRIBE)
             | asked(scenario.outside.ask_publish, Interest::PUBLISH);
         let config = Config { interest, ..scenario.limits.clone() };
         let believed = options.mutation.believed(&config);

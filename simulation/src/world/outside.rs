@@ -122,13 +122,14 @@ impl World<'_> {
         result
     }
 
-    /// Who has no identifier has the session that the broker made for it.
+    /// Who has no identifier has the session that the broker made for it, and not that of a stranger who came from there.
     fn noted(&mut self, note: &Note) {
         if let Note::Connected { conn, client_id, .. } = note
             && let Some(link) = self.by_conn.get(*conn)
-            && self.spec(self.links[link].client).id.is_empty()
+            && let client = self.links[link].client
+            && self.spec(client).id.is_empty()
+            && self.players[client].link == Some(link)
         {
-            let client = self.links[link].client;
             self.players[client].assigned = Some(client_id.clone());
         }
     }
@@ -398,6 +399,12 @@ impl World<'_> {
                 self.checks.marks.fault("H03");
                 let codes = [ReasonCode::Success, ReasonCode::GrantedQoS1, ReasonCode::NotAuthorized];
                 // Sometimes fewer than there are filters.
+                let count = self.choices.answer.between(0, filters.len() as u64);
+                Answer::Filters((0..count).map(|_| *self.choices.answer.pick(&codes)).collect())
+            }
+            Question::Unsubscribe { filters, .. } if self.choices.answer.chance(outside.change) => {
+                self.checks.marks.fault("H03");
+                let codes = [ReasonCode::Success, ReasonCode::NotAuthorized];
                 let count = self.choices.answer.between(0, filters.len() as u64);
                 Answer::Filters((0..count).map(|_| *self.choices.answer.pick(&codes)).collect())
             }

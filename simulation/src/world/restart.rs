@@ -7,9 +7,11 @@ use super::{Broker, Host, Table, World};
 use crate::check::{Returned, Violation};
 use crate::random::Stream;
 use broker_engine::{
-    Boot, BootReport, Config, ConnIds, Durability, Engine, HashKey, Input, Seed, StoreOp, StoreSeq,
+    Boot, BootReport, Config, ConnIds, Durability, Engine, HashKey, Input, Permissions, Seed, StoreOp,
+    StoreSeq,
 };
 use metronome_storage::{Clock, LoadReport, StoreError, load_at, record};
+use std::collections::BTreeMap;
 
 /// A key of a kind that no version has.
 const UNKNOWN: &[u8] = b"\x4dunknown";
@@ -99,9 +101,10 @@ impl World<'_> {
         let damage = self.damage();
         let limits = self.other_limits();
         let before = self.keeper.table.clone();
-        let first = self.begins(&limits)?;
+        let resumes = self.resumes();
+        let first = self.begins(&limits, &resumes)?;
         if self.choices.restart.chance(100) {
-            self.begins_twice(&before, &first, &limits)?;
+            self.begins_twice(&before, &first, (&limits, &resumes))?;
         }
         let Begun { engine, load, boot, mut clock } = first;
         let at = clock.at(wall);
@@ -116,6 +119,7 @@ impl World<'_> {
             is_steady: self.is_steady,
             damaged: damage.unreadable,
             lost: &damage.lost,
+            resumes: &resumes,
         };
         self.checks.begins_from(now, &from)?;
         (self.keeper.clock, self.keeper.position) = (clock, StoreSeq(0));
@@ -124,7 +128,19 @@ impl World<'_> {
         Ok(())
     }
 
-    fn begins(&mut self, limits: &Config) -> Result<Begun, Violation> {
+    /// What clients may until they are let in again: what they might last, or what they may when they are let in.
+    fn resumes(&self) -> BTreeMap<String, Permissions> {
+        let ids = self.scenario.clients.iter().map(|client| &client.id);
+        let last =
+            |id: &String| self.checks.ledger.rights_of(id).unwrap_or_else(|| self.agreeable.admission(id));
+        ids.filter_map(|id| Some((id.clone(), last(id)?))).collect()
+    }
+
+    fn begins(
+        &mut self,
+        limits: &Config,
+        resumes: &BTreeMap<String, Permissions>,
+    ) -> Result<Begun, Violation> {
         let [a, b] = self.options.hash_key;
         let (config, hash_key) = (limits.clone(), HashKey([a, b ^ u64::from(self.life)]));
         let mut boot = Boot::new(config, Seed(self.scenario.seed), hash_key, self.time());
@@ -136,15 +152,21 @@ impl World<'_> {
         let (load, clock) = loaded.map_err(|error| {
             Violation::new("INV-82", self.now, format!("the store cannot be used: {error}"))
         })?;
+        boot.permit(|client_id, _| resumes.get(client_id).cloned());
         let (engine, boot) = boot.finish();
         Ok(Begun { engine, load, boot, clock })
     }
 
     /// What ends while it begins has changed nothing for the next process, and a store of a newer version is left alone.
-    fn begins_twice(&mut self, before: &Records, first: &Begun, limits: &Config) -> Result<(), Violation> {
+    fn begins_twice(
+        &mut self,
+        before: &Records,
+        first: &Begun,
+        (limits, resumes): (&Config, &BTreeMap<String, Permissions>),
+    ) -> Result<(), Violation> {
         self.checks.counts.look("INV-83");
         let after = self.keeper.table.clone();
-        let again = self.begins(limits)?;
+        let again = self.begins(limits, resumes)?;
         let same = [first, &again].map(|begun| begun.engine.snapshot());
         if same[0] != same[1] || self.keeper.table.by_key != after.by_key {
             let detail = "the second process that begins from the same records is another one".to_owned();

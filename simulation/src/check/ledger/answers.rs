@@ -1,6 +1,7 @@
 //! Messages that a hook is asked about: without a yes they go nowhere, and what it puts in their place goes instead.
 
 use super::Ledger;
+use super::permissions::Rights;
 use crate::check::wire::number_in;
 use crate::oracle::permissions::may_publish;
 use broker_engine::ApplicationMessage;
@@ -14,11 +15,31 @@ impl Ledger {
         }
     }
 
-    /// The hook says yes.
+    /// The hook says yes: from now on it counts what the client may by then.
     pub(in crate::check) fn allowed(&mut self, number: Option<u32>) {
-        if let Some(sent) = number.and_then(|number| self.messages.get_mut(number as usize)) {
-            sent.allowed += 1;
+        let Some(sent) = number.and_then(|number| self.messages.get(number as usize)) else { return };
+        let may = self.may_send(sent.link, &sent.publisher, &sent.topic);
+        let Some(sent) = number.and_then(|number| self.messages.get_mut(number as usize)) else { return };
+        sent.allowed += 1;
+        if sent.asked == 1 && !sent.is_strange {
+            sent.may = may;
         }
+    }
+
+    /// A connection ends; what its client may then counts for messages that hooks are asked about.
+    pub(in crate::check) fn leaves(&mut self, link: usize, client_id: &str) {
+        if self.asks
+            && let Some(rights) = self.limited(client_id)
+        {
+            self.left.insert(link, rights.clone());
+        }
+    }
+
+    /// May the client of a connection publish to a topic, or might it when that ended?
+    fn may_send(&self, link: usize, client_id: &str, topic: &str) -> bool {
+        let may = |rights: &Rights| rights.allow(|permissions| may_publish(permissions, topic));
+        let known = self.sessions.get(client_id).filter(|known| known.link == Some(link));
+        self.left.get(&link).is_none_or(may) && known.is_none_or(|known| may(&known.rights))
     }
 
     /// The hook puts another message in its place.
@@ -32,10 +53,10 @@ impl Ledger {
             of.instead = Some(instead);
             (of.arrived_at, of.arrived_step, of.link)
         });
-        let limits = self.limits;
+        let Some(sent) = self.messages.get(instead as usize) else { return };
+        let may = self.may_send(link, &sent.publisher, &sent.topic);
         let Some(sent) = self.messages.get_mut(instead as usize) else { return };
-        let rights = self.sessions.get(&*sent.publisher).map(|known| &known.rights).filter(|_| limits);
-        sent.may |= rights.is_none_or(|rights| rights.allow(|known| may_publish(known, &sent.topic)));
+        sent.may |= may;
         (sent.arrived_at, sent.arrived_step, sent.link) = (at, step, link);
         (sent.arrivals, sent.asked, sent.allowed) = (sent.arrivals + 1, 1, 1);
     }

@@ -19,9 +19,9 @@ pub(super) struct Rights {
 }
 
 impl Rights {
-    /// Everything, since this step.
-    pub(super) fn new(since: u64) -> Self {
-        Self { since, ..Self::default() }
+    /// So much, since this step.
+    pub(super) fn new(now: Option<Permissions>, since: u64) -> Self {
+        Self { now, before: None, since }
     }
 
     /// Does what holds in this call allow something?
@@ -76,7 +76,7 @@ impl Ledger {
     }
 
     /// What a client has published may go out, as it may publish that now.
-    fn may_now(&mut self, client_id: &str) {
+    pub(super) fn may_now(&mut self, client_id: &str) {
         let Some(known) = self.sessions.get(client_id) else { return };
         for sent in self.messages.iter_mut().filter(|sent| !sent.may && *sent.publisher == *client_id) {
             sent.may = known.rights.allow(|permissions| may_publish(permissions, &sent.topic));
@@ -104,11 +104,16 @@ impl Ledger {
         may_subscribe(rights.now.as_ref()?, filter)
     }
 
-    fn limited(&self, client_id: &str) -> Option<&Rights> {
+    pub(super) fn limited(&self, client_id: &str) -> Option<&Rights> {
         if !self.limits {
             return None;
         }
         self.sessions.get(client_id).map(|known| &known.rights).filter(|rights| rights.is_limited())
+    }
+
+    /// What the client of a session may; `None` of it is everything.
+    pub(crate) fn rights_of(&self, client_id: &str) -> Option<Option<Permissions>> {
+        self.sessions.get(client_id).filter(|known| known.exists).map(|known| known.rights.now.clone())
     }
 
     /// The connection of a session, or its last one.

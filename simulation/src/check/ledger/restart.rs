@@ -2,9 +2,9 @@
 //! acknowledged to them, or to the broker and is surely kept, must be as it was.
 
 use super::{Known, Ledger, Outgoing, Rights};
-use crate::check::Counts;
 use crate::check::wire::{UNNUMBERED, Wrong, number_in};
-use broker_engine::{StoreOp, StoreSeq, View};
+use crate::check::{Counts, Returned};
+use broker_engine::{StoreOp, StoreSeq};
 use mqtt_proto::{Limits, Packet, QoS, Version};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -99,9 +99,8 @@ impl Ledger {
     /// `hurt` were damaged.
     pub(in crate::check) fn begins_from(
         &mut self,
-        records: &[StoreOp],
+        from: &Returned<'_>,
         upto: StoreSeq,
-        view: View<'_>,
         hurt: &BTreeSet<String>,
         counts: &mut Counts,
     ) -> Result<(), Wrong> {
@@ -111,12 +110,12 @@ impl Ledger {
         for (client_id, _, known) in ended.into_iter().rev() {
             self.sessions.insert(client_id, known);
         }
-        self.undo_wills(records);
+        self.undo_wills(from.records);
         let step = self.step();
-        let mut back = deliveries(records);
+        let mut back = deliveries(from.records);
         let mut before = std::mem::take(&mut self.sessions);
         self.unkept.ids.clear();
-        for session in view.each_session().filter(|session| session.expiry() > 0) {
+        for session in from.engine.view().each_session().filter(|session| session.expiry() > 0) {
             let client_id = session.client_id();
             let mut known = before.remove(client_id).unwrap_or_default();
             if hurt.contains(client_id) {
@@ -136,10 +135,13 @@ impl Ledger {
                 self.unkept.ids.insert((client_id.to_owned(), *position), *id);
             }
             known.goes_on(client_id, &back, upto)?;
-            // What its client may is not kept: it may everything until it is let in again.
-            known.rights = Rights::new(step);
+            // What its client may is not kept, but said when the process begins.
+            let permissions = from.resumes.get(client_id).cloned();
+            self.limits |= permissions.is_some();
+            known.rights = Rights::new(permissions, step);
             known.exists = true;
             self.sessions.insert(client_id.to_owned(), known);
+            self.may_now(client_id);
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use super::{Request, Wire};
 use crate::check::ledger::Ledger;
 use broker_engine::{Answer, CallId};
+use mqtt_proto::ReasonCode;
 
 impl Wire {
     /// The answer to the question about it: about which client, if that is known.
@@ -27,6 +28,30 @@ impl Wire {
         self.publishes.retain(|(_, until)| now < *until);
         self.publishes.push((call, until));
         self.publishes.len() > 1
+    }
+
+    /// A hook is asked whether it may end so many subscriptions: without an answer it may not.
+    pub(in crate::check) fn asked_about_unsubscribe(&mut self, call: CallId, filters: usize) {
+        self.unsubscribes.push_back((call, vec![false; filters]));
+    }
+
+    /// It ends, perhaps with questions about its messages open.
+    pub(in crate::check) fn leaves(&self, link: usize, ledger: &mut Ledger) {
+        if let Some(greeting) = &self.greeting {
+            ledger.leaves(link, &greeting.client_id);
+        }
+    }
+
+    /// The answer came in time.
+    pub(in crate::check) fn heard_about_unsubscribe(&mut self, call: CallId, answer: &Answer) {
+        let asked = self.unsubscribes.iter_mut().find(|(asked, _)| *asked == call);
+        for (at, may) in asked.into_iter().flat_map(|(_, may)| may.iter_mut().enumerate()) {
+            *may = match answer {
+                Answer::Allow => true,
+                Answer::Filters(codes) => codes.get(at) == Some(&ReasonCode::Success),
+                _ => false,
+            };
+        }
     }
 
     /// It is answered, or too late.

@@ -6,8 +6,8 @@ use crate::check::promises::Fact;
 use crate::check::{Books, Counts, Marks};
 use crate::oracle::Given;
 use crate::scenario::Properties;
-use broker_engine::Config;
-use mqtt_proto::{Ack, ConnAck, Packet, Publish, QoS, ReasonCode, SubAck, Version};
+use broker_engine::{Config, Interest};
+use mqtt_proto::{Ack, ConnAck, Packet, Publish, QoS, ReasonCode, SubAck, UnsubAck, Version};
 
 /// AUTH, and CONNACK that lets in, name the method of CONNECT [MQTT-4.12.0-5].
 fn within_exchange(greeting: &Greeting, method: Option<&str>) -> Result<(), Wrong> {
@@ -27,7 +27,14 @@ impl Wire {
         books: &mut Books<'_>,
         config: &Config,
     ) -> Result<(), Wrong> {
-        if matches!(packet, Packet::ConnAck(_) | Packet::SubAck(_) | Packet::Auth(_)) {
+        let was_asked_about = match packet {
+            Packet::ConnAck(_) | Packet::Auth(_) => true,
+            // Where nobody is asked about SUBSCRIBE, these say nothing of a question about AUTH.
+            Packet::SubAck(_) => config.interest.contains(Interest::SUBSCRIBE),
+            Packet::UnsubAck(_) => config.interest.contains(Interest::UNSUBSCRIBE),
+            _ => false,
+        };
+        if was_asked_about {
             self.hook_heard(now, books.ledger);
         }
         let Books { ledger, counts, marks, .. } = &mut *books;
@@ -85,7 +92,10 @@ impl Wire {
                 self.promises(&Fact::Completed(client_id, ack.packet_id.get()), books)?;
             }
             Packet::SubAck(ack) => return self.subscribed(&client_id, ack, books),
-            Packet::UnsubAck(ack) => return self.unsubscribed(&client_id, ack.packet_id.get(), books),
+            Packet::UnsubAck(ack) => {
+                let is_asked = config.interest.contains(Interest::UNSUBSCRIBE);
+                return self.unsubscribed(&client_id, ack, is_asked, books);
+            }
             Packet::PingResp => {
                 self.pings =
                     self.pings.checked_sub(1).ok_or(("INV-07", "PINGRESP for nothing".to_owned()))?;
@@ -188,16 +198,42 @@ impl Wire {
         Ok(())
     }
 
-    fn unsubscribed(&mut self, client_id: &str, id: u16, books: &mut Books<'_>) -> Result<(), Wrong> {
+    fn unsubscribed(
+        &mut self,
+        client_id: &str,
+        ack: &UnsubAck<'_>,
+        is_asked: bool,
+        books: &mut Books<'_>,
+    ) -> Result<(), Wrong> {
         self.came_before = self.came_before.saturating_sub(1);
+        let id = ack.packet_id.get();
         let filters = match self.requests.pop_front() {
             Some(Request::Unsubscribe(asked, filters)) if asked == id => filters,
             other => return Err(("INV-32", format!("UNSUBACK #{id} for {other:?}"))),
         };
-        for filter in filters {
-            if !self.is_overruled(&filter) {
-                self.promises(&Fact::Subscription(client_id.to_owned(), filter), books)?;
+        // Of what comes behind a question when its connection is over nobody is asked.
+        let allowed = self.unsubscribes.pop_front();
+        let allowed = allowed.map_or_else(|| vec![!is_asked; filters.len()], |(_, allowed)| allowed);
+        // UNSUBACK of 3.x has no codes.
+        for ((filter, code), may) in filters.iter().zip(ack.reasons.iter()).zip(&allowed) {
+            books.counts.look("INV-42");
+            let is_refused = code.is_error() && code != ReasonCode::TopicFilterInvalid;
+            if *may == is_refused {
+                let detail = format!("{client_id} hears {code:?} for {filter}, and may end it: {may}");
+                return Err(("INV-42", detail));
             }
+            if !may {
+                books.marks.hit("an end of a subscription refused");
+            }
+        }
+        for (filter, may) in filters.into_iter().zip(allowed) {
+            if self.is_overruled(&filter) {
+                continue;
+            }
+            if !may {
+                books.ledger.stays_subscribed(client_id, &filter);
+            }
+            self.promises(&Fact::Subscription(client_id.to_owned(), filter), books)?;
         }
         Ok(())
     }

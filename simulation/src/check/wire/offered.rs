@@ -146,8 +146,19 @@ fn of_subscribe(config: &Config, version: Version, subscribe: &Subscribe<'_>) ->
     ])
 }
 
+/// Does the broker take such a message?
+pub(in crate::check) fn is_taken(config: &Config, topic: &str, qos: u8, retain: bool) -> bool {
+    let is_name = !topic.is_empty() && !is_wild(topic) && !is_shared(topic);
+    let is_brokers_own = topic == "$SYS" || topic.starts_with("$SYS/");
+    is_name
+        && !is_brokers_own
+        && fits(config, topic)
+        && qos <= config.maximum_qos as u8
+        && (!retain || config.retain_available)
+}
+
 /// Is a topic name or filter as short and as flat as it has to be?
-pub(in crate::check) fn fits(config: &Config, topic: &str) -> bool {
+fn fits(config: &Config, topic: &str) -> bool {
     topic.len() <= usize::from(config.max_topic_length)
         && plain(topic).split('/').count() <= usize::from(config.max_topic_levels)
 }

@@ -24,8 +24,12 @@ impl Small {
             let asked =
                 *stream.pick(&[(true, false), (true, false), (false, true), (false, true), (true, true)]);
             (outside.ask_subscribe, outside.ask_publish) = asked;
-            outside.change = share(&mut stream, 500);
+            outside.change = u32::try_from(stream.by_magnitude(20, 500)).unwrap_or(500);
             limits.max_publish_questions = *stream.pick(&[1, 2, 16]);
+            if outside.ask_publish && stream.chance(500) {
+                // Meanwhile clients leave, and what they may changes.
+                outside.answer_max = outside.answer_max.max(stream.by_magnitude(1000, 10 * SECOND));
+            }
         }
         if let Some(mut stream) = self.class("H05") {
             outside.interrupt = share(&mut stream, 100);
@@ -81,7 +85,8 @@ impl Small {
             outside.damage = share(&mut stream, 1000);
         }
         if let Some(mut stream) = self.class("S05") {
-            outside.crash_again = share(&mut stream, 500);
+            // Only where a process ends at all, and those that begin from a store are few.
+            outside.crash_again = u32::try_from(stream.by_magnitude(50, 500)).unwrap_or(500);
         }
         if let Some(mut stream) = self.class("S06") {
             outside.store_full = share(&mut stream, 1000);

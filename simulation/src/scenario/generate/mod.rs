@@ -73,7 +73,12 @@ pub fn generate(seed: u64, profile: Profile) -> Scenario {
 
 /// Bytes of the seed, and for limits, clients and classes of faults of a scenario that bytes make; all others are for
 /// operations.
-const GIVEN: [(&str, usize); 4] = [("seed", 2), ("limits", 48), ("clients", 96), ("faults", 212)];
+const GIVEN: [(&str, usize); 4] =
+    [("seed", 2), ("limits", 48), ("clients", 96), ("faults", CLASS * FAULTS.len())];
+
+/// Bytes of a class of faults: two choices say whether this seed has it and how often, and what else it wants to know follows
+/// from them.
+const CLASS: usize = 4;
 
 /// The small scenario whose choices bytes make, for a fuzzer. Each purpose has its own place in them, so that
 /// changing one leaves the others alone. There are no more operations than bytes for them.
@@ -87,9 +92,8 @@ pub fn from_bytes(bytes: &[u8]) -> Scenario {
     let operations = rest.to_vec();
     Small::new(seed, move |purpose| {
         let [.., (_, faults)] = &given;
-        // Two choices say whether this seed has a class and how often; what else it wants to know follows from them.
         let class = FAULTS.iter().position(|(class, _)| *class == purpose);
-        let own = |place: usize| faults.get(4 * place..).unwrap_or_default();
+        let own = |place: usize| faults.get(CLASS * place..).unwrap_or_default();
         let named = given.iter().find(|(known, _)| *known == purpose).map(|(_, part)| &part[..]);
         Stream::given(class.map_or_else(|| named.unwrap_or(&operations), own))
     })

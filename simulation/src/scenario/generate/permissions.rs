@@ -51,7 +51,7 @@ impl Small {
                 3 | 4 => {
                     add(What::SetPermissions(Some(Permissions::default())));
                     if stream.chance(500) {
-                        add(What::Kick { end_session: stream.chance(200) });
+                        add(What::Kick { end_session: stream.chance(500) });
                     }
                 }
                 _ => add(What::SetPermissions(Some(self.rules(&mut stream)))),
