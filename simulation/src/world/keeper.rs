@@ -212,6 +212,9 @@ impl World<'_> {
         }
         let (clock, ops, pages) = self.keeper.finish();
         self.checks.kept(clock, &ops);
+        if !pages.is_empty() {
+            self.slips(clock);
+        }
         self.begin_batch();
         for (fetch, deliveries) in pages {
             self.handle(Input::Loaded { fetch, deliveries })?;
@@ -220,6 +223,12 @@ impl World<'_> {
             Some((upto, _)) => self.handle(Input::Stored { upto: *upto }),
             None => Ok(()),
         }
+    }
+
+    /// What is read from the store has aged by its clock, which stands still as long as the wall clock is behind it.
+    pub(super) fn slips(&mut self, clock: u64) {
+        let slip = self.ahead.saturating_add(self.now).saturating_sub(clock);
+        self.checks.slips(self.now, slip);
     }
 
     /// For a while the disk is full.

@@ -109,7 +109,7 @@ impl World<'_> {
         let Begun { engine, load, boot, mut clock } = first;
         let at = clock.at(wall);
         let records = self.keeper.table.operations(at);
-        self.checks.slips(now, (self.ahead.saturating_add(now)).saturating_sub(at));
+        self.slips(at);
         let from = Returned {
             engine: &engine,
             records: &records,
@@ -131,8 +131,7 @@ impl World<'_> {
     /// What clients may until they are let in again: what they might last, or what they may when they are let in.
     fn resumes(&self) -> BTreeMap<String, Permissions> {
         let ids = self.scenario.clients.iter().map(|client| &client.id);
-        let last =
-            |id: &String| self.checks.ledger.rights_of(id).unwrap_or_else(|| self.agreeable.admission(id));
+        let last = |id: &String| self.checks.ledger.rights_of(id, || self.agreeable.admission(id));
         ids.filter_map(|id| Some((id.clone(), last(id)?))).collect()
     }
 

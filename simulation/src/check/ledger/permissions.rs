@@ -111,9 +111,14 @@ impl Ledger {
         self.sessions.get(client_id).map(|known| &known.rights).filter(|rights| rights.is_limited())
     }
 
-    /// What the client of a session may; `None` of it is everything.
-    pub(crate) fn rights_of(&self, client_id: &str) -> Option<Option<Permissions>> {
-        self.sessions.get(client_id).filter(|known| known.exists).map(|known| known.rights.now.clone())
+    /// What the client of a session may, or one without a session; `None` is everything.
+    pub(crate) fn rights_of(
+        &self,
+        client_id: &str,
+        without: impl FnOnce() -> Option<Permissions>,
+    ) -> Option<Permissions> {
+        let known = self.sessions.get(client_id).filter(|known| known.exists);
+        known.map_or_else(without, |known| known.rights.now.clone())
     }
 
     /// The connection of a session, or its last one.

@@ -28,7 +28,7 @@ pub(super) struct Unkept {
     ending: BTreeMap<String, StoreSeq>,
     /// Sessions that have ended by these operations.
     ended: Vec<(String, StoreSeq, Box<Known>)>,
-    /// When processes began by a clock that was behind, and by how much.
+    /// When processes began, or a page was read, by a clock that was behind, and by how much.
     slips: Vec<(u64, u64)>,
 }
 
@@ -92,7 +92,9 @@ impl Ledger {
 
     /// The store's clock is so much behind the time that has passed.
     pub(in crate::check) fn slips(&mut self, now: u64, slip: u64) {
-        self.unkept.slips.push((now, slip));
+        if slip > 0 {
+            self.unkept.slips.push((now, slip));
+        }
     }
 
     /// Another process has begun with these records, which end with an operation of the one before. Records of those who are
