@@ -209,6 +209,7 @@ impl Small {
         let mut operations = self.operations(&clients, heal_at);
         operations.extend(self.events(&clients, heal_at));
         operations.extend(self.hostile(clients.len(), heal_at, &limits));
+        self.group(clients.len(), heal_at, &mut operations);
         self.authenticating(&clients, heal_at, &mut operations);
         self.operator(&clients, heal_at, &mut operations);
         self.permissions(&mut clients, &mut operations, heal_at, &mut limits);

@@ -1,6 +1,6 @@
 //! What clients do: connect, subscribe, publish, leave.
 
-use super::Small;
+use super::{SECOND, Small};
 use crate::scenario::{Client, Filter, Message, Operation, What};
 
 /// Kinds of operations.
@@ -67,6 +67,36 @@ impl Small {
             }
         }
         operations
+    }
+
+    /// A few clients share a subscription and have many messages to take turns with.
+    pub(super) fn group(&self, clients: usize, end: u64, operations: &mut Vec<Operation>) {
+        let Some(mut stream) = self.seldom("group", 150) else { return };
+        let at = stream.between(end / 4, end / 2);
+        let filter = Filter {
+            filter: "$share/g/#".to_owned(),
+            qos: u8::try_from(stream.between(0, self.highest_qos)).unwrap_or(0),
+            no_local: false,
+            retain_as_published: false,
+            retain_handling: 0,
+        };
+        for client in 0..clients.min(4) {
+            operations.push(Operation { at, client, what: What::Subscribe(vec![filter.clone()]) });
+        }
+        let client = usize::try_from(stream.below(clients as u64)).unwrap_or(0);
+        let topic = *stream.pick(&self.topics);
+        for number in 1..=stream.between(4, 30) {
+            let message = Message {
+                topic: topic.to_owned(),
+                qos: filter.qos,
+                retain: false,
+                size: 8,
+                expiry: None,
+                properties: None,
+            };
+            let at = at + SECOND + number * SECOND / 10;
+            operations.push(Operation { at, client, what: What::Publish(message) });
+        }
     }
 
     fn kind(&mut self, weights: &[u64]) -> Kind {
