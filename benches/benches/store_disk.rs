@@ -23,8 +23,8 @@ fn client_id(number: u64) -> String {
     format!("client-{}", number % SESSIONS)
 }
 
-/// Messages in an hour of the day: a hundred a second.
-const HOUR: u64 = 360_000;
+/// Messages in an hour of the day: twenty a second.
+const HOUR: u64 = 72_000;
 
 /// Messages that wait at the end of each hour: at night a quarter of what comes is for clients that are away, and they are back in
 /// the morning.
