@@ -333,7 +333,7 @@ fn user_properties(site: &Site<'_>) -> String {
         assert_eq!(client.last_words(), "DISCONNECT 0x97");
     }
     let took = site.broker.processor_time_since(began);
-    format!("{took:?} of a processor")
+    format!("{took:.1?} of a processor")
 }
 
 fn trickle(site: &Site<'_>) -> String {
@@ -377,7 +377,7 @@ fn many_levels(site: &Site<'_>) -> String {
     // In the short form other rows have the machine as well.
     let most = Duration::from_millis(if site.full { 50 } else { 1000 });
     assert!(longest <= most, "{longest:?}");
-    format!("{longest:?} at the longest")
+    format!("{longest:.1?} at the longest")
 }
 
 fn distinct_names(site: &Site<'_>) -> String {
@@ -466,7 +466,7 @@ fn sessions(site: &Site<'_>) -> String {
         assert!(began.elapsed() < Duration::from_secs(10));
         std::thread::sleep(Duration::from_millis(100));
     }
-    format!("the {}th was refused", refused + 1)
+    format!("one was refused behind {refused}")
 }
 
 fn small_among_large(site: &Site<'_>) -> String {

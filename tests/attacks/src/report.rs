@@ -10,7 +10,10 @@ pub(crate) type Figures = BTreeMap<(&'static str, &'static str, Runtime), Found>
 
 /// In Markdown.
 pub(crate) fn tables(figures: &Figures) -> String {
-    let mut text = String::new();
+    let mut text = String::from(
+        "| class | what is done | what is to come of it | ceiling | tokio | smol | async-std | figures |\n\
+         |---|---|---|---|---|---|---|---|\n",
+    );
     for attack in judge::attacks() {
         let found = |runtime| figures.get(&(attack.class, attack.done, runtime));
         let all = [Runtime::Tokio, Runtime::Smol, Runtime::AsyncStd].map(found);
