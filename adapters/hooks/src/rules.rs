@@ -112,8 +112,8 @@ impl Rules {
         all.try_fold(first, |rules, next| Ok(rules.and(next?)))
     }
 
-    /// These, and behind them others: a user is who these say it is, rules of these are tried first, and what no rule
-    /// is about is allowed only if both allow it.
+    /// These, and behind them others: a user is who these say it is, or, where these know no password of it, who the others
+    /// say; rules of these are tried first, and what no rule is about is allowed only if both allow it.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         for (name, user) in other.parts.users {

@@ -408,7 +408,7 @@ fn mistakes_are_named_by_file_line_and_key() {
         (
             "a.yaml",
             "acl:\n- filters:\n    '#/x': read\n",
-            "line 3: acl[0].filters: `#/x`: a wildcard must stand alone",
+            "line 3: acl[0].filters.#/x: `#/x`: a wildcard must stand alone",
         ),
         ("a.yaml", "acl:\n", "line 1: acl: has no rules"),
         ("a.yaml", "acl: []\n", "line 1: acl: has no rules"),
