@@ -169,6 +169,12 @@ fn clogs(site: &Site<'_>) -> String {
 /// Bytes behind which a connection ends at most, so that some messages get through in each.
 const SOON: u64 = 6000;
 
+/// Everybody's connections end again and again. Each comes back to all that is unacknowledged, so it takes many.
+fn under_ends(site: &Site<'_>, end: End) -> String {
+    let weather = Weather { ends: Some((SOON, end)), ..Weather::default() };
+    under_with(site, weather, messages(site).min(200), 100)
+}
+
 fn half_open(site: &Site<'_>) -> String {
     // Each of them costs the clients' patience.
     let weather = Weather { ends: Some((8 * SOON, End::Silence)), ..Weather::default() };
@@ -176,11 +182,11 @@ fn half_open(site: &Site<'_>) -> String {
 }
 
 fn resets(site: &Site<'_>) -> String {
-    under(site, Weather { ends: Some((SOON, End::Reset)), ..Weather::default() })
+    under_ends(site, End::Reset)
 }
 
 fn ends(site: &Site<'_>) -> String {
-    let note = under(site, Weather { ends: Some((SOON, End::Fin)), ..Weather::default() });
+    let note = under_ends(site, End::Fin);
     let mut watcher = site.client("watcher");
     watcher.subscribe(0, &["wills"]);
     for (last, has_will) in [(&publish("t", 1, 1, &[], b"long")[..6], true), (&[0xe0, 0], false)] {
