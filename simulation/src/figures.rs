@@ -142,7 +142,8 @@ mod tests {
         assert_eq!(pieces.iter().map(|piece| piece.time).sum::<u64>(), time);
         assert_eq!(pieces.iter().map(|piece| piece.faults[place]).sum::<u64>(), broken);
         assert!(pieces[HEALED + 1..].iter().all(|piece| piece.faults[place] == 0), "the world is healed");
-        assert!(pieces[HEALED / 2].received > 0 && pieces[HEALED / 2].sent > 0);
+        let middle = &pieces[HEALED / 4..HEALED * 3 / 4];
+        assert!(middle.iter().any(|piece| piece.received > 0) && middle.iter().any(|piece| piece.sent > 0));
         let queued: Vec<u64> = pieces.iter().map(|piece| piece.queued(0)).collect();
         let (busy, last) = (queued.iter().max(), queued.last());
         assert!(busy > Some(&0) && last == Some(&0), "{busy:?} messages wait, {last:?} at the end");

@@ -402,6 +402,7 @@ mod tests {
         assert!(files.password_file.is_some() && files.acl_file.is_some() && files.accounts.is_some());
         let storage = &mut config.storage;
         assert!(storage.path.take().is_some() && storage.redis_url.take().is_some());
+        assert_eq!(storage.max_bytes.take(), Some(10 << 30));
         assert!(storage.redis_password_file.take().is_some() && storage.redis_ca.take().is_some());
         assert!(files.webhook.is_some());
         let packet_log = std::mem::take(&mut config.packet_log);

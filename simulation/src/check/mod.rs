@@ -460,9 +460,15 @@ impl Checks {
         trace: &mut Trace,
     ) -> Result<(), Violation> {
         let is_followed = self.is_followed(link);
+        let is_online = |checks: &mut Self| checks.wires.get_mut(link).is_some_and(|wire| wire.online);
+        let was_online = is_online(self);
         let (wires, mut books) = self.wires_and_books();
         books.oracle = books.oracle.filter(|_| is_followed);
-        wires.emitted(now, link, bytes, &mut books, trace)
+        wires.emitted(now, link, bytes, &mut books, trace)?;
+        if !was_online && is_online(self) {
+            self.begins_behind(link);
+        }
+        Ok(())
     }
 
     /// The engine has closed.

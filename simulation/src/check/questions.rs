@@ -13,6 +13,8 @@ pub(super) struct Asked {
     until: u64,
     /// The message that it is about, by its number if it has one, and its QoS.
     message: Option<(Option<u32>, QoS)>,
+    /// Whose message that is.
+    publisher: Option<String>,
     /// Its client is connected, and authenticates again.
     again: bool,
     /// It is about UNSUBSCRIBE.
@@ -24,7 +26,9 @@ impl Checks {
     pub(crate) fn asked(&mut self, now: u64, link: usize, call: &Call) {
         let Some(wire) = self.wires.get_mut(link) else { return };
         let until = now.saturating_add(deadlines::micros(self.config.hook_timeout));
-        let message = if let Question::Publish { message, .. } = &call.question {
+        let mut publisher = None;
+        let message = if let Question::Publish { message, client_id } = &call.question {
+            publisher = Some(client_id.to_string());
             if wire.asked_about_message(now, call.id, until) {
                 self.marks.hit("several messages of a client that are asked about at once");
             }
@@ -40,7 +44,19 @@ impl Checks {
         }
         let again = matches!(call.question, Question::AuthenticateStep { again: true, .. });
         let unsubscribes = matches!(call.question, Question::Unsubscribe { .. });
-        self.questions.insert(call.id, Asked { link, until, message, again, unsubscribes });
+        self.questions.insert(call.id, Asked { link, until, message, publisher, again, unsubscribes });
+    }
+
+    /// A client is let in: what it says stands behind its messages of earlier connections that are not decided. Those that it
+    /// has no acknowledgement for are not among them, as it sends them again.
+    pub(super) fn begins_behind(&mut self, link: usize) {
+        let Some(wire) = self.wires.get_mut(link) else { return };
+        for (call, asked) in &self.questions {
+            let is_own = asked.publisher.as_deref() == wire.client_id();
+            if is_own && asked.link != link && matches!(asked.message, Some((_, QoS::AtMostOnce))) {
+                wire.is_behind(*call, asked.until);
+            }
+        }
     }
 
     /// The connection that a question is about, as long as nothing is said to it.
@@ -101,6 +117,11 @@ impl Checks {
         }
         // What a client waits to have acknowledged it sends again, and is asked about again.
         let counts = now < asked.until && (wire.is_some() || qos == QoS::AtMostOnce);
+        let link = asked.publisher.as_deref().and_then(|client_id| self.ledger.link_of(client_id));
+        if let Some(next) = link.filter(|link| *link != asked.link).and_then(|link| self.wires.get_mut(link))
+        {
+            next.heard_about_message(now, call);
+        }
         match answer {
             Answer::Allow if counts => self.ledger.allowed(number),
             Answer::Replace(instead) if counts => {

@@ -30,6 +30,16 @@ impl Wire {
         self.publishes.len() > 1
     }
 
+    /// A message of an earlier connection of its client stands before all that it says.
+    pub(in crate::check) fn is_behind(&mut self, call: CallId, until: u64) {
+        self.publishes.push((call, until));
+    }
+
+    /// The client identifier that it came with.
+    pub(in crate::check) fn client_id(&self) -> Option<&str> {
+        self.greeting.as_ref().map(|greeting| &*greeting.client_id)
+    }
+
     /// A hook is asked whether it may end so many subscriptions: without an answer it may not.
     pub(in crate::check) fn asked_about_unsubscribe(&mut self, call: CallId, filters: usize) {
         self.unsubscribes.push_back((call, vec![false; filters]));

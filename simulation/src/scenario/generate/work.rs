@@ -69,32 +69,39 @@ impl Small {
         operations
     }
 
-    /// A few clients share a subscription and have many messages to take turns with.
+    /// A few clients share a subscription and have many messages to take turns with, which hardly anybody gets in another
+    /// way: whose turn it was could not be told then.
     pub(super) fn group(&self, clients: usize, end: u64, operations: &mut Vec<Operation>) {
-        let Some(mut stream) = self.seldom("group", 150) else { return };
+        let mut stream = (self.stream)("group");
+        if !stream.chance(300) {
+            return;
+        }
         let at = stream.between(end / 4, end / 2);
         let filter = Filter {
-            filter: "$share/g/#".to_owned(),
+            filter: "$share/g/turns".to_owned(),
             qos: u8::try_from(stream.between(0, self.highest_qos)).unwrap_or(0),
             no_local: false,
             retain_as_published: false,
             retain_handling: 0,
         };
-        for client in 0..clients.min(4) {
-            operations.push(Operation { at, client, what: What::Subscribe(vec![filter.clone()]) });
+        let members = clients.min(3);
+        for client in 0..members {
+            // A member that is away would keep the others from being looked at.
+            operations.push(Operation { at, client, what: What::Connect });
+            let subscribe = What::Subscribe(vec![filter.clone()]);
+            operations.push(Operation { at: at + SECOND, client, what: subscribe });
         }
-        let client = usize::try_from(stream.below(clients as u64)).unwrap_or(0);
-        let topic = *stream.pick(&self.topics);
+        let client = usize::try_from(stream.below(members as u64)).unwrap_or(0);
         for number in 1..=stream.between(4, 30) {
             let message = Message {
-                topic: topic.to_owned(),
+                topic: "turns".to_owned(),
                 qos: filter.qos,
                 retain: false,
                 size: 8,
                 expiry: None,
                 properties: None,
             };
-            let at = at + SECOND + number * SECOND / 10;
+            let at = at + 2 * SECOND + number * SECOND / 10;
             operations.push(Operation { at, client, what: What::Publish(message) });
         }
     }
