@@ -28,7 +28,7 @@ impl Checks {
         let until = now.saturating_add(deadlines::micros(self.config.hook_timeout));
         let mut publisher = None;
         let message = if let Question::Publish { message, client_id } = &call.question {
-            publisher = Some(client_id.to_string());
+            publisher = Some(client_id.clone());
             if wire.asked_about_message(now, call.id, until) {
                 self.marks.hit("several messages of a client that are asked about at once");
             }

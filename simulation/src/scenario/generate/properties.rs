@@ -36,7 +36,7 @@ impl Small {
         for (number, client) in clients.iter().enumerate() {
             if client.steps.is_some() {
                 let what = || What::Authenticate;
-                let times = 4 + stream.below(12);
+                let times = 8 + stream.below(24);
                 operations.extend((0..times).map(|_| Operation {
                     at: stream.below(end),
                     client: number,
