@@ -107,6 +107,12 @@ impl<'a> View<'a> {
         (self.engine.fanouts.len(), self.engine.fanouts.unowned() as usize)
     }
 
+    /// Is a will due that stands behind messages of its client that a hook has not decided? Its session does not have it
+    /// any more, the store does. It looks at all of these messages.
+    pub fn has_waiting_wills(&self) -> bool {
+        self.engine.undecided.has_wills()
+    }
+
     /// Protocol version of a connection, and its bytes that wait to be handled: they begin with a whole packet or the
     /// beginning of one.
     pub fn connection(&self, conn: ConnId) -> Option<(Version, &'a [u8])> {

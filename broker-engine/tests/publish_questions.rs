@@ -3,7 +3,8 @@
 mod common;
 
 use broker_engine::{
-    Answer, ApplicationMessage, Command, Config, ConnId, DropReason, Durability, Input, Interest, Question,
+    Answer, ApplicationMessage, Command, Config, ConnId, DropReason, Durability, Input, Interest, Permission,
+    Permissions, Question,
 };
 use common::{World, clean, lasting, message, will};
 use mqtt_proto::QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
@@ -442,6 +443,28 @@ fn a_will_stands_behind_what_its_client_has_published() {
         answer(&mut world, "1", Answer::Allow);
         world.expect(witness, &["PUBLISH q0 t 1", "PUBLISH q0 will gone", "PUBLISH q0 t 2"]);
         assert_eq!(world.engine.view().counters().wills_sent, 1);
+    }
+}
+
+/// What its client may counts when it is sent, not when it became due.
+#[test]
+fn a_will_that_waits_is_not_sent_once_its_client_may_not() {
+    for is_revoked in [false, true] {
+        let mut world = World::new(asking());
+        let witness = world.client(Version::V5, "witness");
+        world.subscribe(witness, "#", AtMostOnce);
+        let publisher = world.connect_with(&Connect { will: Some(will()), ..lasting(Version::V5, "p") });
+        world.hold_questions = true;
+        world.publish(publisher, "t", "1", AtMostOnce, 0);
+        world.cut(publisher);
+        let rule =
+            Permission { filter: "will".to_owned(), publish: Some(!is_revoked), ..Permission::default() };
+        let permissions = Some(Permissions { rules: vec![rule], otherwise: true });
+        world.handle(Input::Command(Command::SetPermissions { client_id: "p".into(), permissions }));
+        answer(&mut world, "1", Answer::Allow);
+        let sent = ["PUBLISH q0 t 1", "PUBLISH q0 will gone"];
+        world.expect(witness, &sent[..2 - usize::from(is_revoked)]);
+        assert_eq!(world.engine.view().counters().wills_sent, u64::from(!is_revoked));
     }
 }
 

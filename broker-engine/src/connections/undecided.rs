@@ -176,6 +176,11 @@ impl Undecided {
         its.filter(|waiting| waiting.call.conn == id && waiting.owed.packet_id.is_some()).count()
     }
 
+    /// Does a will that is due stand behind messages of its client?
+    pub(crate) fn has_wills(&self) -> bool {
+        self.lines.values().flat_map(|line| &line.entries).any(|entry| matches!(entry, Entry::Will { .. }))
+    }
+
     /// A client's will that is due and waits; the store has it until it is delivered.
     pub(crate) fn will_of(&self, client_id: &str) -> Option<&Will> {
         self.lines.get(client_id)?.entries.iter().rev().find_map(|entry| match entry {
@@ -433,7 +438,9 @@ impl Engine {
                 Entry::Publish(waiting) => self.carry_out_publish(client_id, &waiting, out),
                 Entry::Will { session, will } => {
                     self.forget_empty_line(client_id);
-                    self.publish_will((session, client_id), &will, out);
+                    if !self.refuses_will(session, &will) {
+                        self.publish_will((session, client_id), &will, out);
+                    }
                 }
             }
         }

@@ -123,10 +123,7 @@ impl Engine {
         let will = session.will.take()?;
         session.will = twice;
         self.count_session(key);
-        if !self.may_publish(key, &will.topic) && !planted!("will-skips-permissions") {
-            // It was allowed when it was set.
-            self.counters.publish_refused += 1;
-            self.store_will(key);
+        if self.refuses_will(key, &will) {
             return None;
         }
         let client_id = self.sessions.get(key)?.client_id.clone();
@@ -134,6 +131,17 @@ impl Engine {
             Ok(()) => self.will_that_waits(&client_id),
             Err(will) => self.publish_will((key, &client_id), &will, out),
         }
+    }
+
+    /// May a client not publish its will any more? It might when that was set. Where its session has ended, what it might
+    /// then counts.
+    pub(crate) fn refuses_will(&mut self, key: SlotKey, will: &Will) -> bool {
+        if self.may_publish(key, &will.topic) || planted!("will-skips-permissions") {
+            return false;
+        }
+        self.counters.publish_refused += 1;
+        self.store_will(key);
+        true
     }
 
     /// A will that hooks hold up, where the store has to have it until it is delivered.

@@ -53,7 +53,8 @@ struct State {
     /// Those that outlive their connection, or have a will.
     sessions: BTreeMap<String, Session>,
     retained: usize,
-    /// Some message is on its way to many sessions: that it came, and was a will, is told behind the last of them.
+    /// Some message is on its way to many sessions: that it came, and was a will, is told behind the last of them. Or a will
+    /// has left its session, and waits for what its client had said before.
     is_underway: bool,
 }
 
@@ -85,7 +86,7 @@ impl State {
             };
             (session.client_id().to_owned(), known)
         });
-        let is_underway = view.fanouts().0 > 0;
+        let is_underway = view.fanouts().0 > 0 || view.has_waiting_wills();
         Self { sessions: sessions.collect(), retained: view.retained(), is_underway }
     }
 }

@@ -71,6 +71,8 @@ pub(super) struct Wire {
     unheard: u32,
     /// Questions about its UNSUBSCRIBE packets that are not answered with UNSUBACK, and which of the filters were allowed.
     unsubscribes: VecDeque<(CallId, Vec<bool>)>,
+    /// How many of its UNSUBACK packets came of questions that are not known of yet.
+    answered_first: u32,
     /// Messages that came behind what was asked about.
     behind: Vec<u32>,
     /// When the oldest of its requests began to wait for nothing but its answer.
@@ -179,6 +181,7 @@ impl Wires {
             publishes: Vec::new(),
             unheard: 0,
             unsubscribes: VecDeque::new(),
+            answered_first: 0,
             behind: Vec::new(),
             waiting_since: now,
             told: None,

@@ -42,6 +42,10 @@ impl Wire {
 
     /// A hook is asked whether it may end so many subscriptions: without an answer it may not.
     pub(in crate::check) fn asked_about_unsubscribe(&mut self, call: CallId, filters: usize) {
+        if self.answered_first > 0 {
+            self.answered_first -= 1;
+            return;
+        }
         self.unsubscribes.push_back((call, vec![false; filters]));
     }
 
