@@ -17,35 +17,47 @@ impl Engine {
     #[inline]
     pub(crate) fn tell_published(&self, publication: &Publication<'_>, out: &mut Outbox) {
         if self.config.interest.contains(Interest::MESSAGES) {
-            out.notes.push(Note::MessagePublished {
-                client_id: self.name_of(publication.publisher),
-                topic: publication.topic.to_string(),
-                qos: publication.qos,
-                retain: publication.retain,
-            });
+            self.note_published(publication, out);
         }
     }
 
     /// A PUBLISH leaves to a client.
     #[inline]
-    pub(crate) fn tell_sent(
-        &self,
-        id: ConnId,
-        topic: &str,
-        (qos, retain, dup): (QoS, bool, bool),
-        out: &mut Outbox,
-    ) {
+    pub(crate) fn tell_sent(&self, id: ConnId, topic: &str, how: (QoS, bool, bool), out: &mut Outbox) {
         if self.config.interest.contains(Interest::DELIVERIES) {
-            let client_id = self.name_of(self.conn(id).and_then(Connection::session));
-            out.notes.push(Note::MessageSent { client_id, topic: topic.to_string(), qos, retain, dup });
+            self.note_sent(id, topic, how, out);
         }
     }
 
     /// The client has a message of QoS 1 or 2; it is not let go of yet.
     #[inline]
     pub(crate) fn tell_acknowledged(&self, key: SlotKey, index: usize, out: &mut Outbox) {
-        if self.config.interest.contains(Interest::DELIVERIES)
-            && let Some(session) = self.sessions.get(key)
+        if self.config.interest.contains(Interest::DELIVERIES) {
+            self.note_acknowledged(key, index, out);
+        }
+    }
+
+    // Beside the way of every delivery, which has but a branch for them.
+
+    #[cold]
+    fn note_published(&self, publication: &Publication<'_>, out: &mut Outbox) {
+        out.notes.push(Note::MessagePublished {
+            client_id: self.name_of(publication.publisher),
+            topic: publication.topic.to_string(),
+            qos: publication.qos,
+            retain: publication.retain,
+        });
+    }
+
+    #[cold]
+    fn note_sent(&self, id: ConnId, topic: &str, (qos, retain, dup): (QoS, bool, bool), out: &mut Outbox) {
+        let client_id = self.name_of(self.conn(id).and_then(Connection::session));
+        out.notes.push(Note::MessageSent { client_id, topic: topic.to_string(), qos, retain, dup });
+    }
+
+    #[cold]
+    fn note_acknowledged(&self, key: SlotKey, index: usize, out: &mut Outbox) {
+        if let Some(session) = self.sessions.get(key)
             && let Some(delivery) = session.inflight.get(index).and_then(Sent::delivery)
         {
             let buffer = self.messages.get(delivery.message).map(Message::buffer);
