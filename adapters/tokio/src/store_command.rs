@@ -20,7 +20,7 @@ pub(crate) struct StoreCommand {
     /// Which store: redb, redis, or fjall where it is built in. [default: redb]
     #[arg(long, env = "METRONOME_STORAGE_ENGINE", value_parser = ["redb", "fjall", "redis"], global = true)]
     engine: Option<String>,
-    /// Configuration file, for its section [storage]: it says where a Redis server is, unless METRONOME_STORAGE_REDIS_URL does.
+    /// Configuration file, for its storage section, which says where a Redis server is, unless METRONOME_STORAGE_REDIS_URL does.
     #[arg(long, value_name = "FILE", env = "METRONOME_CONFIG", global = true)]
     config: Option<PathBuf>,
     #[command(subcommand)]
