@@ -136,7 +136,7 @@ impl AsRawFd for PollSet {
 }
 
 // There is no safe way to have the system's poller lend its file, and without one a runtime would have to watch each
-// socket by itself, at about 600 bytes more for every connection.
+// socket by itself, at some hundred bytes more for every connection.
 #[allow(unsafe_code)]
 impl AsFd for PollSet {
     fn as_fd(&self) -> BorrowedFd<'_> {

@@ -61,7 +61,7 @@ impl Runtime for Tokio {
     }
 }
 
-/// The poll set as a file of tokio's reactor. If that watched each socket by itself, a connection would take 600 bytes more.
+/// The poll set as a file of tokio's reactor. If that watched each socket by itself, each would take some hundred bytes more.
 #[cfg(unix)]
 #[allow(unsafe_code)]
 fn registered(sockets: PollSet) -> io::Result<AsyncFd<PollSet>> {
