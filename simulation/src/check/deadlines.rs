@@ -42,7 +42,7 @@ impl Wires {
         let patience =
             |since: u64| micros(config.hook_timeout) + self.slowest_store + slowed + standstills.since(since);
         for wire in self.followed() {
-            let mut holds = wire.in_time(now, config, patience, counts);
+            let mut holds = wire.in_time(now, config, patience, works, counts);
             if at_once && holds.is_ok() {
                 holds = wire.undelayed(now, counts);
             }
@@ -61,6 +61,7 @@ impl Wire {
         now: u64,
         config: &Config,
         patience: impl Fn(u64) -> u64,
+        works: bool,
         counts: &mut Counts,
     ) -> Result<(), Wrong> {
         let since = |what: &str, from: u64| format!("{what} for {} us", now - from);
@@ -80,10 +81,10 @@ impl Wire {
             return if is_late { Err(("LIV-2", since("no CONNACK", self.last_flow))) } else { Ok(()) };
         }
         counts.look("INV-53");
-        // Behind a question it waits like everything else, and behind a PUBLISH when memory is short.
+        // Behind a question it waits like everything else, behind a fan-out, and behind a PUBLISH when memory is short.
         let is_slowed = config.memory_high.is_some()
             && (self.paused || now < self.last_packet + patience(self.last_packet));
-        if self.garbled && !self.is_asked(now) && !is_slowed {
+        if self.garbled && !self.is_asked(now) && !is_slowed && !works {
             return Err(("INV-53", "what cannot be understood does not end the connection".to_owned()));
         }
         let silence = u64::from(greeting.keep_alive) * 1_500_000;

@@ -12,18 +12,23 @@ pub(in crate::check) struct Outgoing {
     pub(in crate::check) link: usize,
     /// PUBREC came.
     pub(in crate::check) released: bool,
-    /// Grows with each first transmission.
+    /// Grows with each first transmission; among what is sent again it is that of the one before.
     pub(in crate::check) order: u64,
 }
 
 impl Known {
     /// Something is sent again: in the order in which what shares its `lane` was sent first.
     fn sent_behind(&mut self, link: usize, order: u64, lane: usize) -> Result<(), ()> {
+        let latest = std::mem::replace(self.latest_resent(link, lane), order);
+        if latest > order { Err(()) } else { Ok(()) }
+    }
+
+    /// The order of what was sent again last.
+    fn latest_resent(&mut self, link: usize, lane: usize) -> &mut u64 {
         if self.resent.0 != link {
             self.resent = (link, [0; 3]);
         }
-        let latest = std::mem::replace(&mut self.resent.1[lane], order);
-        if latest > order { Err(()) } else { Ok(()) }
+        &mut self.resent.1[lane]
     }
 }
 
@@ -44,18 +49,26 @@ impl Ledger {
         }
     }
 
+    /// Sent for the first time; with DUP nevertheless if it `is_among_resent`, as what never left before may have, for all
+    /// that the broker knows.
     pub(in crate::check) fn in_flight(
         &mut self,
         client_id: &str,
         id: u16,
         outgoing: Outgoing,
+        is_among_resent: bool,
     ) -> Result<(), String> {
-        // Copies of one message, for several subscriptions, are sent at once: their order says nothing.
-        let next = self.step();
+        let (next, lane) = (self.step(), self.lane(outgoing.qos));
         let known = self.session(client_id);
-        let same = known.newest.filter(|(number, _)| *number == outgoing.number);
-        let order = same.map_or(next, |(_, order)| order);
-        known.newest = Some((outgoing.number, order));
+        let order = if is_among_resent {
+            *known.latest_resent(outgoing.link, lane)
+        } else {
+            // Copies of one message, for several subscriptions, are sent at once: their order says nothing.
+            let same = known.newest.filter(|(number, _)| *number == outgoing.number);
+            let order = same.map_or(next, |(_, order)| order);
+            known.newest = Some((outgoing.number, order));
+            order
+        };
         let outgoing = Outgoing { order, ..outgoing };
         // Whatever it was before is acknowledged for sure.
         let known = self.session(client_id);
@@ -172,5 +185,35 @@ impl Ledger {
     pub(in crate::check) fn open_on(&self, client_id: &str, link: usize) -> usize {
         let outgoing = self.sessions.get(client_id).map(|known| &known.outgoing);
         outgoing.map_or(0, |outgoing| outgoing.values().filter(|outgoing| outgoing.link == link).count())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use broker_engine::Config;
+
+    /// The second waited for the store, left nobody's wire, and is sent with DUP nevertheless: before or behind the first,
+    /// and in that order from then on.
+    #[test]
+    fn what_never_left_has_its_place_among_what_is_sent_again() {
+        for [one, two] in [[6, 5], [5, 6]] {
+            let mut ledger = Ledger::new(&Config::default(), 0);
+            ledger.durable = true;
+            let sent =
+                |number, link| Outgoing { number, qos: QoS::ExactlyOnce, link, released: false, order: 0 };
+            ledger.in_flight("c", 6, sent(60, 0), false).unwrap();
+            for id in [one, two] {
+                let outgoing = sent(u32::from(id) * 10, 1);
+                if ledger.never_left("c", id, outgoing.number, outgoing.qos) {
+                    ledger.in_flight("c", id, outgoing, true).unwrap();
+                } else {
+                    ledger.sent_again("c", id, outgoing).unwrap();
+                }
+                ledger.acknowledged("c", id, QoS::ExactlyOnce, ReasonCode::Success);
+            }
+            let marks = &mut Marks::default();
+            assert!(ledger.released("c", one, 2, marks) && ledger.released("c", two, 2, marks));
+        }
     }
 }

@@ -357,7 +357,9 @@ impl Wire {
             ledger.sent_again(&greeting.client_id, id, outgoing).map_err(|detail| ("INV-12", detail))?;
         } else {
             counts.look("INV-14");
-            ledger.in_flight(&greeting.client_id, id, outgoing).map_err(|detail| ("INV-14", detail))?;
+            ledger
+                .in_flight(&greeting.client_id, id, outgoing, publish.dup)
+                .map_err(|detail| ("INV-14", detail))?;
             if number != UNNUMBERED {
                 ledger.sent(&route, counts, marks)?;
             }
