@@ -298,14 +298,17 @@ impl Oracle {
             Some((number, found, copy.optional, given.has_ids(&copy.ids)))
         });
         drop(sessions);
-        // What does not fit well, or need not be, may rather be what a shared group brings.
-        let fits_well = found.as_ref().is_some_and(|(_, found, may_be_missing, has_ids)| {
-            !found.overtakes && !found.is_another && !may_be_missing && *has_ids
-        });
-        let shared = if fits_well {
+        // What does not fit well, or need not be, may rather be what a shared group brings. What was handed on can explain
+        // more than what fits, and so it does not come first.
+        let fits = found
+            .as_ref()
+            .is_some_and(|(_, found, _, has_ids)| !found.overtakes && !found.is_another && *has_ids);
+        let may_be_missing = found.as_ref().is_some_and(|(_, _, optional, _)| *optional);
+        let may_be = |copy: &SharedCopy| given.is_shared(copy, now) && !(fits && copy.handed_on);
+        let shared = if fits && !may_be_missing {
             None
         } else {
-            self.broker.take_shared(given.client_id, given.qos, |copy| given.is_shared(copy, now))
+            self.broker.take_shared(given.client_id, given.qos, may_be)
         };
         let mut sessions: Vec<&mut Session> = self.broker.sessions_of(given.client_id).collect();
         let own = found.as_ref().map(|(number, found, ..)| &sessions[*number].owed[found.place].message);
