@@ -124,6 +124,8 @@ struct Sent {
 #[derive(Clone, Debug, Default)]
 struct Known {
     exists: bool,
+    /// When the session before it ended.
+    ended: u64,
     /// Its connection, or its last one.
     link: Option<usize>,
     /// Its connection before.
@@ -345,8 +347,10 @@ impl Ledger {
         sent.lives_on = sent.lives_on && again || expiry.is_none();
         sent.expiry = if again { sent.expiry.max(expiry) } else { expiry };
         sent.arrived_at = now;
-        // What was accepted at QoS 2 stays accepted, also by another process that begins from the store.
-        let is_known = self.unkept.is_on && sent.qos == 2 && sent.accepted;
+        // What was accepted at QoS 2 stays accepted, also by another process that begins from the store; unless the session
+        // has ended meanwhile, of which its client need not have heard.
+        let is_kept = self.sessions.get(&*sent.publisher).is_none_or(|known| known.ended < sent.arrived_step);
+        let is_known = self.unkept.is_on && sent.qos == 2 && sent.accepted && is_kept;
         if is_known && !self.estranged.contains(&*sent.publisher) {
             return;
         }
@@ -422,9 +426,10 @@ impl Ledger {
 
     /// The session is a new one.
     pub(super) fn began_anew(&mut self, client_id: &str, link: usize) {
+        let ended = self.step();
         let known = self.session(client_id);
         let (ever, replaced) = (std::mem::take(&mut known.ever), known.before);
-        *known = Known { exists: true, link: Some(link), replaced, ever, ..Known::default() };
+        *known = Known { exists: true, link: Some(link), ended, replaced, ever, ..Known::default() };
     }
 
     /// Is this a connection of a session that another one has replaced?
@@ -440,9 +445,10 @@ impl Ledger {
             Note::SessionEnded { client_id, .. } => {
                 marks.hit("a session that ended");
                 self.may_come_back(client_id);
+                let ended = self.step();
                 let known = self.session(client_id);
                 let (ever, link) = (std::mem::take(&mut known.ever), known.link);
-                *known = Known { link, ever, ..Known::default() };
+                *known = Known { link, ended, ever, ..Known::default() };
             }
             Note::MessageDropped { client_id, topic, reason } => {
                 match reason {
