@@ -76,6 +76,8 @@ pub(crate) struct Ledger {
     limits: bool,
     /// What their clients might when connections ended, about whose messages a hook was asked.
     left: BTreeMap<usize, Rights>,
+    /// What clients might when their sessions ended, as long as a will may wait for what a hook says of their messages.
+    last_rights: BTreeMap<String, Vec<Rights>>,
     /// Whose permissions changed in this call.
     permitted: Option<String>,
     /// Filters that reach beyond what a client may read are refused.
@@ -207,6 +209,7 @@ impl Ledger {
             estranged: BTreeSet::new(),
             limits: false,
             left: BTreeMap::new(),
+            last_rights: BTreeMap::new(),
             permitted: None,
             judges_filters: config.check_subscriptions,
             asks: config.interest.contains(Interest::PUBLISH),
@@ -446,6 +449,7 @@ impl Ledger {
                 marks.hit("a session that ended");
                 self.may_come_back(client_id);
                 let ended = self.step();
+                self.leaves_its_rights(client_id);
                 let known = self.session(client_id);
                 let (ever, link) = (std::mem::take(&mut known.ever), known.link);
                 *known = Known { link, ended, ever, ..Known::default() };

@@ -523,7 +523,7 @@ impl Checks {
                 wire.let_in(link, client_id, &mut self.ledger, &mut self.counts).map_err(wrong)?;
             }
             if let Note::WillSent { client_id, topic } = note
-                && let Some(may) = self.ledger.may_publish(client_id, topic)
+                && let Some(may) = self.ledger.may_send_will(client_id, topic)
             {
                 self.counts.look("INV-40");
                 if !may {

@@ -21,6 +21,14 @@ pub(super) struct Asked {
     unsubscribes: bool,
 }
 
+impl Asked {
+    /// Is it about a message of this client that goes out although the connection has ended? What it has no acknowledgement
+    /// for it sends again.
+    fn outlives_connection(&self, client_id: &str) -> bool {
+        self.publisher.as_deref() == Some(client_id) && matches!(self.message, Some((_, QoS::AtMostOnce)))
+    }
+}
+
 impl Checks {
     /// The engine asks about a client.
     pub(crate) fn asked(&mut self, now: u64, link: usize, call: &Call) {
@@ -47,13 +55,12 @@ impl Checks {
         self.questions.insert(call.id, Asked { link, until, message, publisher, again, unsubscribes });
     }
 
-    /// A client is let in: what it says stands behind its messages of earlier connections that are not decided. Those that it
-    /// has no acknowledgement for are not among them, as it sends them again.
+    /// A client is let in: what it says stands behind its messages of earlier connections that are not decided.
     pub(super) fn begins_behind(&mut self, link: usize) {
         let Some(wire) = self.wires.get_mut(link) else { return };
         for (call, asked) in &self.questions {
-            let is_own = asked.publisher.as_deref() == wire.client_id();
-            if is_own && asked.link != link && matches!(asked.message, Some((_, QoS::AtMostOnce))) {
+            let is_own = wire.client_id().is_some_and(|client_id| asked.outlives_connection(client_id));
+            if is_own && asked.link != link {
                 wire.is_behind(*call, asked.until);
             }
         }
@@ -67,6 +74,11 @@ impl Checks {
     /// The engine is about to be told something.
     pub(crate) fn told(&mut self, now: u64, input: &Input<'_>) {
         self.ledger.permissions_hold();
+        // What had timed out by the latest call is decided.
+        let (questions, called_at) = (&self.questions, self.working.0);
+        self.ledger.wills_wait(|client_id| {
+            questions.values().any(|asked| asked.until > called_at && asked.outlives_connection(client_id))
+        });
         match input {
             Input::Reply { call, answer } => {
                 if let Some(asked) = self.questions.remove(call) {

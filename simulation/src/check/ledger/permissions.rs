@@ -89,6 +89,29 @@ impl Ledger {
         Some(rights.allow(|permissions| may_publish(permissions, topic)))
     }
 
+    /// The session of a client ends. Its will may wait for what a hook says of its messages, and goes out by what the client
+    /// might by now: whoever has the identifier next has permissions of its own.
+    pub(super) fn leaves_its_rights(&mut self, client_id: &str) {
+        if self.asks
+            && let Some(known) = self.sessions.get(client_id)
+        {
+            self.last_rights.entry(client_id.to_owned()).or_default().push(known.rights.clone());
+        }
+    }
+
+    /// Of these clients alone messages are undecided: no will of an ended session waits for those of others.
+    pub(in crate::check) fn wills_wait(&mut self, is_undecided: impl Fn(&str) -> bool) {
+        self.last_rights.retain(|client_id, _| is_undecided(client_id));
+    }
+
+    /// May a will of this client go to a topic, where it may not go everywhere? That of a session that has ended goes by what
+    /// the client might then.
+    pub(in crate::check) fn may_send_will(&self, client_id: &str, topic: &str) -> Option<bool> {
+        let may = self.may_publish(client_id, topic)?;
+        let mut ended = self.last_rights.get(client_id).into_iter().flatten();
+        Some(may || ended.any(|rights| rights.allow(|permissions| may_publish(permissions, topic))))
+    }
+
     /// May what is sent on a connection be read by its client, where that may not read everything?
     pub(in crate::check) fn may_read(&self, client_id: &str, link: usize, topic: &str) -> Option<bool> {
         let rights = self.limited(client_id)?;
