@@ -24,7 +24,8 @@ impl Standstills {
 }
 
 impl Wires {
-    /// Behind a call of the engine, by which everything that was due has happened, unless it `works` on.
+    /// Behind a call of the engine, by which everything that was due has happened. Where it `works` on, packets may wait for
+    /// what is left of that: they are handled in its next calls, at the same time.
     pub(super) fn in_time(
         &self,
         now: u64,
@@ -99,7 +100,7 @@ impl Wire {
             }
         }
         counts.look("LIV-2");
-        if let Some((what, _)) = self.unanswered().filter(|_| !self.hostile) {
+        if let Some((what, _)) = self.unanswered().filter(|_| !self.hostile && !works) {
             // Who is not read is not waited for, unless it is for a hook.
             let is_read = !self.paused || self.is_asked(now);
             let waits = self.asked_at.or(is_read.then(|| self.waiting_since.max(flow)));
