@@ -456,13 +456,23 @@ impl Engine {
     pub(crate) fn replied(&mut self, call: crate::ids::CallId, answer: Answer, out: &mut Outbox) {
         let Err(answer) = self.publish_answered(call, answer, out) else { return };
         let id = call.conn;
-        let open = self.conn(id).and_then(|conn| conn.parked.as_deref());
-        let is_any = planted!("any-answer-counts");
-        if !matches!(open, Some(Parked::Question { call: asked, .. }) if *asked == call || is_any) {
-            self.counters.late_replies += 1;
-            return;
+        let open = match self.conn(id).and_then(|conn| conn.parked.as_deref()) {
+            Some(Parked::Question { call: asked, deadline, .. })
+                if *asked == call || planted!("any-answer-counts") =>
+            {
+                Some(*deadline)
+            }
+            _ => None,
+        };
+        match open {
+            Some(deadline) if deadline > self.now => self.settle_question(id, answer, out),
+            // Its timer waits its turn.
+            Some(_) => {
+                self.counters.late_replies += 1;
+                self.question_timed_out(id, out);
+            }
+            None => self.counters.late_replies += 1,
         }
-        self.settle_question(id, answer, out);
     }
 
     /// Nobody answered in time: the answer is no.

@@ -339,6 +339,12 @@ impl Engine {
         let line = self.undecided.lines.get_mut(&client_id).into_iter();
         let mut packets = line.flat_map(|line| &mut line.entries).filter_map(Entry::publish_mut);
         let Some(entry) = packets.find(open) else { return Err(answer) };
+        if entry.deadline <= self.now {
+            // The timer waits its turn.
+            self.counters.late_replies += 1;
+            self.undecided_timed_out(&client_id, out);
+            return Ok(());
+        }
         let (call, before) = (entry.call, entry.bytes());
         let decision = match answer {
             Answer::Allow => Decision::Route,
@@ -394,11 +400,18 @@ impl Engine {
         self.undecided.bytes = self.undecided.bytes - before + after;
     }
 
-    /// Questions about PUBLISH packets of a client have been open for too long: the answer is no.
+    /// Questions about PUBLISH packets of a client have been open for too long.
     pub(crate) fn undecided_timer(&mut self, client_id: &str, out: &mut Outbox) {
+        if let Some(line) = self.undecided.lines.get_mut(client_id) {
+            line.armed = None;
+            self.undecided_timed_out(client_id, out);
+        }
+    }
+
+    /// Nobody answered in time: the answer is no.
+    fn undecided_timed_out(&mut self, client_id: &str, out: &mut Outbox) {
         let now = self.now;
         let Some(line) = self.undecided.lines.get_mut(client_id) else { return };
-        line.armed = None;
         for waiting in line.entries.iter_mut().filter_map(Entry::publish_mut) {
             if waiting.decision.is_none() && waiting.deadline <= now {
                 let refusal = Decision::Refuse(ReasonCode::NotAuthorized);
