@@ -89,10 +89,12 @@ impl Ledger {
     /// Sent with DUP, which says that it may have been sent before: what waited for the store when its connection ended
     /// never was.
     pub(in crate::check) fn never_left(&self, client_id: &str, id: u16, number: u32, qos: QoS) -> bool {
-        // What was under this identifier before may have been acknowledged.
+        // What was under this identifier before may have been acknowledged, or given up.
         let is_it = |outgoing: &Outgoing| outgoing.number == number;
-        let is_known =
-            |known: &Known| known.outgoing.contains_key(&id) || known.uncertain.get(&id).is_some_and(is_it);
+        let is_known = |known: &Known| {
+            known.outgoing.get(&id).is_some_and(|before| !known.gave_up || is_it(before))
+                || known.uncertain.get(&id).is_some_and(is_it)
+        };
         self.durable
             && qos == QoS::ExactlyOnce
             && !self.sessions.get(client_id).is_some_and(|known| is_known(known))
