@@ -1,7 +1,8 @@
 //! What the simulator found, faults of the engine and wrong judgements of its own: each scenario in `regressions/` broke a
-//! statement once. Now all of them hold, and the packet trace says what happens.
+//! statement once, by itself or in a variant. Now all of them hold, and the packet trace says what happens.
 
 use simulation::scenario::Scenario;
+use simulation::variants::{VARIANTS, play_compared, variant};
 use simulation::world::{Options, play};
 use std::fs;
 use std::path::Path;
@@ -17,6 +18,11 @@ fn what_was_found_stays_mended() {
         let scenario = Scenario::from_json(&text).expect("a scenario");
         let outcome = play(&scenario, Options { trace: true, ..Options::default() });
         assert_eq!(outcome.violation, None, "{name}");
+        for (varied, _) in VARIANTS {
+            if let Some(options) = variant(varied, &scenario, Options::default()) {
+                assert_eq!(play_compared(&scenario, options).violation, None, "{name}, {varied}");
+            }
+        }
         insta::assert_snapshot!(&*name, outcome.trace.text());
         played += 1;
     }

@@ -11,6 +11,7 @@ use broker_engine::{
     MemoryPressure, Note, Outbox, Question, StoreOp, StoreSeq, StoredDelivery, Time, Wire,
 };
 use mqtt_proto::ReasonCode;
+use std::time::Duration;
 
 /// Microseconds from which on an answer is late.
 const SLOW: u64 = 1_000_000;
@@ -162,8 +163,11 @@ impl World<'_> {
         let now = self.time();
         let Broker::Engine(engine) = &mut self.broker else { return };
         if self.options.restless {
-            let between = Time::from_micros(self.called_at + (self.now - self.called_at) / 2);
-            engine.handle(between, Input::Tick, out);
+            let between = self.called_at + (self.now - self.called_at) / 2;
+            engine.handle(Time::from_micros(between), Input::Tick, out);
+            // Durations of what is to be kept count from then, and it is handed over now.
+            let age = Duration::from_micros(self.now - between);
+            out.stores.iter_mut().for_each(|(_, op)| *op = op.clone().aged(age));
         }
         self.called_at = self.now;
         match input {
