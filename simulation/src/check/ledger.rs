@@ -452,7 +452,9 @@ impl Ledger {
                 self.leaves_its_rights(client_id);
                 let known = self.session(client_id);
                 let (ever, link) = (std::mem::take(&mut known.ever), known.link);
-                *known = Known { link, ended, ever, ..Known::default() };
+                // What its connection said last is still answered, as it might then.
+                let rights = std::mem::take(&mut known.rights);
+                *known = Known { link, ended, ever, rights, ..Known::default() };
             }
             Note::MessageDropped { client_id, topic, reason } => {
                 match reason {
