@@ -5,9 +5,9 @@
 mod common;
 
 use broker_engine::{Command, Config, ConnId, DropReason, Durability, Input};
-use common::{World, clean, lasting, message};
+use common::{World, clean, lasting, message, will};
 use mqtt_proto::QoS::{self, AtLeastOnce, AtMostOnce, ExactlyOnce};
-use mqtt_proto::{Packet, ReasonCode, SubscribeOptions, Version};
+use mqtt_proto::{Connect, Packet, ReasonCode, SubscribeOptions, TopicName, Version, Will, WillProperties};
 
 /// One way to lose messages that are for a client `s`.
 struct Way {
@@ -26,7 +26,11 @@ fn ways(reason: DropReason) -> Vec<Way> {
     // One message of a queue in memory, the others in the store.
     let paged = || Config { durability: Durability::Durable, queue_window_messages: 1, ..Config::default() };
     match reason {
-        DropReason::Expired => vec![way(usual(), expired), way(usual(), expired_before_it_was_handed_on)],
+        DropReason::Expired => vec![
+            way(usual(), expired),
+            way(usual(), expired_before_it_was_handed_on),
+            way(usual(), a_will_of_which_the_host_hears_late),
+        ],
         DropReason::QueueFull => {
             vec![way(Config { max_queued_messages: 1, ..usual() }, two_queued)]
         }
@@ -154,6 +158,18 @@ fn expired_before_it_was_handed_on(world: &mut World) {
     world.publish_with(publisher, &short);
     world.wait(2);
     world.cut(s);
+}
+
+/// Keep-alive runs out after 15 s and the will lives for 5 s, but nobody calls for a minute.
+fn a_will_of_which_the_host_hears_late(world: &mut World) {
+    let s = subscriber(world, AtLeastOnce);
+    let properties = WillProperties { message_expiry_interval: Some(5), ..WillProperties::default() };
+    let will = Will { topic: TopicName::parse("t").unwrap(), properties, ..will() };
+    world.connect_with(&Connect { keep_alive: 10, will: Some(will), ..clean(Version::V5, "p") });
+    world.now = world.now.after_secs(60);
+    world.handle(Input::Tick);
+    world.settle();
+    world.expect(s, &[]);
 }
 
 fn too_large(world: &mut World, qos: QoS) {

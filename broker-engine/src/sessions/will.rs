@@ -165,8 +165,12 @@ impl Engine {
             // Over quota the live copies still go out.
             let _over_quota = self.retain(&publication, out);
         }
+        // Where the host calls late it may be over already, which the fan-out finds out.
+        let is_over = publication.expiry.at.is_some_and(|at| at <= self.called_at);
+        let routed =
+            if is_over { self.drop_for_all(&publication, None) } else { self.route(&publication, None, out) };
         // Forgotten behind its deliveries, so that no cut between loses it.
-        match self.route(&publication, None, out) {
+        match routed {
             Routed::Queued if self.gates.is_on() => {
                 self.fanouts.is_will_of(client_id);
                 Some(will.stored())
