@@ -17,9 +17,10 @@ impl Standstills {
         self.0.push((now, pause));
     }
 
-    /// For how long since then.
+    /// For how long since then, which may be in the midst of one.
     pub(super) fn since(&self, then: u64) -> u64 {
-        self.0.iter().rev().take_while(|(at, _)| *at >= then).map(|(_, pause)| pause).sum()
+        let behind = |(at, pause): &(u64, u64)| (at + pause).saturating_sub(then).min(*pause);
+        self.0.iter().rev().map(behind).take_while(|behind| *behind > 0).sum()
     }
 }
 
