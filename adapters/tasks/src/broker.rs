@@ -6,7 +6,7 @@ use crate::notes::Log;
 use crate::runtime::{first, timeout};
 use crate::signal::Signal;
 use crate::store::{self, Keeping};
-use crate::turn::{Shared, unix_time, watched};
+use crate::turn::{Shared, unix_time};
 use crate::{Runtime, connection, drops, files};
 use async_channel::Receiver;
 use broker_engine::{Command, HashKey, ListenerId, Seed};
@@ -249,6 +249,7 @@ impl<R: Runtime> Builder<R> {
         let recorder = recorder.transpose()?;
         let told = Arc::clone(&failure);
         let thread = std::thread::Builder::new().name("metronome".into()).spawn(move || {
+            let _last_words = LastWords(Arc::clone(&told));
             let mut driver = Driver::new(engine, hooks);
             if let Some(recorder) = recorder {
                 driver.record(recorder);
@@ -287,6 +288,17 @@ impl<R: Runtime> Builder<R> {
         start.recv().map_err(lost).and_then(|started| started).map_err(StartError::System)?;
         let running = (running, failure);
         Ok(BrokerHandle::new(orders, stop, running, listening, open_files, (in_force, found), thread))
+    }
+}
+
+/// Says why the broker's thread ends, when that is a panic of its own.
+struct LastWords(Arc<OnceLock<Failure>>);
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _first = self.0.set(Failure::Panic);
+        }
     }
 }
 
@@ -336,7 +348,7 @@ async fn run<R: Runtime>(
     if let Some(events) = store_events {
         // What the store is to be told of the beginning.
         shared.driver.borrow_mut().tick(shared.now());
-        spawn(&shared, store::listen(Rc::clone(&shared), events));
+        shared.spawn(store::listen(Rc::clone(&shared), events));
     }
     let mut accepting = Vec::new();
     let (acceptors, doors): (Vec<_>, Vec<_>) =
@@ -346,16 +358,16 @@ async fn run<R: Runtime>(
         let enough = Rc::new(Signal::default());
         accepting.push(Rc::clone(&enough));
         let accept = listener::accept(Rc::clone(&shared), acceptor, Rc::clone(door), most);
-        spawn(&shared, async move { first(enough.notified(), accept).await });
+        shared.spawn(async move { first(enough.notified(), accept).await });
     }
-    spawn(&shared, connection::serve_all(Rc::clone(&shared)));
-    spawn(&shared, Rc::clone(&shared).run_flusher());
-    spawn(&shared, Rc::clone(&shared).run_timer());
-    spawn(&shared, Rc::clone(&shared).take_up_answers());
-    spawn(&shared, drops::report(Rc::clone(&shared)));
-    spawn(&shared, write_recording(Rc::clone(&shared)));
+    shared.spawn(connection::serve_all(Rc::clone(&shared)));
+    shared.spawn(Rc::clone(&shared).run_flusher());
+    shared.spawn(Rc::clone(&shared).run_timer());
+    shared.spawn(Rc::clone(&shared).take_up_answers());
+    shared.spawn(drops::report(Rc::clone(&shared)));
+    shared.spawn(write_recording(Rc::clone(&shared)));
     if let Some(interval) = sys_topics.interval() {
-        spawn(&shared, publish_sys_topics(Rc::clone(&shared), interval));
+        shared.spawn(publish_sys_topics(Rc::clone(&shared), interval));
     }
     let asked = ending(&shared, &Doors { doors, most }, inbox, &stopping).await;
     let (deadline, ended) = match asked {
@@ -373,21 +385,20 @@ async fn run<R: Runtime>(
     shared.driver.borrow_mut().command(shared.now(), Command::Shutdown);
     shared.fed();
     let closed = async {
-        while shared.open_connections() > 0 {
-            shared.all_closed.notified().await;
+        while shared.open_connections() > 0 && !shared.alarm.has_panicked() {
+            first(shared.all_closed.notified(), shared.alarm.rung()).await;
         }
     };
     if timeout::<R, _>(deadline, closed).await.is_none() {
         tracing::warn!(connections = shared.open_connections(), "clients did not close in time");
     }
+    if shared.alarm.has_panicked() {
+        tracing::error!("a task panicked while the broker stopped, which is a bug");
+        return Err(Failure::Panic);
+    }
     // The rest, which the task would have reported later.
     shared.drops.borrow_mut().report(shared.driver.borrow().view().counters());
     ended
-}
-
-/// Runs a task until the broker ends, which it does when the task panics.
-fn spawn<R: Runtime>(shared: &Shared<R>, task: impl Future<Output = ()> + 'static) {
-    R::spawn(watched(shared.alarm(), task));
 }
 
 /// Carries out orders until the broker is to end, and says how long that may take.
@@ -401,15 +412,16 @@ async fn ending<R: Runtime>(
     stopping: &Receiver<Duration>,
 ) -> Result<Duration, Failure> {
     let mut stop = pin!(stopping.recv());
-    let mut failed = pin!(shared.failed.notified());
+    let mut failed = pin!(shared.alarm.rung());
     let mut orders = pin!(carry_out(shared, doors, inbox));
     poll_fn(|context| {
+        if failed.as_mut().poll(context).is_ready() {
+            let known = shared.failure.take().filter(|_| !shared.alarm.has_panicked());
+            return Poll::Ready(Err(known.unwrap_or(Failure::Panic)));
+        }
         // [`BrokerHandle::shutdown`], or the handle was dropped.
         if let Poll::Ready(asked) = stop.as_mut().poll(context) {
             return Poll::Ready(Ok(asked.unwrap_or_default()));
-        }
-        if failed.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(shared.failure.take().unwrap_or(Failure::Panic)));
         }
         orders.as_mut().poll(context).map(|()| Ok(Duration::ZERO))
     })

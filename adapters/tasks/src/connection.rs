@@ -79,12 +79,11 @@ fn serve<R: Runtime>(shared: &Rc<Shared<R>>, socket: &Rc<Socket<R>>) {
         // Why it ends, in the words of a layer; unread input would take that away from the client.
         socket.end.set(End::Closing);
     }
-    R::spawn(leave(Rc::clone(shared), Rc::clone(socket)));
+    shared.spawn(leave(Rc::clone(shared), Rc::clone(socket)));
 }
 
 /// The end of a connection.
 async fn leave<R: Runtime>(shared: Rc<Shared<R>>, socket: Rc<Socket<R>>) {
-    let _alarm = shared.alarm();
     let_go(&shared, &socket).await;
     shared.remove(socket.id);
 }

@@ -28,7 +28,6 @@ pub(crate) async fn run<R: Runtime>(
     peer: Option<SocketAddr>,
     door: Rc<Door>,
 ) {
-    let _alarm = shared.alarm();
     let entering = shared.entering(peer.map(|peer| peer.ip()));
     let mut entrance = Entrance::new(&door.listener.stages, peer);
     match timeout::<R, _>(shared.connect_timeout, pass(&shared, &stream, &mut entrance)).await {

@@ -14,12 +14,13 @@
 //! * [`connection`] — one task for all connections: read, wait, close in peace; `bell` — what wakes it
 //! * [`notes`] — what goes into the log about clients
 //! * [`drops`] — what goes into the log about messages that were lost
-//! * [`signal`] — waking a task of the same thread
+//! * [`signal`] — waking a task of the same thread; `alarm` — a panic of one task is the end of all
 //!
 //! It is made for adapters: what programs embed is `metronome-tokio` or another of them.
 #![deny(unsafe_code)]
 
 mod accepted;
+mod alarm;
 #[cfg(feature = "async-io")]
 pub mod async_io;
 mod bell;

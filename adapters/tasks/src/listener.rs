@@ -271,7 +271,7 @@ fn start<R: Runtime>(shared: &Rc<Shared<R>>, stream: R::Stream, peer: Option<Soc
     if door.listener.stages.is_plain() {
         connection::begin(shared, stream, door.id, Entered::plain(door.listener.transport, peer));
     } else {
-        R::spawn(entrance::run(Rc::clone(shared), stream, peer, Rc::clone(door)));
+        shared.spawn(entrance::run(Rc::clone(shared), stream, peer, Rc::clone(door)));
     }
 }
 

@@ -3,6 +3,7 @@
 //! Whoever reads feeds the driver and marks what is to be written. One flushing task runs behind all tasks that
 //! were ready in the same turn, and writes each connection once.
 
+use crate::alarm::{Alarm, watched};
 use crate::bell::{Bell, Rung};
 use crate::drops::Drops;
 use crate::handle::Failure;
@@ -93,27 +94,10 @@ pub struct Shared<R: Runtime> {
     pub(crate) connect_timeout: Duration,
     pub(crate) linger: Linger,
     /// The broker cannot go on: for this reason, or as a task panicked.
-    pub failed: Rc<Signal>,
     pub(crate) failure: RefCell<Option<Failure>>,
+    pub(crate) alarm: Rc<Alarm>,
     /// What was lost, for the log.
     pub drops: RefCell<Drops>,
-}
-
-/// Reports a panic of the task that holds it: the engine may be left half-way, so the broker must stop.
-pub(crate) struct Alarm(Rc<Signal>);
-
-impl Drop for Alarm {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.notify();
-        }
-    }
-}
-
-/// A task that the broker cannot do without.
-pub(crate) async fn watched(alarm: Alarm, task: impl Future<Output = ()>) {
-    let _alarm = alarm;
-    task.await;
 }
 
 /// A connection that is counted as entering.
@@ -136,15 +120,15 @@ impl<R: Runtime> Drop for Entering<R> {
 }
 
 impl<R: Runtime> Shared<R> {
-    /// To be held by each task.
-    pub(crate) fn alarm(&self) -> Alarm {
-        Alarm(Rc::clone(&self.failed))
+    /// Runs a task until it ends or the broker does, which it does when the task panics.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        R::spawn(watched(Rc::clone(&self.alarm), task));
     }
 
     /// The broker has to end.
     pub(crate) fn fail(&self, failure: Failure) {
         *self.failure.borrow_mut() = Some(failure);
-        self.failed.notify();
+        self.alarm.ring();
     }
 
     /// Nobody is connected yet.
@@ -165,8 +149,8 @@ impl<R: Runtime> Shared<R> {
             entering_at: RefCell::default(),
             connect_timeout,
             linger,
-            failed: Rc::default(),
             failure: RefCell::default(),
+            alarm: Rc::default(),
             drops: RefCell::default(),
         })
     }
@@ -413,37 +397,4 @@ pub fn unix_time() -> u64 {
 
 fn is_work(deadline: Option<Deadline>) -> bool {
     deadline.is_some_and(|deadline| deadline.reason == DeadlineReason::Work)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Alarm, watched};
-    use crate::signal::Signal;
-    use std::future::{Future, poll_fn};
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-    use std::rc::Rc;
-    use std::task::{Context, Poll, Waker};
-
-    /// The engine may be left half-way, so the broker must not go on half alive.
-    #[test]
-    fn a_panic_of_a_task_is_heard() {
-        for panics in [false, true] {
-            let failed = Rc::new(Signal::default());
-            let mut task = Box::pin(watched(Alarm(Rc::clone(&failed)), async move {
-                yield_once().await;
-                assert!(!panics, "this is the test's panic");
-            }));
-            let mut context = Context::from_waker(Waker::noop());
-            assert!(task.as_mut().poll(&mut context).is_pending());
-            let ended = catch_unwind(AssertUnwindSafe(move || task.as_mut().poll(&mut context).is_ready()));
-            assert_eq!(ended.is_err(), panics);
-            let heard = failed.poll(&Context::from_waker(Waker::noop()));
-            assert_eq!(heard.is_ready(), panics);
-        }
-    }
-
-    async fn yield_once() {
-        let mut waits = true;
-        poll_fn(|_| if std::mem::take(&mut waits) { Poll::Pending } else { Poll::Ready(()) }).await;
-    }
 }

@@ -393,6 +393,9 @@ fn serve(
         if stopping.join().is_err() {
             return fail(1, "stopping failed; this is a bug");
         }
+        if let Some(failure) = broker.failure() {
+            return fail(1, &failure.to_string());
+        }
         tracing::info!("stopped");
         ExitCode::SUCCESS
     })
