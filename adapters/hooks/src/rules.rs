@@ -144,7 +144,7 @@ impl Rules {
     pub fn authenticate(&self, client: &ClientFacts<'_>, password: Option<&[u8]>) -> Verdict {
         let user = client.username.and_then(|name| self.parts.users.get(name));
         let stored = user.and_then(|user| user.password.as_ref());
-        let against = stored.or_else(|| choose(self.decoys.iter(), client.username?));
+        let against = stored.or_else(|| choose(&self.decoys, client.username?));
         let fits = black_box(against.zip(password).is_some_and(|(stored, given)| stored.verify(given)));
         match (user, stored) {
             (Some(user), _) if user.disallow => return Verdict::Deny,
@@ -167,10 +167,11 @@ impl Rules {
         }
     }
 
-    /// Iterations and length of the salt that this name has for SCRAM if there is no such user; `None` if there is none at
+    /// Iterations and length of the salt of some user for SCRAM, the same one for the same bytes; `None` if there is none at
     /// all.
-    pub(crate) fn scram_shape(&self, username: &str) -> Option<(u32, usize)> {
-        choose(self.scram_shapes.iter().copied(), username)
+    pub(crate) fn scram_shape(&self, [first, ..]: [u8; 32]) -> Option<(u32, usize)> {
+        let place = usize::from(first).checked_rem(self.scram_shapes.len())?;
+        self.scram_shapes.iter().nth(place).copied()
     }
 
     /// What SCRAM needs to know of a user who is let in by that.
@@ -244,11 +245,10 @@ impl Rules {
 }
 
 /// One of several, always the same for the same name, as nobody can foresee.
-fn choose<T>(mut several: impl ExactSizeIterator<Item = T>, name: &str) -> Option<T> {
+fn choose<'a, T>(several: &'a [T], name: &str) -> Option<&'a T> {
     static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-    let count = several.len() as u64;
-    let number = SECRET.hash_one(name).checked_rem(count)?;
-    several.nth(usize::try_from(number).ok()?)
+    let number = SECRET.hash_one(name).checked_rem(several.len() as u64)?;
+    several.get(usize::try_from(number).ok()?)
 }
 
 impl Default for Rules {

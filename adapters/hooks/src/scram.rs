@@ -3,6 +3,7 @@
 
 use crate::in_force::{RulesInForce, facts};
 use crate::passwords::{ScramKeys, hmac};
+use crate::rules::Rules;
 use base64ct::{Base64, Encoding};
 use metronome_host::engine::{Admission, Answer, Authenticate, ConnId, Interest, Note};
 use metronome_host::{Client, Commands, Decision, Hook};
@@ -22,7 +23,7 @@ const SHAPE: (u32, usize) = (15_000, 16);
 /// name that it has proven to be its own; where its CONNECT has a user name, that must be the same.
 pub struct Scram {
     rules: RulesInForce,
-    /// Makes up the same salt for the same unknown user, so that nobody finds out who is one, as long as the broker runs.
+    /// Makes up the same salt for the same unknown user, so that nobody finds out who is one.
     secret: [u8; 32],
     nonces: Box<dyn FnMut() -> Option<String> + Send>,
     exchanges: BTreeMap<ConnId, Exchange>,
@@ -49,7 +50,7 @@ struct Exchange {
 }
 
 impl Scram {
-    /// With the users of these rules.
+    /// With the users of these rules, and another secret for [`Scram::with_secret`] in each process.
     ///
     /// # Errors
     /// There is no random source.
@@ -57,6 +58,21 @@ impl Scram {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(|error| io::Error::other(error.to_string()))?;
         Ok(Self { rules, secret, nonces: Box::new(nonce), exchanges: BTreeMap::new() })
+    }
+
+    /// What unknown users are shown depends on their names and this. It has to stay the same over restarts, or users can be
+    /// told by their salts, which do.
+    #[must_use]
+    pub fn with_secret(self, secret: [u8; 32]) -> Self {
+        Self { secret, ..self }
+    }
+
+    /// Keys with which nobody can prove anything, but for their numbers as those of some user.
+    fn made_up(&self, rules: &Rules, name: &str) -> ScramKeys {
+        let word = |number: usize| hmac(&self.secret, &[&number.to_le_bytes(), name.as_bytes()].concat());
+        let (iterations, length) = rules.scram_shape(word(0)).unwrap_or(SHAPE);
+        let salt: Vec<u8> = (1..=length.div_ceil(32)).flat_map(word).take(length).collect();
+        ScramKeys::derive(b"", &salt, 1).with_iterations(iterations)
     }
 
     /// Takes the client's first message.
@@ -67,17 +83,8 @@ impl Scram {
         }
         let rules = self.rules.get();
         let known = rules.scram_keys(&first.name).cloned();
-        let unknown = || {
-            // As those of some user, or the numbers would tell.
-            let (iterations, length) = rules.scram_shape(&first.name).unwrap_or(SHAPE);
-            let blocks = (0..length.div_ceil(32)).flat_map(|block: usize| {
-                hmac(&self.secret, &[&block.to_le_bytes(), first.name.as_bytes()].concat())
-            });
-            let salt: Vec<u8> = blocks.take(length).collect();
-            ScramKeys::derive(b"", &salt, 1).with_iterations(iterations)
-        };
         let is_known = known.is_some();
-        let keys = known.unwrap_or_else(unknown);
+        let keys = known.unwrap_or_else(|| self.made_up(&rules, &first.name));
         let nonce = format!("{}{}", first.nonce, (self.nonces)()?);
         let answer = format!("r={nonce},s={},i={}", Base64::encode_string(&keys.salt), keys.iterations);
         let said = format!("{},{answer}", first.bare);

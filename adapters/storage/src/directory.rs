@@ -1,7 +1,8 @@
 //! The directory of an embedded store: for its owner only, and for one process at a time.
 
+use crate::private_files::{make_directory, open_private};
 use crate::store::StoreError;
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -34,22 +35,4 @@ impl Directory {
     pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
-}
-
-/// A directory for its owner only, with all above it.
-pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
-}
-
-/// A file to be read and written, which for its owner only may be made.
-pub(crate) fn open_private(path: &Path, may_make: bool) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(may_make).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
 }

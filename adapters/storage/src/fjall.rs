@@ -1,6 +1,7 @@
 //! The embedded LSM tree: a journal that is synced with every batch, and tables that are merged behind it.
 
-use crate::directory::{Directory, make_directory};
+use crate::directory::Directory;
+use crate::private_files::make_directory;
 use crate::store::{Batch, Store, StoreError, Visit};
 use fjall::{Database, Error, Keyspace, KeyspaceCreateOptions, PersistMode};
 use std::collections::BTreeSet;

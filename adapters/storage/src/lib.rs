@@ -7,6 +7,7 @@
 //! * [`export`] — what is in a store, for people and other programs
 //! * [`clock`] — a wall clock that never goes back
 //! * `directory` — where the embedded ones are, for one process at a time
+//! * [`private_files`] — files for their owner only
 //! * `redb` — the embedded B-tree
 //! * `fjall` — the embedded LSM tree
 //! * `redis` — a Redis server, [`redis_url`] where it is
@@ -23,6 +24,7 @@ pub mod export;
 pub mod fjall;
 pub mod keeper;
 pub mod load;
+pub mod private_files;
 pub mod record;
 #[cfg(feature = "redb")]
 pub mod redb;

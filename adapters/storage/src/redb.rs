@@ -1,6 +1,7 @@
 //! The embedded B-tree: one file, which is copied on write and checked by sums.
 
-use crate::directory::{Directory, open_private};
+use crate::directory::Directory;
+use crate::private_files::open_private;
 use crate::store::{Batch, Store, StoreError, Visit, end_of};
 use redb::backends::FileBackend;
 use redb::{

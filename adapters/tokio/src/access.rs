@@ -1,6 +1,6 @@
 //! Hooks that the configuration asks for, and reading the files again that it names, certificates too.
 
-use crate::systemd;
+use crate::{scram_secret, systemd};
 use metronome_hooks::{AccessControl, Jwt, JwtKeys, PacketLog, RuleFiles, Scram, Webhook, sources};
 use metronome_tokio::host::Direction;
 use metronome_tokio::host::config::{AccessControlConfig, PacketLogConfig};
@@ -9,6 +9,7 @@ use metronome_tokio::{AllowAll, BrokerConfig, BrokerHandle, Builder, Client};
 use std::convert::Infallible;
 use std::future::pending;
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
@@ -19,6 +20,8 @@ const LOOK: Duration = Duration::from_secs(1);
 struct Control {
     listeners: Vec<ListenerId>,
     rules: Option<RuleFiles>,
+    /// [`AccessControlConfig::scram_secret`].
+    scram_secret: Option<PathBuf>,
     keys: Option<JwtKeys>,
     webhook: Option<Webhook>,
 }
@@ -27,7 +30,8 @@ impl Control {
     fn new(config: &AccessControlConfig, listeners: Vec<ListenerId>) -> Result<Self, String> {
         let rules = config.has_files().then(|| RuleFiles::load(sources(config))).transpose();
         let rules = rules.map_err(|error| error.to_string())?;
-        Ok(Self { listeners, rules, keys: None, webhook: webhook(config)? })
+        let scram_secret = config.scram_secret.clone();
+        Ok(Self { listeners, rules, scram_secret, keys: None, webhook: webhook(config)? })
     }
 
     fn decides(&self) -> bool {
@@ -51,9 +55,13 @@ impl Control {
             builder = builder.hook_for(listeners(), Jwt::new(config.jwt.clone(), keys, rules, log)?);
         }
         if let Some(rules) = &self.rules {
+            let mut scram = Scram::new(rules.rules())?;
+            if let Some(file) = self.scram_secret.take().or_else(|| scram_secret::place(&config.storage)) {
+                scram = scram.with_secret(scram_secret::read(&file)?);
+            }
             builder = builder
                 .hook_for(listeners(), AccessControl::new(rules.rules(), config.allow_anonymous)?)
-                .hook_for(listeners(), Scram::new(rules.rules())?);
+                .hook_for(listeners(), scram);
         }
         if let Some(webhook) = self.webhook.take() {
             builder = builder.hook_for(listeners(), webhook);

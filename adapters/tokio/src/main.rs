@@ -4,6 +4,7 @@ mod access;
 mod give_back;
 mod log;
 mod passwd;
+mod scram_secret;
 mod store_command;
 mod store_progress;
 mod systemd;

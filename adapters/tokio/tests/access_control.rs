@@ -3,7 +3,7 @@
 mod common;
 
 use common::process::{Running, metronome, run, start};
-use common::{Client, connect, packet};
+use common::{Client, connect, packet, string};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -244,6 +244,51 @@ fn a_file_that_cannot_be_used_is_a_reason_not_to_start() {
     assert_eq!(run(&["--config", config]), (Some(2), wanted.clone()));
     let checked = metronome().args(["check-config", config]).output().unwrap();
     assert_eq!((checked.status.code(), String::from_utf8(checked.stderr).unwrap()), (Some(2), wanted));
+}
+
+/// What a broker shows somebody of an unknown name who begins with SCRAM: salt and iterations.
+fn shown_to_nobody(address: SocketAddr) -> String {
+    let data = [&[0x15][..], &string("SCRAM-SHA-256"), &[0x16], &string("n,,n=nobody,r=x")].concat();
+    let properties = [&[u8::try_from(data.len()).unwrap()], &data[..]].concat();
+    let mut client = Client::open(address, 5);
+    client.send(&packet(0x10, &[b"\0\x04MQTT\x05\x02\0\x3c", &properties[..], &string("c")].concat()));
+    let challenge = String::from_utf8_lossy(&client.packet()).into_owned();
+    challenge.split_once(",s=").expect(&challenge).1.to_owned()
+}
+
+/// Salts of users outlive the process, so those of nobody have to.
+#[test]
+fn scram_tells_nobody_across_a_restart_who_is_a_user() {
+    let folder = folder("scram");
+    let _absent = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    let users = folder.join("users");
+    let entries = ["bob", "ann"].map(|user| passwd(&["create", user, "--scram"], "secret").1);
+    fs::write(&users, entries.concat().replacen(":15000:", ":4096:", 1)).unwrap();
+    let (config, secret, data) = (folder.join("config.toml"), folder.join("secret"), folder.join("data"));
+    let shown = |keys: &str, durability: &str| {
+        fs::write(&config, format!("[access_control]\npassword_file = {users:?}\n{keys}")).unwrap();
+        let mut command = metronome();
+        command.env("METRONOME_DURABILITY", durability).arg("--config").arg(&config);
+        command.args(["--listen", "127.0.0.1:0", "--data"]).arg(&data);
+        shown_to_nobody(start(command).address)
+    };
+    let named = format!("scram_secret = {secret:?}\n");
+    for (keys, durability, file) in
+        [(&*named, "memory", &secret), ("", "durable", &data.join("scram.secret"))]
+    {
+        let first = shown(keys, durability);
+        assert_eq!(shown(keys, durability), first, "{durability}");
+        assert_eq!(fs::read(file).unwrap().len(), 32);
+        // About to be written when the machine failed.
+        fs::write(file, "").unwrap();
+        assert_ne!(shown(keys, durability), first, "it depends on the secret");
+    }
+    fs::write(&secret, "short").unwrap();
+    fs::write(&config, format!("[access_control]\npassword_file = {users:?}\n{named}")).unwrap();
+    let (code, error) = run(&["--listen", "127.0.0.1:0", "--config", config.to_str().unwrap()]);
+    assert_eq!(code, Some(1));
+    assert!(error.contains(&format!("{}: has to have 32 bytes", secret.display())), "{error}");
 }
 
 /// Of HS256, for bob, made with the secret below.

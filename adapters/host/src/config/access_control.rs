@@ -18,6 +18,8 @@ pub struct AccessControlConfig {
     pub accounts: Option<PathBuf>,
     /// How these store passwords. Default MD5, as there.
     pub accounts_hash: AccountsHash,
+    /// Where the secret is kept by which SCRAM makes up the salts of unknown users. By default in the store's directory.
+    pub scram_secret: Option<PathBuf>,
     /// A web service.
     pub webhook: Option<String>,
     /// How long it may take to answer, milliseconds. Default 2,000.
@@ -47,6 +49,7 @@ impl Default for AccessControlConfig {
             acl_file: None,
             accounts: None,
             accounts_hash: AccountsHash::default(),
+            scram_secret: None,
             webhook: None,
             webhook_timeout_ms: 2000,
             webhook_lifetime_ms: 10_000,
