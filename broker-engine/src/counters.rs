@@ -25,7 +25,7 @@ pub enum DropReason {
     ClientRejected,
     /// A shared subscription had no member left.
     SharedNoMember,
-    /// A hook dropped it.
+    /// A hook discarded it, once for each message: nobody knows who would have got it.
     HookDropped,
     /// An operator dropped it.
     AdminDropped,
@@ -92,7 +92,7 @@ pub struct Counters {
     pub filters_refused: u64,
     /// PUBLISH packets emitted, by QoS, repeats included.
     pub publish_sent: [u64; 3],
-    /// Messages handed to sessions: the sum of `completed`, `dropped`, and what waits or is in flight.
+    /// Messages handed to sessions, and those that hooks discarded: the sum of `completed`, `dropped`, and what waits or is in flight.
     pub routed: u64,
     /// Steps of matching: nodes of the topic filter tree that topic names were compared with, long levels counted
     /// more than once.

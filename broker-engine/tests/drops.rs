@@ -4,7 +4,7 @@
 
 mod common;
 
-use broker_engine::{Command, Config, ConnId, DropReason, Durability, Input};
+use broker_engine::{Answer, Command, Config, ConnId, DropReason, Durability, Input, Interest, Permissions};
 use common::{World, clean, lasting, message, will};
 use mqtt_proto::QoS::{self, AtLeastOnce, AtMostOnce, ExactlyOnce};
 use mqtt_proto::{Connect, Packet, ReasonCode, SubscribeOptions, TopicName, Version, Will, WillProperties};
@@ -18,6 +18,8 @@ struct Way {
 }
 
 const TO_S: &[(&str, &str)] = &[("s", "t")];
+
+const TO_NOBODY: &[(&str, &str)] = &[("", "t")];
 
 /// Ways that end in a drop for this reason.
 fn ways(reason: DropReason) -> Vec<Way> {
@@ -63,7 +65,7 @@ fn ways(reason: DropReason) -> Vec<Way> {
                     world.connect_with(&clean(Version::V5, "s"));
                 })
             },
-            Way { told: &[("", "t")], ..way(Config { work_per_call: 1, ..usual() }, gone_during_a_fan_out) },
+            Way { told: TO_NOBODY, ..way(Config { work_per_call: 1, ..usual() }, gone_during_a_fan_out) },
         ],
         DropReason::ClientRejected => vec![
             way(usual(), |world| rejected(world, AtLeastOnce, Packet::PubAck)),
@@ -92,8 +94,24 @@ fn ways(reason: DropReason) -> Vec<Way> {
                 world.handle(Input::Loaded { fetch, deliveries: Vec::new() });
             })
         }],
-        // Hooks cannot do either yet.
-        DropReason::AclRevoked | DropReason::HookDropped => Vec::new(),
+        DropReason::AclRevoked => {
+            vec![way(Config { max_inflight: 1, ..usual() }, |world| {
+                let s = subscriber(world, AtLeastOnce);
+                publish(world, AtLeastOnce, 2);
+                let permissions = Some(Permissions::default());
+                let command = Command::SetPermissions { client_id: "s".into(), permissions };
+                world.handle(Input::Command(command));
+                world.ack(s, Packet::PubAck, 1);
+            })]
+        }
+        DropReason::HookDropped => {
+            let asking = || Config { interest: Interest::PUBLISH, ..usual() };
+            let discards = |lose| Way { told: TO_NOBODY, ..way(asking(), lose) };
+            vec![
+                discards(|world| discarded(world, AtMostOnce)),
+                discards(|world| discarded(world, ExactlyOnce)),
+            ]
+        }
     }
 }
 
@@ -123,6 +141,25 @@ fn subscriber(world: &mut World, qos: QoS) -> ConnId {
 fn absent(world: &mut World) {
     let s = subscriber(world, AtLeastOnce);
     world.cut(s);
+}
+
+/// Two subscribers would get it, and nobody asks; sent again, it is not discarded again.
+fn discarded(world: &mut World, qos: QoS) {
+    for name in ["first", "second"] {
+        let conn = world.client(Version::V5, name);
+        world.subscribe(conn, "t", qos);
+    }
+    let publisher = world.client(Version::V5, "p");
+    world.hold_questions = true;
+    let mut packet = message("t", "x", qos, 1);
+    world.publish_with(publisher, &packet);
+    let call = world.questions.remove(0).id;
+    world.handle(Input::Reply { call, answer: Answer::Discard });
+    if qos == ExactlyOnce {
+        packet.dup = true;
+        world.publish_with(publisher, &packet);
+        assert!(world.questions.is_empty());
+    }
 }
 
 /// A publisher that leaves again.

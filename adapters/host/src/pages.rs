@@ -59,7 +59,7 @@ const METRICS: [(&str, &str, Figure); 30] = [
     ("publish_delayed_total", "PUBLISH packets that came too early and waited.", |f| {
         f.counters.publish_delayed
     }),
-    ("deliveries_total", "Messages handed to sessions.", |f| f.counters.routed),
+    ("deliveries_total", "Messages handed to sessions, or discarded by hooks.", |f| f.counters.routed),
     ("deliveries_completed_total", "Deliveries finished.", |f| f.counters.completed),
     ("connects_total", "Clients accepted.", |f| f.counters.connects),
     ("connects_refused_total", "CONNECTs refused.", |f| f.counters.connects_refused),

@@ -27,12 +27,14 @@ pub(crate) enum Decision {
     Replace,
     /// The same, but its life has passed while hooks were asked: dropped for each who would have got it.
     Expire,
-    /// Not routed, but acknowledged: it was routed before, or a hook wants it so.
+    /// Not routed, but acknowledged: it was routed before.
     Acknowledge,
     /// Not routed, for this reason.
     Refuse(ReasonCode),
     /// Not routed, because the memory budget is used up or the store is full.
     NoRoom,
+    /// Not routed, but acknowledged: a hook wants it so.
+    Discard,
 }
 
 /// Which acknowledgement a PUBLISH has to get.
@@ -160,7 +162,10 @@ impl Engine {
         match decision {
             Decision::Refuse(reason) => return self.refuse_publish(id, owed, reason, out),
             Decision::NoRoom => return self.refuse_for_room(id, owed, out),
-            Decision::Acknowledge => {
+            Decision::Acknowledge | Decision::Discard => {
+                if decision == Decision::Discard {
+                    self.discarded(publication.topic, out);
+                }
                 if !self.is_remembered(id, owed) {
                     self.remember_received(id, owed);
                     self.store_received(id, owed);

@@ -348,7 +348,7 @@ impl Engine {
         let (call, before) = (entry.call, entry.bytes());
         let decision = match answer {
             Answer::Allow => Decision::Route,
-            Answer::Discard => Decision::Acknowledge,
+            Answer::Discard => Decision::Discard,
             Answer::Deny(reason) => Decision::Refuse(self.refusal(reason)),
             Answer::Replace(with) => match with.forwarded() {
                 Some(properties) => {

@@ -33,7 +33,7 @@ impl Engine {
         self.dropped(key, publication.map_or("", |publication| publication.topic), reason, out);
     }
 
-    /// The same for a client whose session is removed already.
+    /// The same for a client whose session is removed already, or for nobody.
     pub(crate) fn dropped_after_end(
         &mut self,
         client_id: &str,
@@ -45,6 +45,12 @@ impl Engine {
         if self.tells_of_drops() {
             out.notes.push(note(client_id, topic, reason));
         }
+    }
+
+    /// A hook keeps a message from everybody. It is not known who would have got it, so it counts as one delivery.
+    pub(crate) fn discarded(&mut self, topic: &str, out: &mut Outbox) {
+        self.counters.routed += 1;
+        self.dropped_after_end("", topic, DropReason::HookDropped, out);
     }
 
     fn tells_of_drops(&self) -> bool {

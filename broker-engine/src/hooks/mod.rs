@@ -157,7 +157,8 @@ pub enum Answer {
     /// To [`Question::Authenticate`] and [`Question::AuthenticateStep`]: yes, and this goes with it. A will that the
     /// permissions do not allow refuses the client with 0x87.
     Admit(Box<Admission>),
-    /// To [`Question::Publish`]: acknowledge the message as if it were routed, and forget it.
+    /// To [`Question::Publish`]: acknowledge the message as if it were routed, and forget it. It counts as dropped:
+    /// [`DropReason::HookDropped`](crate::DropReason::HookDropped).
     Discard,
     /// To [`Question::Publish`]: this message in its place. It is acknowledged by the QoS that the client chose. One that
     /// MQTT cannot carry, above a limit of the broker or below `$SYS` counts as host misuse and denies.
@@ -255,7 +256,8 @@ pub enum Note {
     },
     /// A message was not delivered to a session. There is one for each that [`crate::Counters::dropped`] counts.
     MessageDropped {
-        /// Client identifier of the receiver; empty when its session ended while the message was routed.
+        /// Client identifier of the receiver; empty when its session ended while the message was routed, and when a hook
+        /// discarded it.
         client_id: String,
         /// Topic name; empty when only the store had it.
         topic: String,
