@@ -1,12 +1,13 @@
 //! gmqtt: `listeners`, `mqtt`, `plugins`, and more that has no counterpart.
 
 use super::Becomes::{AtMost, Same, Seconds, Word};
-use super::{Foreign, Keys, Rule, listener, wrong};
+use super::keys::{Keys, wrong};
+use super::{Foreign, Rule, listener};
 use crate::source::LoadError;
 use metronome_host::BrokerConfig;
 use metronome_host::config::AccountsHash;
 use metronome_host::config::listeners::{ClientCertificates, TlsConfig, Transport};
-use serde_json::Value;
+use metronome_host::engine::Durability;
 use std::path::Path;
 
 const RULES: &[Rule] = &[
@@ -33,29 +34,18 @@ const RULES: &[Rule] = &[
     ("mqtt.allow_zero_length_clientid", "limits", "allow_empty_client_id", Same),
 ];
 
-/// Choices there that are how it is here.
-const AS_HERE: [(&str, &str); 2] = [("persistence.type", "memory"), ("topic_alias_manager.type", "fifo")];
-
-pub(super) fn translate(path: &Path, file: Value, base: BrokerConfig) -> Result<Foreign, LoadError> {
-    let mut keys = Keys::of(file);
+pub(super) fn translate(path: &Path, mut keys: Keys, base: BrokerConfig) -> Result<Foreign, LoadError> {
     let mut config = keys.follow(base, RULES)?;
     let mut ignored = Vec::new();
-    for entry in keys.take("listeners").as_ref().and_then(Value::as_array).into_iter().flatten() {
-        let address = entry.get("address").and_then(Value::as_str);
-        let mut listener = listener(address.ok_or_else(|| wrong("listeners", "one has no address"))?);
-        let text = |section: &str, key: &str| entry.get(section)?.get(key)?.as_str().map(ToOwned::to_owned);
-        let below = |file: String| path.parent().unwrap_or(Path::new("")).join(file);
-        listener.tls = text("tls", "cert").zip(text("tls", "key")).map(|(certificate, key)| TlsConfig {
-            certificate: below(certificate),
-            key: below(key),
-            ca: text("tls", "cacert").map(below),
-            client_certificates: match entry.pointer("/tls/verify").and_then(Value::as_bool) {
-                Some(true) => ClientCertificates::Required,
-                _ => ClientCertificates::None,
-            },
-            ..TlsConfig::default()
-        });
-        listener.path = text("websocket", "path");
+    for at in keys.entries("listeners")? {
+        let address =
+            keys.take_text(&format!("{at}.address"))?.ok_or_else(|| wrong(&at, "has no address"))?;
+        let mut listener = listener(&address);
+        listener.tls = tls(&mut keys, &format!("{at}.tls"), path)?;
+        let url_path = keys.take_text(&format!("{at}.websocket.path"))?;
+        if keys.take_below(&format!("{at}.websocket")) || url_path.is_some() {
+            listener.path = url_path.or_else(|| Some("/".to_owned()));
+        }
         listener.transport = Some(match (&listener.tls, &listener.path) {
             (None, None) => Transport::Tcp,
             (Some(_), None) => Transport::Tls,
@@ -64,9 +54,8 @@ pub(super) fn translate(path: &Path, file: Value, base: BrokerConfig) -> Result<
         });
         config.listeners.push(listener);
     }
-    let order = keys.take("plugin_order");
-    let order = order.as_ref().and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    let (auth, others): (Vec<&str>, Vec<&str>) = order.partition(|plugin| *plugin == "auth");
+    let order = keys.take_words("plugin_order")?;
+    let (auth, others): (Vec<String>, Vec<String>) = order.into_iter().partition(|plugin| plugin == "auth");
     ignored.extend(others.into_iter().map(|plugin| format!("plugin_order: {plugin}")));
     let file = keys.take_text("plugins.auth.password_file")?;
     let hash = keys.take_text("plugins.auth.hash")?;
@@ -84,12 +73,35 @@ pub(super) fn translate(path: &Path, file: Value, base: BrokerConfig) -> Result<
             Some(_) => return Err(wrong("plugins.auth.hash", "is none of plain, md5, sha256 and bcrypt")),
         };
     }
-    for (key, choice) in AS_HERE {
-        if keys.0.get(key).is_some_and(|value| value == choice) {
-            keys.take(key);
-        }
+    if keys.take_if("persistence.type", "memory") {
+        config.storage.durability = Durability::Memory;
     }
+    // As here.
+    keys.take_if("topic_alias_manager.type", "fifo");
     ignored.extend(keys.ignored());
     ignored.sort();
     Ok(Foreign { config, ignored })
+}
+
+/// The section of TLS at this place. What is in it and not known is an error, or clients would come in without what it asks for.
+fn tls(keys: &mut Keys, at: &str, path: &Path) -> Result<Option<TlsConfig>, LoadError> {
+    if !keys.has_below(at) {
+        return Ok(None);
+    }
+    let mut file = |key: &str| {
+        let file = keys.take_text(&format!("{at}.{key}"))?;
+        Ok(file.map(|file| path.parent().unwrap_or(Path::new("")).join(file)))
+    };
+    let (certificate, key, ca) = (file("cert")?, file("key")?, file("cacert")?);
+    let client_certificates = if keys.take_flag(&format!("{at}.verify"))? {
+        ClientCertificates::Required
+    } else {
+        ClientCertificates::None
+    };
+    match (certificate, key) {
+        (Some(certificate), Some(key)) if !keys.has_below(at) => {
+            Ok(Some(TlsConfig { certificate, key, ca, client_certificates, ..TlsConfig::default() }))
+        }
+        _ => Err(wrong(at, "has to have cert and key, and may have cacert and verify")),
+    }
 }

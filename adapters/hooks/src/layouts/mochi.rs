@@ -1,12 +1,12 @@
 //! Mochi: `listeners`, `hooks`, `options`, `logging`.
 
 use super::Becomes::{AtMost, Flag, Milliseconds, Same};
-use super::{Foreign, Keys, Rule, listener, wrong};
+use super::keys::{Keys, wrong};
+use super::{Foreign, Rule, listener};
 use crate::source::LoadError;
 use metronome_host::BrokerConfig;
 use metronome_host::config::ListenerConfig;
 use metronome_host::config::listeners::Transport;
-use serde_json::Value;
 use std::path::Path;
 
 const RULES: &[Rule] = &[
@@ -49,35 +49,47 @@ const ZEROES: [(&str, u64); 2] = [
     ("options.capabilities.maximum_inflight", 8192),
 ];
 
-pub(super) fn translate(path: &Path, file: Value, base: BrokerConfig) -> Result<Foreign, LoadError> {
-    let mut keys = Keys::of(file);
+/// What of it is here as if it were off.
+const OFF: [&str; 6] = [
+    "hooks.auth.enable",
+    "hooks.debug.enable",
+    "options.capabilities.compatibilities.passive_client_disconnect",
+    "options.capabilities.compatibilities.always_return_response_info",
+    "options.capabilities.compatibilities.restore_sys_info_on_restart",
+    "options.capabilities.compatibilities.no_inherited_properties_on_ack",
+];
+
+pub(super) fn translate(path: &Path, mut keys: Keys, base: BrokerConfig) -> Result<Foreign, LoadError> {
     for (key, meant) in ZEROES {
-        if keys.0.get(key).is_some_and(|value| *value == 0) {
-            keys.0.insert(key.to_owned(), meant.into());
-        }
+        keys.reword(key, 0, meant);
     }
     let mut config = keys.follow(base, RULES)?;
     let mut ignored = Vec::new();
-    for entry in keys.take("listeners").as_ref().and_then(Value::as_array).into_iter().flatten() {
-        let text = |key: &str| entry.get(key).and_then(Value::as_str);
-        match (text("type"), text("address")) {
-            (Some("tcp"), Some(address)) => config.listeners.push(listener(address)),
-            (Some("ws"), Some(address)) => {
-                // It takes any path, and its own example none.
-                let (transport, path) = (Some(Transport::Ws), Some("/".to_owned()));
-                config.listeners.push(ListenerConfig { transport, path, ..listener(address) });
+    for at in keys.entries("listeners")? {
+        let kind = keys.take_text(&format!("{at}.type"))?.ok_or_else(|| wrong(&at, "has no type"))?;
+        let (transport, path) = match &*kind {
+            "tcp" => (None, None),
+            // It takes any path, and its own example none.
+            "ws" => (Some(Transport::Ws), Some("/".to_owned())),
+            "unix" => (Some(Transport::Unix), None),
+            "healthcheck" | "sysinfo" => (Some(Transport::Http), None),
+            _ => {
+                keys.take_below(&at);
+                ignored.push(format!("{at}: a listener of the type {kind}"));
+                continue;
             }
-            (Some("unix"), Some(address)) => {
-                let transport = Some(Transport::Unix);
-                config.listeners.push(ListenerConfig { transport, ..ListenerConfig::at(address) });
-            }
-            (Some("healthcheck" | "sysinfo"), Some(address)) => {
-                let transport = Some(Transport::Http);
-                config.listeners.push(ListenerConfig { transport, ..listener(address) });
-            }
-            (Some(kind), _) => ignored.push(format!("listeners: a listener of the type {kind}")),
-            (None, _) => return Err(wrong("listeners", "one has no type")),
-        }
+        };
+        let address =
+            keys.take_text(&format!("{at}.address"))?.ok_or_else(|| wrong(&at, "has no address"))?;
+        let name = keys.take_text(&format!("{at}.id"))?.unwrap_or_default();
+        let listener = match transport {
+            Some(Transport::Unix) => ListenerConfig::at(address),
+            _ => listener(&address),
+        };
+        config.listeners.push(ListenerConfig { transport, path, name, ..listener });
+    }
+    if config.listeners.is_empty() && !ignored.is_empty() {
+        return Err(wrong("listeners", "none of them is of a type that there is here"));
     }
     let allow_all = keys.take_flag("hooks.auth.allow_all")?;
     let has_ledger = keys.take_below("hooks.auth.ledger");
@@ -88,9 +100,11 @@ pub(super) fn translate(path: &Path, file: Value, base: BrokerConfig) -> Result<
         (false, false) => return Err(wrong("hooks.auth", "says nothing: nobody could connect")),
     }
     config.allow_anonymous = allow_all;
-    // Inline clients are there whenever somebody asks for one, and what is off needs nothing.
+    // Inline clients are there whenever somebody asks for one.
     keys.take("options.inline_client");
-    keys.0.retain(|_, value| *value != false);
+    for key in OFF {
+        keys.take_if(key, false);
+    }
     ignored.extend(keys.ignored());
     ignored.sort();
     Ok(Foreign { config, ignored })

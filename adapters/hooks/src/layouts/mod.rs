@@ -2,20 +2,22 @@
 //!
 //! * [`read`] — tells whose layout it is, and makes a configuration of it
 //! * `mochi`, `gmqtt` — what each of their keys becomes
+//! * `keys` — the keys of a file, as far as nobody has taken them
 //!
 //! Every key either becomes one of ours or is named as one that is not honoured. Keys that are left out keep our defaults,
 //! also where theirs would be others, unless a [`Profile`](metronome_host::config::Profile) is asked for.
 
 mod gmqtt;
+mod keys;
 mod mochi;
 #[cfg(test)]
 mod tests;
 
-use crate::source::{LoadError, syntax};
+use crate::source::{LoadError, line_of, syntax};
+use keys::Keys;
 use metronome_host::BrokerConfig;
 use metronome_host::config::ListenerConfig;
-use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use serde_json::Value;
 use std::path::Path;
 
 /// A configuration that was read from somebody else's file.
@@ -38,14 +40,22 @@ pub fn read(path: &Path, base: BrokerConfig) -> Result<Foreign, LoadError> {
 }
 
 fn translate(path: &Path, text: &str, base: BrokerConfig) -> Result<Foreign, LoadError> {
-    let file: Value = if text.starts_with('{') { syntax::json(text)? } else { syntax::yaml(text)? };
+    let is_json = text.starts_with('{');
+    let file: Value = if is_json { syntax::json(text)? } else { syntax::yaml(text)? };
     let has = |keys: &[&str]| keys.iter().any(|key| file.get(key).is_some());
-    let translated =
-        match (has(&["hooks", "options", "logging"]), has(&["mqtt", "plugins", "plugin_order", "log"])) {
-            (true, false) => mochi::translate(path, file, base),
-            (false, true) => gmqtt::translate(path, file, base),
-            _ => return Err(LoadError::new("is in the layout of neither Mochi nor gmqtt; our own is TOML")),
-        }?;
+    let is_of_mochi = has(&["hooks", "options", "logging"]);
+    let is_of_gmqtt = has(&["mqtt", "plugins", "plugin_order", "log"]);
+    // Mochi's listeners have a type.
+    let listener_has_type = file.pointer("/listeners/0").map(|listener| listener.get("type").is_some());
+    let translated = match (is_of_mochi, is_of_gmqtt, listener_has_type) {
+        (true, false, _) | (false, false, Some(true)) => mochi::translate(path, Keys::of(file), base),
+        (false, true, _) | (false, false, Some(false)) => gmqtt::translate(path, Keys::of(file), base),
+        _ => return Err(LoadError::new("is in the layout of neither Mochi nor gmqtt; our own is TOML")),
+    };
+    let translated = translated.map_err(|error| {
+        let line = line_of(text, error.key(), is_json);
+        error.at_line(line)
+    })?;
     translated.config.check().map_err(|error| LoadError::new(error.to_string()))?;
     Ok(translated)
 }
@@ -72,82 +82,6 @@ enum Becomes {
 
 /// Their key, the section and key of ours, and what becomes of the value.
 type Rule = (&'static str, &'static str, &'static str, Becomes);
-
-/// The leaves of a file by their path, as far as nobody has taken them.
-struct Keys(BTreeMap<String, Value>);
-
-impl Keys {
-    fn of(file: Value) -> Self {
-        let mut keys = Self(BTreeMap::new());
-        keys.add(String::new(), file);
-        keys
-    }
-
-    fn add(&mut self, path: String, value: Value) {
-        let map = match value {
-            Value::Object(map) if !map.is_empty() => map,
-            // A key without a value says nothing.
-            Value::Null => return,
-            leaf => {
-                self.0.insert(path, leaf);
-                return;
-            }
-        };
-        for (key, value) in map {
-            self.add(if path.is_empty() { key } else { format!("{path}.{key}") }, value);
-        }
-    }
-
-    fn take(&mut self, key: &str) -> Option<Value> {
-        self.0.remove(key)
-    }
-
-    fn take_flag(&mut self, key: &str) -> Result<bool, LoadError> {
-        match self.take(key) {
-            None => Ok(false),
-            Some(Value::Bool(is)) => Ok(is),
-            Some(_) => Err(wrong(key, "is neither true nor false")),
-        }
-    }
-
-    fn take_text(&mut self, key: &str) -> Result<Option<String>, LoadError> {
-        match self.take(key) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(wrong(key, "is no text")),
-        }
-    }
-
-    /// Takes what is below a key, whatever it is.
-    fn take_below(&mut self, key: &str) -> bool {
-        let before = self.0.len();
-        self.0.retain(|path, _| {
-            !path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        });
-        self.0.len() < before
-    }
-
-    /// What these rules make of a configuration.
-    fn follow(&mut self, mut config: BrokerConfig, rules: &[Rule]) -> Result<BrokerConfig, LoadError> {
-        for (theirs, section, ours, becomes) in rules {
-            let Some(value) = self.take(theirs) else { continue };
-            let value = becomes.apply(&value).ok_or_else(|| wrong(theirs, &format!("cannot be {value}")))?;
-            let toml = format!("[{section}]\n{ours} = {value}\n");
-            config = config.with_toml(&toml).map_err(|error| wrong(theirs, &error.to_string()))?;
-        }
-        Ok(config)
-    }
-
-    /// What is left and says something.
-    fn ignored(self) -> impl Iterator<Item = String> {
-        let empty = |value: &Value| value.as_object().is_some_and(Map::is_empty);
-        self.0.into_iter().filter(move |(_, value)| !empty(value)).map(|(key, _)| key)
-    }
-}
-
-fn wrong(key: &str, problem: &str) -> LoadError {
-    LoadError::new(problem).at_key(key)
-}
 
 impl Becomes {
     /// As TOML.

@@ -3,6 +3,7 @@
 use super::{seconds, translate};
 use metronome_host::BrokerConfig;
 use metronome_host::config::listeners::{ClientCertificates, Transport};
+use metronome_host::engine::Durability;
 use std::path::Path;
 
 fn read(text: &str) -> Result<(BrokerConfig, Vec<String>), String> {
@@ -52,6 +53,7 @@ logging: {level: INFO}
     assert_eq!(kinds, [Transport::Ws, Transport::Unix, Transport::Http]);
     assert_eq!(config.access_control.ledgers, [Path::new("/etc/broker/their.yaml")]);
     assert!(!config.allow_anonymous);
+    assert_eq!(config.listeners[0].name, "file-tcp1");
     let limits = &config.limits;
     assert_eq!((limits.max_connections, limits.max_message_expiry), (u32::MAX, 100));
     assert_eq!((limits.max_session_expiry, limits.max_packet_size), (u32::MAX, 268_435_455));
@@ -61,7 +63,7 @@ logging: {level: INFO}
     assert_eq!(config.sys_topics.interval_ms, 10_000);
     let wanted = [
         "hooks.debug.enable",
-        "listeners: a listener of the type carrier-pigeon",
+        "listeners[4]: a listener of the type carrier-pigeon",
         "logging.level",
         "options.client_net_write_buffer_size",
     ];
@@ -132,12 +134,13 @@ log: {level: info}
         (limits.max_queued_messages, limits.max_inflight, limits.queue_qos0_offline),
         (1000, 100, true)
     );
+    assert_eq!(config.storage.durability, Durability::Memory);
     assert_eq!(limits.overlap, metronome_host::engine::Overlap::PerSubscription);
     let access = &config.access_control;
     assert_eq!(access.accounts.as_deref(), Some(Path::new("/etc/broker/./users.yml")));
     assert_eq!(access.accounts_hash, metronome_host::config::AccountsHash::Sha256);
     let wanted = [
-        "api.grpc",
+        "api.grpc[0].address",
         "log.level",
         "mqtt.session_expiry_check_timer",
         "plugin_order: prometheus",
@@ -150,6 +153,32 @@ log: {level: info}
 }
 
 #[test]
+fn a_file_with_nothing_but_listeners_is_known_by_them() {
+    let (config, ignored) = read("listeners: [{address: ':1', websocket: {}, name: x}]\n").unwrap();
+    assert!(config.allow_anonymous);
+    let listener = &config.listeners[0];
+    assert_eq!((listener.transport, listener.path.as_deref()), (Some(Transport::Ws), Some("/")));
+    assert_eq!(ignored, ["listeners[0].name"]);
+    let error = read("listeners: [{type: tcp, address: ':1'}]\n").unwrap_err();
+    assert!(error.contains("hooks.auth: says nothing"), "{error}");
+}
+
+#[test]
+fn no_key_is_ignored_silently() {
+    for (text, wanted) in [
+        (
+            "hooks: {auth: {allow_all: true}}\nlisteners: [{type: tcp, id: a, address: ':1', tls: {cert: c}}]\n",
+            &["listeners[0].tls.cert"][..],
+        ),
+        ("hooks: {auth: {allow_all: true}}\noptions: {inline_clinet: false}\n", &["options.inline_clinet"]),
+        ("hooks: {auth: {allow_all: true}, debug: {enable: false}}\n", &[]),
+        ("mqtt: {max_inflite: 5}\npersistence: {type: redis}\n", &["mqtt.max_inflite", "persistence.type"]),
+    ] {
+        assert_eq!(read(text).unwrap().1, wanted, "{text}");
+    }
+}
+
+#[test]
 fn what_cannot_be_is_named() {
     for (text, wanted) in [
         ("listeners: []\n", "neither Mochi nor gmqtt"),
@@ -158,14 +187,40 @@ fn what_cannot_be_is_named() {
         ("hooks: {auth: {allow_all: 1}}\n", "hooks.auth.allow_all: is neither true nor false"),
         (
             "hooks: {auth: {allow_all: true}}\noptions: {capabilities: {maximum_qos: 3}}\n",
-            "options.capabilities.maximum_qos: ",
+            "line 2: options.capabilities.maximum_qos: maximum_qos is",
         ),
         (
             "hooks: {auth: {allow_all: true}}\noptions: {capabilities: {retain_available: 2}}\n",
             "options.capabilities.retain_available: cannot be 2",
         ),
-        ("mqtt: {session_expiry: 2d}\n", "mqtt.session_expiry: cannot be \"2d\""),
-        ("mqtt: {max_inflight: 0}\n", "limits.max_inflight must not be 0"),
+        ("mqtt:\n  session_expiry: 2d\n", "line 2: mqtt.session_expiry: cannot be \"2d\""),
+        ("mqtt: {max_inflight: 0}\n", "line 1: mqtt.max_inflight: limits.max_inflight must not be 0"),
+        ("{\"mqtt\": {\n\"maximum_qos\": 3}}", "line 2: mqtt.maximum_qos: maximum_qos is"),
+        (
+            "hooks: {auth: {allow_all: true}}\nlisteners:\n  - {type: tcp, addres: ':1'}\n",
+            "line 3: listeners[0]: has no address",
+        ),
+        (
+            "hooks: {auth: {allow_all: true}}\nlisteners:\n  - {type: tpc, address: ':1'}\n",
+            "line 3: listeners: none of them is of a type that there is here",
+        ),
+        ("hooks: {auth: {allow_all: true}}\nlisteners: ':1'\n", "listeners: is no list of sections"),
+        ("plugin_order: auth\n", "line 1: plugin_order: is no list of words"),
+        // Not without TLS, whatever is wrong with it.
+        (
+            "mqtt: {}\nlisteners: [{address: ':1', tls: {cert_file: c, key_file: k}}]\n",
+            "listeners[0].tls: has to have cert",
+        ),
+        ("mqtt: {}\nlisteners: [{address: ':1', tls: {cert: c}}]\n", "listeners[0].tls: has to have cert"),
+        ("mqtt: {}\nlisteners: [{address: ':1', tls: {}}]\n", "listeners[0].tls: has to have cert"),
+        (
+            "mqtt: {}\nlisteners: [{address: ':1', tls: {verify: true}}]\n",
+            "listeners[0].tls: has to have cert",
+        ),
+        (
+            "mqtt: {}\nlisteners: [{address: ':1', tls: {cert: c, key: k, verify: 'yes'}}]\n",
+            "listeners[0].tls.verify: is neither true nor false",
+        ),
         ("mqtt: [\n", "line "),
     ] {
         let error = read(text).unwrap_err();

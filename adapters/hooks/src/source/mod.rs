@@ -1,11 +1,13 @@
 //! Files that rules are read from, and what is wrong with one that cannot be.
 
+mod place;
 pub(crate) mod syntax;
 
 use crate::accounts::{self, Digest};
 use crate::ledger::Ledger;
 use crate::mosquitto;
 use crate::rules::Rules;
+pub(crate) use place::line_of;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -100,6 +102,11 @@ impl LoadError {
 
     pub(crate) fn in_file(self, file: &Path) -> Self {
         Self { file: Some(file.to_owned()), ..self }
+    }
+
+    /// The key, or nothing.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
     }
 
     /// The line, counted from one, where the problem is in one.
