@@ -74,8 +74,8 @@ struct Flags {
     durability: Option<String>,
     /// Accept clients without authentication also from other machines. With access control: let in clients without user
     /// name that no rule is about.
-    #[arg(long, env = "METRONOME_ALLOW_ANONYMOUS")]
-    allow_anonymous: bool,
+    #[arg(long, value_name = "BOOL", env = "METRONOME_ALLOW_ANONYMOUS", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    allow_anonymous: Option<bool>,
     /// Record every input into FILE.1, FILE.2 and so on, to be played again: see docs/recording.md. Passwords are not
     /// written.
     #[arg(long, value_name = "FILE")]
@@ -259,7 +259,7 @@ fn main() -> ExitCode {
         return fail(USAGE, error);
     }
     let storage = config.storage.clone();
-    config.allow_anonymous |= flags.allow_anonymous;
+    config.allow_anonymous = flags.allow_anonymous.unwrap_or(config.allow_anonymous);
     let sockets = systemd::sockets().map_err(|error| format!("systemd: {error}"));
     let sockets = match sockets.and_then(|sockets| systemd::assign(&mut config.listeners, sockets)) {
         Ok(sockets) => sockets,

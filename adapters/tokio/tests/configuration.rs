@@ -4,6 +4,7 @@ mod common;
 
 use common::Client;
 use common::process::{metronome, start};
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::Output;
 
@@ -40,6 +41,29 @@ fn flags_are_stronger_than_the_environment_and_that_than_the_file() {
         let connack = client.packet();
         assert!(connack.windows(3).any(|bytes| bytes == [0x21, 0, receive_maximum]), "{connack:02x?}");
     }
+}
+
+/// Also where it takes something away.
+#[test]
+fn nobody_is_let_in_by_a_file_against_the_environment_or_a_flag() {
+    let file = file("open.toml", "allow_anonymous = true\n[[listeners]]\naddress = \"0.0.0.0:0\"\n");
+    let config = ["--config", file.to_str().unwrap()];
+    let (closed, open) = ([("METRONOME_ALLOW_ANONYMOUS", "false")], [("METRONOME_ALLOW_ANONYMOUS", "true")]);
+    for (flags, variables) in
+        [(&config[..], closed), (&[config[0], config[1], "--allow-anonymous=false"], open)]
+    {
+        let (code, _, error) = said(flags, &variables);
+        assert_eq!(code, Some(2));
+        assert!(error.contains("0.0.0.0") && error.contains("--allow-anonymous"), "{error}");
+    }
+    let mut command = metronome();
+    command.args(config).arg("--allow-anonymous").envs(closed);
+    let mut child = command.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(line.starts_with("listening on mqtt://0.0.0.0:"), "{line}");
 }
 
 #[test]
@@ -99,7 +123,7 @@ options: {capabilities: {receive_maximum: 9}}
     let path = file("mochi.yaml", mochi);
     let (code, said, _) = said(&["check-config", path.to_str().unwrap()], &[]);
     assert_eq!(code, Some(0));
-    assert!(said.starts_with("not honoured: listeners: a listener of the type pigeon\n"), "{said}");
+    assert!(said.starts_with("not honoured: listeners[1]: a listener of the type pigeon\n"), "{said}");
     let mut command = metronome();
     command.arg("--config").arg(path);
     let mut broker = start(command);
