@@ -133,6 +133,20 @@ fn secrets_payloads_and_pings_are_shown_when_asked_for() {
     assert!(!all.contains("secret") && !all.contains("PING"), "{all}");
 }
 
+/// `jwt.from = "username"`.
+#[test]
+fn a_token_in_the_place_of_a_user_name_is_a_secret() {
+    // {"alg":"HS256"} and {}
+    let token = "eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmF0dXJl";
+    for (secrets, wanted) in [(false, "user=37 bytes password"), (true, r#"user=37 bytes "eyJ"#)] {
+        let mut world = World::new(PacketLogConfig { secrets, ..of_clients(&["*"]) });
+        let conn = world.driver.open(NOW, ListenerId(0), None);
+        world.send(conn, &Packet::Connect(Connect { username: Some(token), ..connect("a") }));
+        let line = world.lines().remove(0);
+        assert!(line.contains(wanted) && line.contains(token) == secrets, "{line}");
+    }
+}
+
 #[test]
 fn each_packet_of_a_conversation_has_a_line() {
     let mut world = World::new(of_clients(&["a"]));

@@ -32,6 +32,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use token::Token;
 
+/// Has this the form of a token, which may be good?
+pub(crate) fn is_token(text: &str) -> bool {
+    Token::parse(text).is_some()
+}
+
 /// Threads that check signatures: a hundred microseconds each, so one is enough for ten thousand clients in a second.
 const THREADS: usize = 1;
 

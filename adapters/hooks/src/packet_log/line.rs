@@ -1,5 +1,6 @@
 //! A packet in words, such as `PUBLISH q1 #7 retain "a/b" 5 bytes`.
 
+use crate::jwt::is_token;
 use metronome_host::config::PacketLogConfig;
 use mqtt_proto::{
     Ack, Auth, ConnAck, Connect, Disconnect, Packet, PacketId, Publish, QoS, ReasonCode, ReasonCodes,
@@ -101,7 +102,11 @@ impl Line {
         self.option("receive-maximum", properties.receive_maximum);
         self.option("maximum-packet-size", properties.maximum_packet_size);
         self.option("topic-alias-maximum", properties.topic_alias_maximum);
-        self.text("user", connect.username);
+        // Whoever has a token needs no more to be let in.
+        match connect.username.filter(|name| is_token(name)) {
+            Some(token) => self.bytes("user=", token.as_bytes(), config.secrets),
+            None => self.text("user", connect.username),
+        }
         if let Some(password) = connect.password {
             self.bytes("password=", password, config.secrets);
         }
