@@ -5,7 +5,7 @@
 #![allow(missing_docs, clippy::needless_pass_by_value)]
 
 use broker_engine::mqtt_proto::{Limits, Packet, QoS, Version};
-use broker_engine::{Config, ConnId, Input};
+use broker_engine::{Config, ConnId, Input, Interest};
 use gungraun::prelude::*;
 use gungraun::{Callgrind, EventKind};
 use metronome_benches::{Bench, connect, publish, subscribe, topic};
@@ -30,8 +30,15 @@ fn decode_1000(packet: Vec<u8>) {
     }
 }
 
-fn pair(qos: QoS, version: Version) -> (Bench, QoS, Vec<u8>, ConnId, ConnId) {
-    let mut bench = Bench::new(Config::default());
+type Pair = (Bench, QoS, Vec<u8>, ConnId, ConnId);
+
+fn pair(qos: QoS, version: Version) -> Pair {
+    heard(qos, version, Interest::NONE)
+}
+
+/// With hooks that want so much.
+fn heard(qos: QoS, version: Version, interest: Interest) -> Pair {
+    let mut bench = Bench::new(Config { interest, ..Config::default() });
     let publisher = bench.connect(version, "p", false);
     let subscriber = bench.connect(version, "s", false);
     bench.subscribe(subscriber, version, "a/b/c", qos);
@@ -41,17 +48,38 @@ fn pair(qos: QoS, version: Version) -> (Bench, QoS, Vec<u8>, ConnId, ConnId) {
     (bench, qos, packet, publisher, subscriber)
 }
 
+fn exchange_1000((mut bench, qos, packet, publisher, subscriber): Pair) -> Bench {
+    for _ in 0..1000 {
+        bench.exchange(qos, &packet, publisher, subscriber);
+    }
+    bench
+}
+
 #[library_benchmark]
 #[bench::qos0(args = (pair(QoS::AtMostOnce, V311)), config = of(2_818_071))]
 #[bench::qos1(args = (pair(QoS::AtLeastOnce, V311)), config = of(5_562_071))]
 #[bench::qos2(args = (pair(QoS::ExactlyOnce, V311)), config = of(8_497_071))]
 #[bench::qos1_v5(args = (pair(QoS::AtLeastOnce, V5)), config = of(5_996_071))]
-fn one_to_one_1000(world: (Bench, QoS, Vec<u8>, ConnId, ConnId)) -> Bench {
-    let (mut bench, qos, packet, publisher, subscriber) = world;
-    for _ in 0..1000 {
-        bench.exchange(qos, &packet, publisher, subscriber);
-    }
-    bench
+fn one_to_one_1000(world: Pair) -> Bench {
+    exchange_1000(world)
+}
+
+/// Hook points that this traffic never comes to.
+const ELSEWHERE: Interest = Interest::SUBSCRIBE
+    .or(Interest::UNSUBSCRIBE)
+    .or(Interest::CLIENTS)
+    .or(Interest::SUBSCRIPTIONS)
+    .or(Interest::RETAINED)
+    .or(Interest::DROPS);
+
+// The same exchange as `one_to_one_1000` of QoS 1, with somebody who listens. Elsewhere takes what nobody takes.
+#[library_benchmark]
+#[bench::elsewhere(args = (heard(QoS::AtLeastOnce, V311, ELSEWHERE)), config = of(5_660_986))]
+#[bench::messages(args = (heard(QoS::AtLeastOnce, V311, Interest::MESSAGES)), config = of(6_216_986))]
+#[bench::deliveries(args = (heard(QoS::AtLeastOnce, V311, Interest::DELIVERIES)), config = of(7_144_986))]
+#[bench::publish(args = (heard(QoS::AtLeastOnce, V311, Interest::PUBLISH)), config = of(11_381_986))]
+fn one_to_one_1000_heard(world: Pair) -> Bench {
+    exchange_1000(world)
 }
 
 fn crowd(qos: QoS) -> (Bench, QoS, Vec<u8>, ConnId, Vec<ConnId>) {
@@ -163,6 +191,7 @@ library_benchmark_group!(
     benchmarks = [
         decode_1000,
         one_to_one_1000,
+        one_to_one_1000_heard,
         fan_out_to_1000,
         acknowledge_1000,
         match_1000_of_10000,
