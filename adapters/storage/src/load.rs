@@ -6,6 +6,7 @@ use crate::store::{Batch, Store, StoreError};
 use broker_engine::Boot;
 use mqtt_proto::planted;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 /// Records between two reports of progress.
 const PROGRESS: u64 = 100_000;
@@ -44,7 +45,7 @@ pub fn load_at(
     mut progress: impl FnMut(u64),
 ) -> Result<(LoadReport, Clock), StoreError> {
     let mut clock = begin(store, system)?;
-    let now = clock.at(system);
+    let now = clock.at(system, Duration::ZERO);
     let mut report = LoadReport::default();
     let (mut unreadable, mut newer) = (Batch::default(), None);
     let mut in_flight_known = false;
@@ -96,7 +97,7 @@ fn begin(store: &mut dyn Store, system: u64) -> Result<Clock, StoreError> {
         None => {
             let mut clock = Clock::default();
             let mut batch = Batch::default();
-            batch.put(record::store_key(), record::store_value(clock.at(system)));
+            batch.put(record::store_key(), record::store_value(clock.at(system, Duration::ZERO)));
             store.commit(&batch)?;
             Ok(clock)
         }

@@ -9,6 +9,7 @@ use metronome_storage::record::{self, Kind};
 use metronome_storage::{Batch, Clock, Store, StoreError, Visit, keeper::page};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 /// Time between two attempts to keep a batch.
 pub(crate) const RETRY: u64 = 1_000_000;
@@ -70,7 +71,9 @@ impl Records {
 #[derive(Debug)]
 pub(super) struct Keeper {
     pub(super) table: Records,
-    pub(super) clock: Clock,
+    clock: Clock,
+    /// When that began.
+    clock_begun: u64,
     /// With the time at which the engine handed them over; those of the batch that is on its way come first.
     groups: VecDeque<(u64, Group)>,
     /// Groups in the batch that is on its way.
@@ -88,12 +91,23 @@ impl Keeper {
         Self {
             table: Records::default(),
             clock: Clock::default(),
+            clock_begun: 0,
             groups: VecDeque::new(),
             underway: 0,
             begun: (0, 0),
             position: StoreSeq(0),
             full_until: 0,
         }
+    }
+
+    /// Another process goes on, by this clock.
+    pub(super) fn goes_on(&mut self, now: u64, clock: Clock) {
+        (self.clock, self.clock_begun, self.position) = (clock, now, StoreSeq(0));
+    }
+
+    /// What the store's clock shows.
+    pub(super) fn time(&mut self, now: u64, wall: u64) -> u64 {
+        self.clock.at(wall, Duration::from_micros(now - self.clock_begun))
     }
 
     /// Groups that are not surely kept.
@@ -107,7 +121,7 @@ impl Keeper {
             return false;
         }
         self.underway = self.groups.len();
-        self.begun = (self.clock.at(wall), now);
+        self.begun = (self.time(now, wall), now);
         true
     }
 
@@ -118,7 +132,7 @@ impl Keeper {
         let handed_over = self.groups.iter().take(count);
         let ops: Group = handed_over
             .flat_map(|(at, group)| {
-                let age = std::time::Duration::from_micros(now.saturating_sub(*at));
+                let age = Duration::from_micros(now.saturating_sub(*at));
                 group.iter().map(move |(seq, op)| (*seq, op.clone().aged(age)))
             })
             .collect();
@@ -156,7 +170,7 @@ impl Keeper {
     pub(super) fn ends(&mut self, kept: usize, now: u64, wall: u64) -> (u64, Group) {
         let known = std::mem::take(&mut self.underway);
         if kept > known {
-            self.begun = (self.clock.at(wall), now);
+            self.begun = (self.time(now, wall), now);
         }
         let carried_out = self.carry_out(kept.min(self.groups.len()));
         self.groups.clear();
@@ -225,7 +239,8 @@ impl World<'_> {
         }
     }
 
-    /// What is read from the store has aged by its clock, which stands still as long as the wall clock is behind it.
+    /// What is read from the store has aged by its clock, which may be behind: what passes between two processes does not count
+    /// while the wall clock is behind it.
     pub(super) fn slips(&mut self, clock: u64) {
         let slip = self.ahead.saturating_add(self.now).saturating_sub(clock);
         self.checks.slips(self.now, slip);

@@ -8,10 +8,10 @@ use crate::check::{Returned, Violation};
 use crate::random::Stream;
 use broker_engine::{
     Boot, BootReport, Config, ConnIds, Durability, Engine, HashKey, Input, Permissions, Seed, StoreOp,
-    StoreSeq,
 };
 use metronome_storage::{Clock, LoadReport, StoreError, load_at, record};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// A key of a kind that no version has.
 const UNKNOWN: &[u8] = b"\x4dunknown";
@@ -107,7 +107,7 @@ impl World<'_> {
             self.begins_twice(&before, &first, (&limits, &resumes))?;
         }
         let Begun { engine, load, boot, mut clock } = first;
-        let at = clock.at(wall);
+        let at = clock.at(wall, Duration::ZERO);
         let records = self.keeper.table.operations(at);
         self.slips(at);
         let from = Returned {
@@ -122,7 +122,7 @@ impl World<'_> {
             resumes: &resumes,
         };
         self.checks.begins_from(now, &from)?;
-        (self.keeper.clock, self.keeper.position) = (clock, StoreSeq(0));
+        self.keeper.goes_on(now, clock);
         self.broker = Broker::Engine(Box::new(engine));
         self.called_at = now;
         Ok(())
@@ -195,7 +195,7 @@ impl World<'_> {
         }
         self.checks.marks.fault("S04");
         let wall = self.wall();
-        let now = self.keeper.clock.at(wall);
+        let now = self.keeper.time(self.now, wall);
         let records = &mut self.keeper.table.by_key;
         for _ in 0..self.choices.damage.between(1, 3) {
             let key = self.choices.damage.pick(&facts).clone();
