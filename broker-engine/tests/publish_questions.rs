@@ -446,10 +446,10 @@ fn a_will_stands_behind_what_its_client_has_published() {
     }
 }
 
-/// What its client may counts when it is sent, not when it became due.
+/// What its client may counts when it is sent, not when it became due, or when its session ends before.
 #[test]
 fn a_will_that_waits_is_not_sent_once_its_client_may_not() {
-    for is_revoked in [false, true] {
+    for (is_revoked, ends) in [(false, false), (false, true), (true, false), (true, true)] {
         let mut world = World::new(asking());
         let witness = world.client(Version::V5, "witness");
         world.subscribe(witness, "#", AtMostOnce);
@@ -461,6 +461,11 @@ fn a_will_that_waits_is_not_sent_once_its_client_may_not() {
             Permission { filter: "will".to_owned(), publish: Some(!is_revoked), ..Permission::default() };
         let permissions = Some(Permissions { rules: vec![rule], otherwise: true });
         world.handle(Input::Command(Command::SetPermissions { client_id: "p".into(), permissions }));
+        if ends {
+            let reason = ReasonCode::AdministrativeAction;
+            let client_id = "p".into();
+            world.handle(Input::Command(Command::Disconnect { client_id, reason, end_session: true }));
+        }
         answer(&mut world, "1", Answer::Allow);
         let sent = ["PUBLISH q0 t 1", "PUBLISH q0 will gone"];
         world.expect(witness, &sent[..2 - usize::from(is_revoked)]);

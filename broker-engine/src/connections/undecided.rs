@@ -544,6 +544,26 @@ impl Engine {
         self.forget_empty_line(&client_id);
     }
 
+    /// A session ends: of its wills that wait those go that its client may not publish any more, as nobody knows later what
+    /// it might.
+    pub(crate) fn refuse_waiting_wills(&mut self, key: SlotKey) {
+        let Some(session) = self.sessions.get(key) else { return };
+        let Some(line) = self.undecided.lines.get_mut(&session.client_id) else { return };
+        let Some(permissions) = session.permissions.as_deref() else { return };
+        let before = (line.entries.len(), line.bytes);
+        line.entries.retain(|entry| match entry {
+            Entry::Will { session, will } if *session == key => {
+                permissions.may_publish(will.topic()) || planted!("will-skips-permissions")
+            }
+            _ => true,
+        });
+        line.bytes = line.recount();
+        self.counters.publish_refused += (before.0 - line.entries.len()) as u64;
+        self.undecided.bytes = self.undecided.bytes - before.1 + line.bytes;
+        let client_id = session.client_id.clone();
+        self.forget_empty_line(&client_id);
+    }
+
     fn forget_empty_line(&mut self, client_id: &str) {
         if let Some(line) = self.undecided.lines.get(client_id)
             && line.entries.is_empty()
