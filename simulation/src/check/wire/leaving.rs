@@ -91,7 +91,7 @@ impl Wire {
                 }
                 self.promises(&Fact::Completed(client_id, ack.packet_id.get()), books)?;
             }
-            Packet::SubAck(ack) => return self.subscribed(&client_id, ack, books),
+            Packet::SubAck(ack) => return self.subscribed((&client_id, link), ack, books),
             Packet::UnsubAck(ack) => {
                 let is_asked = config.interest.contains(Interest::UNSUBSCRIBE);
                 return self.unsubscribed(&client_id, ack, is_asked, books);
@@ -161,7 +161,12 @@ impl Wire {
         Ok(())
     }
 
-    fn subscribed(&mut self, client_id: &str, ack: &SubAck<'_>, books: &mut Books<'_>) -> Result<(), Wrong> {
+    fn subscribed(
+        &mut self,
+        (client_id, link): (&str, usize),
+        ack: &SubAck<'_>,
+        books: &mut Books<'_>,
+    ) -> Result<(), Wrong> {
         let (id, request) = (ack.packet_id.get(), self.requests.pop_front());
         let filters = match request {
             Some(Request::Subscribe(asked, filters))
@@ -172,7 +177,10 @@ impl Wire {
             other => return Err(("INV-32", format!("SUBACK #{id} for {other:?}"))),
         };
         books.counts.look("INV-32");
-        let is_judged = self.came_before == 0 && !self.hostile;
+        // Another connection of the client may have other permissions, and a session of its own.
+        let is_current = books.ledger.link_of(client_id) == Some(link);
+        let is_judged = self.came_before == 0 && !self.hostile && is_current;
+        let is_over = books.ledger.is_replaced(client_id, link);
         self.came_before = self.came_before.saturating_sub(1);
         for ((filter, options), code) in filters.iter().zip(ack.reasons.iter()) {
             if !code.is_error() && code as u8 > options.qos as u8 {
@@ -192,7 +200,9 @@ impl Wire {
             // What came behind it may be in force already.
             if !self.is_overruled(filter) {
                 self.promises(&Fact::Subscription(client_id.to_owned(), filter.clone()), books)?;
-                books.ledger.subscribed(client_id, filter, *options, code);
+                if !is_over {
+                    books.ledger.subscribed(client_id, filter, *options, code);
+                }
             }
         }
         Ok(())
