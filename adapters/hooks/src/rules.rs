@@ -67,12 +67,30 @@ pub(crate) struct AccessRule {
     pub(crate) topics: Vec<(Filter, Says)>,
 }
 
+/// What `%c` and `%u` are in a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Placeholders {
+    /// Text as any other.
+    Text,
+    /// A client's names.
+    Names,
+    /// The same, and a client with a wildcard in either name is granted nothing, as in mosquitto.
+    NamesWithoutWildcards,
+}
+
+impl Placeholders {
+    fn grants_nothing(self, client: &ClientFacts<'_>) -> bool {
+        let names = [Some(client.client_id), client.username];
+        self == Self::NamesWithoutWildcards
+            && names.into_iter().flatten().any(|name| name.contains(['+', '#']))
+    }
+}
+
 /// The filter of a rule.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Filter {
     pub(crate) pattern: Pattern,
-    /// `%c` and `%u` stand for names, and not for themselves.
-    pub(crate) placeholders: bool,
+    pub(crate) placeholders: Placeholders,
     /// A wildcard at the front reaches topics that begin with `$`.
     pub(crate) dollar: bool,
 }
@@ -81,7 +99,8 @@ impl Filter {
     /// What the filter is for this client, and what is left of what the rule says.
     pub(crate) fn fill(&self, says: Says, client: &ClientFacts<'_>) -> Permission {
         let (filter, reaches_dollar, says) = match self.pattern.fill(client) {
-            _ if !self.placeholders => (self.pattern.to_string(), self.dollar, says),
+            _ if self.placeholders == Placeholders::Text => (self.pattern.to_string(), self.dollar, says),
+            Ok(filter) if self.placeholders.grants_nothing(client) => (filter, self.dollar, says.denials()),
             Ok(filter) => (filter, self.dollar, says),
             // It might have been filled with a name that begins with `$`.
             Err(branch) => (branch, true, says.denials()),

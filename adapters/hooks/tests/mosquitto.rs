@@ -126,6 +126,20 @@ fn names_cannot_widen_a_pattern() {
     // To a topic of one's own that begins with `$` nobody comes by a name.
     assert!(!may(&rules, ("$SYS", "a"), Access::Read, "$SYS"));
     assert!(may(&rules, ("SYS", "a"), Access::Read, "SYS"));
+    // One name with a wildcard takes away what there is for the other, too, but not what `topic` lines grant.
+    let patterns =
+        acl_file("user bob\ntopic read own\npattern users/%u\npattern all\npattern deny own\n").unwrap();
+    for (client_id, wanted) in [("d1", true), ("d/1", true), ("d+", false), ("#", false)] {
+        for topic in ["users/bob", "all"] {
+            assert_eq!(
+                may(&patterns, (client_id, "bob"), Access::Read, topic),
+                wanted,
+                "{client_id} {topic}"
+            );
+        }
+        assert!(may(&patterns, (client_id, "bob"), Access::Read, "own"));
+        assert!(!may(&patterns, (client_id, "eve"), Access::Read, "own"));
+    }
     // And what is denied to a name there stays denied.
     let deny = acl_file("pattern deny %u/x\npattern read $SYS/#\n").unwrap();
     assert!(

@@ -2,7 +2,7 @@
 
 use crate::in_force::facts;
 use crate::permissions::Says;
-use crate::rules::Filter;
+use crate::rules::{Filter, Placeholders};
 use crate::topics::Pattern;
 use metronome_host::Client;
 use metronome_host::config::JwtConfig;
@@ -94,7 +94,7 @@ fn permissions(
         (subscribe, Says { publish: None, read: Some(true) }),
     ] {
         for pattern in filters(claims, claim)? {
-            let filter = Filter { pattern, placeholders: true, dollar: false };
+            let filter = Filter { pattern, placeholders: Placeholders::Names, dollar: false };
             rules.push(filter.fill(says, &facts(client)));
         }
     }

@@ -49,7 +49,7 @@ mod text;
 use crate::criteria::{Criteria, Text};
 use crate::passwords::StoredPassword;
 use crate::permissions::Says;
-use crate::rules::{self, Parts, Rules};
+use crate::rules::{self, Parts, Placeholders, Rules};
 use crate::topics::Pattern;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -171,10 +171,12 @@ impl From<Ledger> for Rules {
 
 fn access_rule(criteria: Criteria, filters: BTreeMap<Pattern, Rights>) -> rules::AccessRule {
     let filter = |pattern, placeholders| rules::Filter { pattern, placeholders, dollar: true };
-    let mut topics: Vec<_> =
-        filters.into_iter().map(|(pattern, rights)| (filter(pattern, true), rights.into())).collect();
+    let mut topics: Vec<_> = filters
+        .into_iter()
+        .map(|(pattern, rights)| (filter(pattern, Placeholders::Names), rights.into()))
+        .collect();
     if topics.is_empty() {
-        topics.push((filter(Pattern::everything(), false), Says::ALLOW));
+        topics.push((filter(Pattern::everything(), Placeholders::Text), Says::ALLOW));
     }
     rules::AccessRule { criteria, topics }
 }

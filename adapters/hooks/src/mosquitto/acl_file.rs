@@ -3,7 +3,7 @@
 use super::lines;
 use crate::criteria::Criteria;
 use crate::permissions::Says;
-use crate::rules::{AccessRule, Filter, Parts, Rules};
+use crate::rules::{AccessRule, Filter, Parts, Placeholders, Rules};
 use crate::source::{LoadError, hint};
 use crate::topics::Pattern;
 use std::collections::BTreeMap;
@@ -54,9 +54,11 @@ pub fn acl_file(text: &str) -> Result<Rules, LoadError> {
             rest.clone_into(&mut user);
             continue;
         }
-        let placeholders = keyword == "pattern";
+        let (section, placeholders) = match keyword {
+            "pattern" => (&mut patterns, Placeholders::NamesWithoutWildcards),
+            _ => (users.entry(user.clone()).or_default(), Placeholders::Text),
+        };
         let (filter, says) = entry(rest, placeholders).map_err(|problem| wrong(problem).at_key(keyword))?;
-        let section = if placeholders { &mut patterns } else { users.entry(user.clone()).or_default() };
         section.add(filter, says);
     }
     let of_users = users.into_iter().map(|(name, section)| section.into_rule(Criteria::user(&name)));
@@ -65,7 +67,7 @@ pub fn acl_file(text: &str) -> Result<Rules, LoadError> {
 }
 
 /// `[ACCESS] FILTER`. A filter with spaces needs its access, or its first word would be taken for one.
-fn entry(text: &str, placeholders: bool) -> Result<(Filter, Says), String> {
+fn entry(text: &str, placeholders: Placeholders) -> Result<(Filter, Says), String> {
     let (access, filter) = text.split_once(char::is_whitespace).unwrap_or(("readwrite", text));
     let says = match access {
         "read" => Says { read: Some(true), publish: None },

@@ -5,7 +5,8 @@
 //! | | mosquitto | here |
 //! |---|---|---|
 //! | SUBSCRIBE | granted, and messages are held back one by one | granted only if every topic may be read; messages are judged as well |
-//! | `pattern` for a client whose name has `+`, `#` or `/` | such a client is refused everything | it gets nothing from patterns with its name; what they deny holds for all names |
+//! | `pattern` with a name that has `/` | granted | not granted |
+//! | `pattern deny` with a name that has `/`, `+` or `#` | is about that name, or about nothing | is about all names |
 //! | `pattern` whose name leads to topics that begin with `$` | granted | not granted |
 //! | entries of a `password_file` that are no hashes | skipped | an error |
 
