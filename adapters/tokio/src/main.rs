@@ -17,7 +17,7 @@ use metronome_tokio::host::config::{ListenerConfig, Profile};
 use metronome_tokio::host::engine::Durability;
 use metronome_tokio::host::recording::RecordOptions;
 use metronome_tokio::host::storage::{StorageConfig, StorageEngine};
-use metronome_tokio::{Broker, BrokerConfig, BrokerHandle, Builder, Failure, StartError};
+use metronome_tokio::{Broker, BrokerConfig, BrokerHandle, Builder, ConfigError, Failure, StartError};
 use passwd::{Passwd, Problem};
 use std::ffi::OsString;
 use std::io::Write;
@@ -198,9 +198,10 @@ fn profile(name: &str) -> Result<Profile, String> {
 fn check(file: &Path) -> Result<String, String> {
     let profile = std::env::var("METRONOME_PROFILE").ok().map(|name| profile(&name)).transpose()?;
     let (config, ignored) = configuration(Some(file), profile)?;
-    let config = config.complete().map_err(|error| error.to_string())?;
+    let named = |error: ConfigError| format!("{}: {error}", file.display());
+    let config = config.complete().map_err(named)?;
     // Who may come in from elsewhere depends on flags as well.
-    config.checked_listeners(true).map_err(|error| error.to_string())?;
+    config.checked_listeners(true).map_err(named)?;
     Access::load(&config)?;
     let ignored = ignored.into_iter().map(|key| format!("not honoured: {key}\n"));
     Ok(format!("{}{} can be used", ignored.collect::<String>(), file.display()))
@@ -305,7 +306,7 @@ fn in_one_line(error: &clap::Error) -> String {
     let told: Vec<&str> = lines.take_while(|line| !line.starts_with("Usage:")).collect();
     let told = told.into_iter().filter(|line| !line.starts_with("For more information"));
     let told: Vec<&str> = told.map(|line| line.trim_start_matches("error: ")).collect();
-    format!("{}; --help lists the flags", told.join("; "))
+    format!("{}; --help lists the flags", told.join("; ").replace(":; ", ": "))
 }
 
 fn fail(code: u8, message: &str) -> ExitCode {

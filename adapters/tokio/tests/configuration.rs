@@ -91,6 +91,12 @@ fn a_file_can_be_checked_without_serving() {
     for part in ["bad.toml: line 2", "unknown key `receive_maximun`", "did you mean `receive_maximum`?"] {
         assert!(error.contains(part) && error.lines().count() == 1, "{error}");
     }
+    let nowhere = file("nowhere.toml", "[[listeners]]\naddress = \"127.0.0.1:99999\"\n");
+    let (code, _, error) = said(&["check-config", nowhere.to_str().unwrap()], &[]);
+    assert!(code == Some(2) && error.contains("nowhere.toml: 127.0.0.1:99999: not an address"), "{error}");
+    let (code, _, error) = said(&["check-config"], &[]);
+    assert!(code == Some(2) && error.contains("were not provided: <FILE>; --help"), "{error}");
+
     let (code, _, error) = said(&["check-config", good], &[("METRONOME_LIMITS_RECEIVE_MAXIMUM", "0")]);
     assert_eq!(code, Some(2), "{error}");
 }
