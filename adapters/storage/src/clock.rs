@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn it_never_stands_still() {
         let mut clock = Clock::behind(5_000_000);
-        let mut shows = |system, age| clock.at(system * 1_000_000, Duration::from_secs(age)) / 1_000_000;
+        let mut shows = |system: u64, age| clock.at(system * 1_000_000, Duration::from_secs(age)) / 1_000_000;
         assert_eq!(shows(7, 1), 7);
         assert_eq!(shows(2, 3), 9, "set back");
         assert_eq!(shows(2, 3), 9, "no time has passed");
