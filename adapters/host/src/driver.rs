@@ -6,6 +6,7 @@
 //! one client. Where a hook answers later, [`Driver::poll_hooks`] takes its answers up.
 
 mod clients;
+mod totals;
 
 use crate::config::listeners::Transport;
 use crate::hooks::{HookChain, PacketStreams};

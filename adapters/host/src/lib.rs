@@ -8,7 +8,7 @@
 //! * [`sys_topics`] — what the broker tells of itself below `$SYS`
 //! * `pages` — what the broker tells of itself over HTTP
 //! * [`memory`] — how much memory there is, and the budget that follows
-//! * [`storage`] — what outlives the process, and how a broker begins with it
+//! * [`storage`] — what outlives the process, and how a broker begins with it; [`totals`] — of all processes together
 //! * [`recording`] — the flight recorder: inputs in files, to be played again
 //! * [`hooks`] — who answers the engine's questions and hears what happened
 //! * [`inline`] — clients inside the program
@@ -27,6 +27,7 @@ mod pages;
 pub mod recording;
 pub mod storage;
 pub mod sys_topics;
+pub mod totals;
 pub mod transport;
 mod watched_files;
 pub mod write_buffer;

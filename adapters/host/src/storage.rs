@@ -23,6 +23,8 @@ pub struct StorageConfig {
     pub durability: Durability,
     /// Bytes that the store may take, about; what would take more is refused. Default none.
     pub max_bytes: Option<u64>,
+    /// Keep the totals of what the broker counts, so that they go on after a restart. Default false.
+    pub keep_counters: bool,
     /// The Redis server, for that engine.
     pub redis_url: Option<RedisUrl>,
     /// A file with its password, instead of one in the URL.
@@ -42,6 +44,7 @@ impl Default for StorageConfig {
             path: None,
             durability: Durability::Durable,
             max_bytes: None,
+            keep_counters: false,
             redis_url: None,
             redis_password_file: None,
             redis_ca: None,

@@ -5,9 +5,10 @@
 //! counts PUBLISH packets where Mosquitto counts all. A message is published when its text has changed, as its
 //! subscribers have the rest already.
 
+use crate::totals::LastingTotals;
 use broker_engine::mqtt_proto::QoS;
 use broker_engine::{ApplicationMessage, Counters, DropReason, Time, View};
-use metronome_storage::Statistics;
+use metronome_storage::{Statistics, Totals};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -44,7 +45,8 @@ impl SysTopicsConfig {
 /// What a figure is computed from.
 pub(crate) struct Facts<'a> {
     pub(crate) view: View<'a>,
-    pub(crate) counters: &'a Counters,
+    /// Of earlier processes too, where they are kept.
+    pub(crate) counters: Counters,
     /// Unix seconds.
     pub(crate) time: u64,
     pub(crate) uptime: u64,
@@ -144,12 +146,34 @@ pub(crate) struct SysTopics {
     loads: [Load; LOADS.len()],
     /// Each topic's latest text, in the order of publication.
     latest: Vec<String>,
+    /// Where totals outlive the process.
+    lasting: Option<LastingTotals>,
 }
 
 impl SysTopics {
     /// So many clients are connected.
     pub(crate) fn connected(&mut self, clients: usize) {
         self.most_clients = self.most_clients.max(clients);
+    }
+
+    pub(crate) fn go_on_from(&mut self, earlier: Totals) {
+        let lasting = LastingTotals::new(earlier);
+        self.connected(lasting.most_clients());
+        self.lasting = Some(lasting);
+    }
+
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.lasting.is_some()
+    }
+
+    pub(crate) fn counters(&self, view: View<'_>) -> Counters {
+        let counters = view.counters();
+        self.lasting.as_ref().map_or_else(|| counters.clone(), |lasting| lasting.with(counters))
+    }
+
+    /// Totals that the store does not have yet.
+    pub(crate) fn news_for_the_store(&mut self, view: View<'_>) -> Option<Totals> {
+        self.lasting.as_mut()?.news(view.counters(), self.most_clients)
     }
 
     /// Topics that have a retained message.
@@ -159,7 +183,7 @@ impl SysTopics {
 
     /// What figures are computed from, `time` being Unix seconds.
     pub(crate) fn facts<'a>(&self, now: Time, time: u64, view: View<'a>) -> Facts<'a> {
-        let (counters, own) = (view.counters(), self.published());
+        let (counters, own) = (self.counters(view), self.published());
         let uptime = now.as_micros() / 1_000_000;
         Facts { view, counters, time, uptime, most_clients: self.most_clients, store: None, own }
     }
@@ -167,12 +191,12 @@ impl SysTopics {
     /// What has changed, `time` being Unix seconds.
     pub(crate) fn publications(&mut self, now: Time, time: u64, view: View<'_>) -> Vec<ApplicationMessage> {
         let facts = self.facts(now, time, view);
-        let counters = facts.counters;
-        self.average(now, counters);
+        // Of this process: what earlier ones have counted was not in these minutes.
+        self.average(now, view.counters());
         let mut said = vec![("version".to_owned(), VERSION.to_owned())];
         said.extend(FIGURES.iter().map(|(name, figure)| ((*name).to_owned(), figure(&facts).to_string())));
         said.extend(DropReason::ALL.iter().map(|reason| {
-            (format!("messages/dropped/{}", reason.name()), counters.dropped_for(*reason).to_string())
+            (format!("messages/dropped/{}", reason.name()), facts.counters.dropped_for(*reason).to_string())
         }));
         for ((name, _), load) in LOADS.iter().zip(&self.loads) {
             for ((_, span), average) in SPANS.iter().zip(load.averages) {

@@ -6,7 +6,7 @@ use broker_engine::{
 use metronome_host::config::listeners::MetricNames;
 use metronome_host::storage::{StorageConfig, StorageEngine, StorePlace, begin, pause};
 use metronome_host::stores::RedisUrl;
-use metronome_host::stores::{Batch, Keeper, KeeperOptions, Store, StoreError, Visit};
+use metronome_host::stores::{Batch, Keeper, KeeperOptions, Store, StoreError, Totals, Visit, counters};
 use metronome_host::transport::Page;
 use metronome_host::{AllowAll, Driver, Flushed, HookChain};
 use std::collections::BTreeMap;
@@ -342,6 +342,63 @@ fn a_store_keeps_to_its_bound() {
     world.driver.received(NOW, writer, &packet(b'A'));
     assert_eq!(world.answer(writer), NOBODY);
     assert_eq!(page(&world, Page::Ready).status, 200);
+}
+
+/// Everywhere that totals are told, and for who was connected at once; gauges are of now, and rates of these minutes.
+#[test]
+fn totals_go_on_with_the_next_process_where_they_are_kept() {
+    let mut world = World::with_reader(TableStore::default());
+    world.driver.go_on_from(counters(&world.store).unwrap());
+    let writer = world.writer(b'w');
+    world.driver.received(NOW, writer, &publish(b"!"));
+    assert_eq!(world.answer(writer), [0x40, 2, 0, 5]);
+    let before = world.driver.counters();
+    assert_eq!(before, *world.driver.view().counters());
+    assert!(world.driver.keep_totals());
+    let World { driver, store, .. } = world;
+    drop(driver);
+
+    let mut world = World::start(store);
+    world.driver.go_on_from(counters(&world.store).unwrap());
+    // What waits was handed to its session once.
+    let told = world.driver.counters();
+    assert_eq!(told, before);
+    assert_eq!(world.driver.view().counters().publish_received, [0; 3]);
+    let minute = Time::from_secs(60);
+    let page = |page| world.driver.page(page, minute, 0).body;
+    let metrics = page(Page::Metrics(MetricNames::Metronome));
+    for wanted in [
+        "publish_received_total{qos=\"1\"} 1",
+        "connects_total 2",
+        "deliveries_total 1",
+        "deliveries_unfinished 1",
+        "clients_maximum 1",
+        "clients 0",
+    ] {
+        assert!(metrics.contains(&format!("\nmetronome_{wanted}\n")), "{wanted}: {metrics}");
+    }
+    assert!(page(Page::Metrics(MetricNames::Gmqtt)).contains("gmqtt_clients_connected_total 2\n"));
+    assert!(page(Page::Statistics).contains("\"messages_received\": 1,"));
+    world.driver.publish_sys_topics(minute, 0);
+    let reader = world.writer(b's');
+    let mut subscribe = vec![0x82, 84, 0, 1, 0];
+    for name in ["publish/messages/received", "load/publish/received/1min"] {
+        let filter = format!("$SYS/broker/{name}");
+        subscribe.extend([0, u8::try_from(filter.len()).unwrap()]);
+        subscribe.extend(filter.bytes().chain([0]));
+    }
+    world.driver.received(minute, reader, &subscribe);
+    let text = String::from_utf8_lossy(&world.take(reader)).into_owned();
+    assert!(text.contains("messages/received\u{0}1") && text.contains("/1min\u{0}0.00"), "{text:?}");
+}
+
+#[test]
+fn totals_are_of_this_process_where_they_are_not_kept() {
+    let mut world = World::with_reader(TableStore::default());
+    assert!(!world.driver.keep_totals());
+    let World { driver, store, .. } = world;
+    drop(driver);
+    assert_eq!(counters(&store), Ok(Totals::default()));
 }
 
 #[test]

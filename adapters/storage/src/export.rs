@@ -1,7 +1,7 @@
 //! What is in a store, for people and other programs: counts, and every record as a line of JSON.
 
 use crate::clock::Clock;
-use crate::record::{self, Kind, Unreadable};
+use crate::record::{self, Kind, Totals, Unreadable};
 use crate::store::{Batch, Store, StoreError};
 use base64ct::{Base64, Encoding};
 use broker_engine::{Lifetime, StoreOp, StoredDelivery, StoredWill};
@@ -70,7 +70,8 @@ pub fn inspect(store: &dyn Store) -> Result<Summary, StoreError> {
         let count = match (kind, read) {
             (Some(Kind::Quarantined), _) => &mut summary.quarantined,
             (Some(Kind::Store), _) => return Ok(()),
-            (_, Err(())) | (None, _) => &mut summary.damaged,
+            (Some(Kind::Counters), _) if totals(key, value).is_some() => return Ok(()),
+            (_, Err(())) | (None | Some(Kind::Counters), _) => &mut summary.damaged,
             (Some(Kind::Session), _) => &mut summary.sessions,
             (Some(Kind::Will), _) => &mut summary.wills,
             (Some(Kind::Subscription), _) => &mut summary.subscriptions,
@@ -83,6 +84,11 @@ pub fn inspect(store: &dyn Store) -> Result<Summary, StoreError> {
         Ok(())
     })?;
     Ok(summary)
+}
+
+/// Those of a record of totals that can be read.
+fn totals(key: &[u8], value: &[u8]) -> Option<Totals> {
+    (key == record::counters_key()).then(|| record::counters(value).ok())?
 }
 
 /// Shows every record with its kind, read as of `now` if it can be.
@@ -163,6 +169,9 @@ enum Line {
         expires_told: Option<f64>,
         publish: String,
     },
+    Counters {
+        totals: Totals,
+    },
 }
 
 impl Line {
@@ -216,7 +225,7 @@ impl Line {
         let lifetime = |left, told| Some(Lifetime { left: duration(left)?, told: duration(told)? });
         let bytes = |text: &str| Base64::decode_vec(text).ok().map(Into::into);
         Some(match self {
-            Self::Store { .. } => return None,
+            Self::Store { .. } | Self::Counters { .. } => return None,
             Self::Session { client_id, expiry, username, away } => {
                 StoreOp::PutSession { client_id, expiry, username, away: duration(away)? }
             }
@@ -285,8 +294,9 @@ pub fn export(store: &dyn Store, out: &mut dyn Write) -> Result<u64, StoreError>
     };
     write(&Line::Store { format: record::FORMAT, unix_micros: now })?;
     let mut count = 0;
-    each(store, now, |_, _, _, read| {
-        let Some(line) = read.ok().and_then(Line::of) else { return Ok(()) };
+    each(store, now, |_, key, value, read| {
+        let counters = totals(key, value).map(|totals| Line::Counters { totals });
+        let Some(line) = counters.or_else(|| read.ok().and_then(Line::of)) else { return Ok(()) };
         count += 1;
         write(&line)
     })?;
@@ -335,6 +345,10 @@ fn import_all(store: &mut dyn Store, lines: impl BufRead) -> Result<u64, StoreEr
             }
             Line::Store { .. } => return Err(wrong("a second beginning".to_owned())),
             _ if number == 1 => return Err(wrong("not the beginning of an export".to_owned())),
+            Line::Counters { totals } => {
+                batch.put(record::counters_key(), record::counters_value(&totals));
+                count += 1;
+            }
             line => {
                 let op = line.op().ok_or_else(|| wrong("a value that cannot be".to_owned()))?;
                 record::write(&mut batch, &op.aged(age), now);

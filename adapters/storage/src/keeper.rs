@@ -5,7 +5,7 @@
 //! is never without something that comes before what it has. Where no attempt can help, the keeper ends and says so.
 
 use crate::clock::Clock;
-use crate::record;
+use crate::record::{self, Totals};
 use crate::store::{Batch, Store, StoreError};
 use broker_engine::{StoreOp, StorePressure, StoreSeq, StoredDelivery};
 use std::collections::VecDeque;
@@ -121,6 +121,8 @@ struct Submitted {
 #[derive(Default)]
 struct State {
     groups: VecDeque<Submitted>,
+    /// Totals that wait for a batch.
+    totals: Option<Totals>,
     /// Of everything that is not kept yet.
     bytes: usize,
     events: Vec<Event>,
@@ -133,6 +135,10 @@ struct State {
 }
 
 impl State {
+    fn is_empty(&self) -> bool {
+        self.groups.is_empty() && self.totals.is_none()
+    }
+
     fn room(&self) -> Room {
         Room { is_backed_up: self.bytes >= FULL, pressure: self.done.pressure }
     }
@@ -235,6 +241,12 @@ impl Keeper {
         room
     }
 
+    /// Keeps totals with the next batch, which begins for their sake if nothing else does. Later ones take their place.
+    pub fn keep_totals(&self, totals: Totals) {
+        self.shared.lock().totals = Some(totals);
+        self.shared.changed.notify_one();
+    }
+
     /// Takes what the engine is to be told, in order.
     pub fn take_events(&self) -> Vec<Event> {
         std::mem::take(&mut self.shared.lock().events)
@@ -267,8 +279,8 @@ impl Shared {
     }
 
     /// Waits for something to do, but no longer than `rest`, and takes as much as makes a batch; `None` at the end.
-    fn next(&self, rest: Option<Duration>) -> Option<Vec<Submitted>> {
-        let has_nothing = |state: &mut State| state.groups.is_empty() && !state.stopping;
+    fn next(&self, rest: Option<Duration>) -> Option<(Vec<Submitted>, Option<Totals>)> {
+        let has_nothing = |state: &mut State| state.is_empty() && !state.stopping;
         let state = self.lock();
         let mut state = if let Some(rest) = rest {
             let waited = self.changed.wait_timeout_while(state, rest, has_nothing);
@@ -276,7 +288,7 @@ impl Shared {
         } else {
             self.changed.wait_while(state, has_nothing).unwrap_or_else(PoisonError::into_inner)
         };
-        if state.groups.is_empty() && state.stopping {
+        if state.is_empty() && state.stopping {
             return None;
         }
         let mut taken = 0;
@@ -287,7 +299,8 @@ impl Shared {
         });
         let count = count.count();
         state.is_asked = false;
-        Some(state.groups.drain(..count).collect())
+        let totals = state.totals.take();
+        Some((state.groups.drain(..count).collect(), totals))
     }
 
     /// Waits for so long, or until the keeper is to stop; says whether it is.
@@ -341,13 +354,13 @@ impl Worker {
             let is_short = self.measure();
             // What was removed may become room by and by.
             let rest = if is_short { Some(rest.unwrap_or(RETRY).min(RETRY)) } else { rest };
-            let Some(groups) = self.shared.next(rest) else { return Ok(()) };
-            if groups.is_empty() {
+            let Some((groups, totals)) = self.shared.next(rest) else { return Ok(()) };
+            if groups.is_empty() && totals.is_none() {
                 continue;
             }
             let bytes: usize = groups.iter().map(|submitted| submitted.bytes).sum();
             let ops: Group = groups.into_iter().flat_map(Submitted::handed_on).collect();
-            let Some(events) = self.keep(&ops)? else { return Ok(()) };
+            let Some(events) = self.keep(&ops, totals.as_ref())? else { return Ok(()) };
             let mut state = self.shared.lock();
             state.bytes -= bytes;
             state.waiting -= ops.len() as u64;
@@ -385,13 +398,19 @@ impl Worker {
         pressure > StorePressure::None
     }
 
-    /// Keeps operations, however often that has to be tried; `None` if the keeper is to stop and it still fails.
-    fn keep(&mut self, ops: &[(StoreSeq, StoreOp)]) -> Result<Option<Vec<Event>>, StoreError> {
-        let (Some((first, _)), Some((last, _))) = (ops.first(), ops.last()) else { return Ok(None) };
+    /// Keeps operations and totals, however often that has to be tried; `None` if the keeper is to stop and it still fails.
+    fn keep(
+        &mut self,
+        ops: &[(StoreSeq, StoreOp)],
+        totals: Option<&Totals>,
+    ) -> Result<Option<Vec<Event>>, StoreError> {
         let now = self.clock.now();
         let mut batch = Batch::default();
         for (_, op) in ops {
             record::write(&mut batch, op, now);
+        }
+        if let Some(totals) = totals {
+            batch.put(record::counters_key(), record::counters_value(totals));
         }
         if batch.changes().next().is_some() {
             batch.put(record::store_key(), record::store_value(now));
@@ -407,10 +426,10 @@ impl Worker {
                 done.bytes += batch.bytes();
                 done.time += began.elapsed();
                 drop(state);
-                events.push(Event::Stored(*last));
+                events.extend(ops.last().map(|(last, _)| Event::Stored(*last)));
                 return Ok(Some(events));
             }
-            self.shared.lock().events.push(Event::Failed(*first));
+            self.shared.lock().events.extend(ops.first().map(|(first, _)| Event::Failed(*first)));
             (self.options.wake)();
             if self.shared.rest(RETRY) {
                 return Ok(None);

@@ -37,7 +37,8 @@ pub use clock::Clock;
 #[cfg(feature = "fjall")]
 pub use fjall::FjallStore;
 pub use keeper::{Event, Keeper, KeeperOptions, Room, Statistics};
-pub use load::{LoadReport, load, load_at};
+pub use load::{LoadReport, counters, load, load_at};
+pub use record::Totals;
 #[cfg(feature = "redb")]
 pub use redb::RedbStore;
 #[cfg(feature = "redis")]

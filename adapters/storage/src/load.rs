@@ -1,7 +1,7 @@
 //! From the records of a store to an engine that goes on.
 
 use crate::clock::{Clock, system_time};
-use crate::record::{self, Kind, Unreadable};
+use crate::record::{self, Kind, Totals, Unreadable};
 use crate::store::{Batch, Store, StoreError};
 use broker_engine::Boot;
 use mqtt_proto::planted;
@@ -51,7 +51,8 @@ pub fn load_at(
     let mut in_flight_known = false;
     store.scan(&[], &mut |key, value| {
         let kind = Kind::of(key);
-        if matches!(kind, Some(Kind::Store | Kind::Quarantined)) {
+        let is_counters = key == record::counters_key() && record::counters(value).is_ok();
+        if is_counters || matches!(kind, Some(Kind::Store | Kind::Quarantined)) {
             return ControlFlow::Continue(());
         }
         if kind > Some(Kind::InFlight) && !std::mem::replace(&mut in_flight_known, true) {
@@ -84,6 +85,21 @@ pub fn load_at(
         store.commit(&unreadable)?;
     }
     Ok((report, clock))
+}
+
+/// The totals that a store has, none if there are none or [`load()`] has put them aside.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn counters(store: &dyn Store) -> Result<Totals, StoreError> {
+    let mut totals = Totals::default();
+    store.scan(&record::counters_key(), &mut |key, value| {
+        if key == record::counters_key() {
+            totals = record::counters(value).unwrap_or_default();
+        }
+        ControlFlow::Break(())
+    })?;
+    Ok(totals)
 }
 
 /// The clock of a store that is one of ours, or becomes one because it is empty.

@@ -9,6 +9,7 @@ use broker_engine::{Lifetime, StoreOp, StoredDelivery, StoredWill};
 use mqtt_proto::{QoS, RetainHandling, SubscribeOptions, planted};
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
+use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::time::Duration;
 
@@ -35,11 +36,13 @@ pub enum Kind {
     Queued,
     /// [`StoreOp::PutRetained`].
     Retained,
+    /// [`Totals`].
+    Counters,
     /// A record that could not be read, under its own key behind this byte.
     Quarantined = 255,
 }
 
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 10] = [
     Kind::Store,
     Kind::Session,
     Kind::Will,
@@ -48,6 +51,7 @@ const KINDS: [Kind; 9] = [
     Kind::Received,
     Kind::Queued,
     Kind::Retained,
+    Kind::Counters,
     Kind::Quarantined,
 ];
 
@@ -156,6 +160,27 @@ pub fn store_time(value: &[u8]) -> Result<u64, Unreadable> {
         return Err(Unreadable::Newer(*version));
     }
     from_body(body(&store_key(), value)?)
+}
+
+/// What was counted, by name: a version that counts something else reads what it knows.
+pub type Totals = BTreeMap<String, u64>;
+
+/// The key of the record of totals.
+pub fn counters_key() -> Vec<u8> {
+    vec![Kind::Counters as u8]
+}
+
+/// The record of totals.
+pub fn counters_value(totals: &Totals) -> Vec<u8> {
+    value(&counters_key(), totals)
+}
+
+/// The totals of a record.
+///
+/// # Errors
+/// The record cannot be read.
+pub fn counters(value: &[u8]) -> Result<Totals, Unreadable> {
+    from_body(body(&counters_key(), value)?)
 }
 
 /// Where a record goes that cannot be read.
@@ -296,7 +321,7 @@ pub fn read(key: &[u8], value: &[u8], now: u64) -> Result<StoreOp, Unreadable> {
             };
             StoreOp::PutQueued { client_id, delivery }
         }
-        Kind::Store | Kind::Retained | Kind::Quarantined => return Err(Unreadable::Damaged),
+        Kind::Store | Kind::Retained | Kind::Counters | Kind::Quarantined => return Err(Unreadable::Damaged),
     })
 }
 

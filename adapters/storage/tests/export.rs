@@ -5,7 +5,7 @@ mod common;
 use broker_engine::{Lifetime, StoreOp, StoredDelivery, StoredWill};
 use common::TableStore;
 use metronome_storage::export::{export, import, inspect};
-use metronome_storage::{Batch, Clock, Store, StoreError, record};
+use metronome_storage::{Batch, Clock, Store, StoreError, Totals, counters, record};
 use mqtt_proto::{QoS, RetainHandling, SubscribeOptions};
 use std::time::Duration;
 
@@ -89,18 +89,24 @@ fn filled() -> TableStore {
     for op in ops() {
         record::write(&mut batch, &op, now);
     }
+    batch.put(record::counters_key(), record::counters_value(&totals()));
     store.commit(&batch).unwrap();
     store
+}
+
+fn totals() -> Totals {
+    Totals::from([("bytes_sent".to_owned(), u64::MAX), ("connects".to_owned(), 3)])
 }
 
 #[test]
 fn what_is_exported_makes_the_same_store_again() {
     let store = filled();
     let mut text = Vec::new();
-    assert_eq!(export(&store, &mut text).unwrap(), 8);
+    assert_eq!(export(&store, &mut text).unwrap(), 9);
     assert!(String::from_utf8(text.clone()).unwrap().lines().all(|line| line.starts_with("{\"record\":\"")));
     let mut other = TableStore::default();
-    assert_eq!(import(&mut other, &text[..]).unwrap(), 8);
+    assert_eq!(import(&mut other, &text[..]).unwrap(), 9);
+    assert_eq!(counters(&other), Ok(totals()));
     // What counts from a moment may be some microseconds older.
     let now = Clock::default().now();
     let near = |op: StoreOp| match op {
@@ -117,7 +123,8 @@ fn what_is_exported_makes_the_same_store_again() {
         op => op,
     };
     let facts = |store: &TableStore| -> Vec<StoreOp> {
-        let records = store.records().into_iter().filter(|(key, _)| *key != record::store_key());
+        let apart = [record::store_key(), record::counters_key()];
+        let records = store.records().into_iter().filter(|(key, _)| !apart.contains(key));
         records.map(|(key, value)| near(record::read(&key, &value, now).unwrap())).collect()
     };
     assert_eq!(facts(&other), facts(&store));
@@ -173,7 +180,7 @@ fn damage_is_counted() {
     table.records.insert(vec![99], b"?".to_vec());
     drop(table);
     let summary = inspect(&store).unwrap();
-    assert_eq!((summary.damaged, summary.quarantined, summary.retained), (2, 1, 0), "{summary}");
+    assert_eq!((summary.damaged, summary.quarantined, summary.retained), (2, 1, 1), "{summary}");
     store.0.lock().unwrap().records.insert(record::store_key(), vec![2]);
     assert_eq!(inspect(&store), Err(StoreError::Newer(2)));
 }

@@ -7,7 +7,9 @@ use broker_engine::{
 };
 use common::{End, Table, TableStore};
 use metronome_storage::record;
-use metronome_storage::{Batch, Clock, Event, Keeper, KeeperOptions, Store, StoreError, Visit, load};
+use metronome_storage::{
+    Batch, Clock, Event, Keeper, KeeperOptions, Store, StoreError, Totals, Visit, counters, load,
+};
 use mqtt_proto::QoS;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
@@ -302,6 +304,48 @@ fn at_the_end_everything_submitted_is_kept() {
     }
     drop(world.keeper);
     assert_eq!(world.table.records().len(), 101);
+}
+
+fn totals(bytes_sent: u64) -> Totals {
+    Totals::from([("bytes_sent".to_owned(), bytes_sent)])
+}
+
+/// By themselves, with what else is to be kept, when an attempt has failed, and at the end.
+#[test]
+fn totals_are_kept_with_the_next_batch() {
+    let world = start(Table { failures: 1, ..Table::default() });
+    world.keeper.keep_totals(totals(1));
+    for _ in ["failed", "kept"] {
+        world.woken.recv_timeout(Duration::from_secs(10)).expect("an attempt in time");
+    }
+    assert_eq!(counters(&world.table), Ok(totals(1)));
+    assert!(world.keeper.take_events().is_empty(), "nobody waits for them");
+    world.keeper.submit(numbered(vec![queued(1, 1)], 1));
+    world.keeper.keep_totals(totals(2));
+    world.events(|event| *event == Event::Stored(StoreSeq(1)));
+    world.keeper.keep_totals(totals(3));
+    world.keeper.keep_totals(totals(4));
+    drop(world.keeper);
+    assert_eq!(counters(&world.table), Ok(totals(4)));
+    assert_eq!(world.table.records().len(), 3, "the store itself, a message, and one record of totals");
+}
+
+/// They are nothing to the engine.
+#[test]
+fn damaged_totals_are_put_aside() {
+    let world = start(Table::default());
+    world.keeper.keep_totals(totals(1));
+    let World { mut table, keeper, .. } = world;
+    drop(keeper);
+    let loaded = |table: &mut TableStore| {
+        let (report, _) = load(table, &mut boot(), |_| ()).unwrap();
+        (report.records, report.quarantined, counters(table).unwrap())
+    };
+    assert_eq!(loaded(&mut table), (0, 0, totals(1)));
+    table.0.lock().unwrap().records.get_mut(&record::counters_key()).unwrap()[6] ^= 1;
+    assert_eq!(loaded(&mut table), (0, 1, Totals::default()));
+    assert_eq!(loaded(&mut table), (0, 0, Totals::default()));
+    assert!(table.records().contains_key(&record::quarantined_key(&record::counters_key())));
 }
 
 fn boot() -> Boot {

@@ -9,7 +9,7 @@ mod redis_server;
 use broker_engine::{Lifetime, MemoryStore, StoreOp, StoredDelivery, StoredWill, Time};
 use common::{TableStore, directory};
 use metronome_storage::record::{self, Unreadable};
-use metronome_storage::{Batch, RedbStore, Store};
+use metronome_storage::{Batch, RedbStore, Store, Totals};
 use mqtt_proto::{QoS, RetainHandling, SubscribeOptions};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -246,6 +246,25 @@ fn golden_records_are_read_and_written() {
     let written = records_of(&wanted);
     let text = written.iter().map(|(key, value)| format!("{} {}\n", hex(key), hex(value)));
     assert_eq!(text.collect::<String>(), include_str!("golden/v1.txt"));
+}
+
+/// The same of totals, which no operation makes.
+#[test]
+fn golden_totals_are_read_and_written() {
+    let totals = [("bytes_received", u64::MAX), ("connects", 0), ("dropped_queue-full", 300)];
+    let totals: Totals = totals.map(|(name, total)| (name.to_owned(), total)).into();
+    let golden = include_str!("golden/v1-counters.txt").trim_end();
+    let (key, value) = golden.split_once(' ').unwrap();
+    assert_eq!(unhex(key), record::counters_key());
+    let written = record::counters_value(&totals);
+    assert_eq!(hex(&written), value);
+    assert_eq!(record::counters(&unhex(value)), Ok(totals));
+    for at in 0..written.len() * 8 {
+        let mut other = written.clone();
+        other[at / 8] ^= 1 << (at % 8);
+        assert_eq!(record::counters(&other), Err(Unreadable::Damaged), "bit {at}");
+        assert_eq!(record::counters(&written[..at / 8]), Err(Unreadable::Damaged), "cut to {}", at / 8);
+    }
 }
 
 /// Every flipped bit, every cut, and every record under another one's key.

@@ -16,6 +16,7 @@ use metronome_host::recording::{RecordOptions, Recorder};
 use metronome_host::storage::StorePlace;
 use metronome_host::stores::{Store, StoreError};
 use metronome_host::sys_topics::SysTopicsConfig;
+use metronome_host::totals;
 use metronome_host::{BrokerConfig, ConfigError, Driver, Hook, HookChain, HookPanic};
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -233,9 +234,12 @@ impl<R: Runtime> Builder<R> {
         let in_force = limits.clone();
         let place = config.storage.place().map(Box::new);
         let identity = (seed, hash_key);
-        let begun = store.and_then(|store| Keeping::begin(store, limits, identity, &mut hooks));
-        let (engine, keeping) = begun.map_err(|error| StartError::Store { place, error })?;
+        let begun = store.and_then(|store| {
+            Keeping::begin(store, limits, config.storage.keep_counters, identity, &mut hooks)
+        });
+        let (engine, mut keeping) = begun.map_err(|error| StartError::Store { place, error })?;
         let found = keeping.as_ref().map(|keeping| keeping.found);
+        let totals = keeping.as_mut().and_then(|keeping| keeping.totals.take());
         let max_bytes = config.storage.max_bytes;
         let keeping = keeping.map(|keeping| keeping.start(max_bytes));
         let keeping = keeping.transpose().map_err(StartError::System)?;
@@ -258,6 +262,9 @@ impl<R: Runtime> Builder<R> {
                 driver.keep(keeper);
                 events
             });
+            if let Some(totals) = totals {
+                driver.go_on_from(totals);
+            }
             let shared = Shared::<R>::new(driver, linger);
             let broker = async {
                 let acceptors =
@@ -366,6 +373,7 @@ async fn run<R: Runtime>(
     shared.spawn(Rc::clone(&shared).take_up_answers());
     shared.spawn(drops::report(Rc::clone(&shared)));
     shared.spawn(write_recording(Rc::clone(&shared)));
+    shared.spawn(keep_totals(Rc::clone(&shared)));
     if let Some(interval) = sys_topics.interval() {
         shared.spawn(publish_sys_topics(Rc::clone(&shared), interval));
     }
@@ -398,6 +406,7 @@ async fn run<R: Runtime>(
     }
     // The rest, which the task would have reported later.
     shared.drops.borrow_mut().report(shared.driver.borrow().view().counters());
+    shared.driver.borrow_mut().keep_totals();
     ended
 }
 
@@ -433,6 +442,13 @@ async fn write_recording<R: Runtime>(shared: Rc<Shared<R>>) {
     while shared.driver.borrow().is_recording() {
         R::sleep(Duration::from_secs(1)).await;
         shared.driver.borrow_mut().write_recording(shared.now());
+    }
+}
+
+/// Has the store keep what is counted, where that is to outlive the process.
+async fn keep_totals<R: Runtime>(shared: Rc<Shared<R>>) {
+    while shared.driver.borrow_mut().keep_totals() {
+        R::sleep(totals::INTERVAL).await;
     }
 }
 

@@ -86,7 +86,7 @@ impl Orders {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Totals since the start.
+    /// Totals since the start; with `storage.keep_counters` those of earlier processes are in them.
     pub counters: Counters,
     /// Connected clients.
     pub connections: usize,
@@ -106,7 +106,7 @@ impl Stats {
     pub(crate) fn of(driver: &Driver) -> Self {
         let view = driver.view();
         Self {
-            counters: view.counters().clone(),
+            counters: driver.counters(),
             connections: view.connections(),
             connections_over: driver.clients_by_transport(),
             sessions: view.sessions(),

@@ -7,7 +7,7 @@ use async_channel::Receiver;
 use broker_engine::{Config, Durability, Engine, HashKey, Seed, StorePressure};
 use metronome_host::HookChain;
 use metronome_host::storage::{self, Found};
-use metronome_host::stores::{Clock, Keeper, KeeperOptions, Promise, Store, StoreError};
+use metronome_host::stores::{self, Clock, Keeper, KeeperOptions, Promise, Store, StoreError, Totals};
 use std::io;
 use std::rc::Rc;
 
@@ -16,6 +16,8 @@ pub(crate) struct Keeping {
     store: Box<dyn Store>,
     clock: Clock,
     level: Durability,
+    /// What earlier processes have counted, where that is kept.
+    pub(crate) totals: Option<Totals>,
     pub(crate) found: Found,
 }
 
@@ -24,6 +26,7 @@ impl Keeping {
     pub(crate) fn begin(
         store: Option<Box<dyn Store>>,
         config: Config,
+        keeps_counters: bool,
         (seed, hash_key): (Seed, HashKey),
         hooks: &mut HookChain,
     ) -> Result<(Engine, Option<Self>), StoreError> {
@@ -39,7 +42,8 @@ impl Keeping {
             Some(Promise { is_durable: false, text }) => tracing::warn!("{text}"),
             None => {}
         }
-        Ok((engine, Some(Self { store, clock, level, found })))
+        let totals = keeps_counters.then(|| stores::counters(&*store)).transpose()?;
+        Ok((engine, Some(Self { store, clock, level, totals, found })))
     }
 
     /// The store on its thread, and what is told when there is something to hear of it.

@@ -98,6 +98,35 @@ fn with_async_everything_is_there_after_the_end() {
     find_it_again(&start_on(&path, "async"));
 }
 
+/// Where the configuration wants it: at the end in peace all of them, and when it is killed those of some seconds ago.
+#[cfg(unix)]
+#[test]
+fn totals_go_on_after_a_restart() {
+    let path = directory();
+    let start = || {
+        let flags = ["--data", path.to_str().unwrap(), "--durability", "durable"];
+        start_with(&flags, &[("METRONOME_STORAGE_KEEP_COUNTERS", Path::new("true"))])
+    };
+    let received = |broker: &Running| {
+        let mut client = Client::connect(broker.address, 4, "watcher");
+        client.subscribe("$SYS/broker/publish/messages/received", 0);
+        String::from_utf8(client.message()).unwrap()
+    };
+    let mut broker = start();
+    leave_something(&broker);
+    broker.signal("TERM");
+    assert_eq!(broker.ended().0, Some(0));
+    let broker = start();
+    assert_eq!(received(&broker), "2");
+    drop(broker);
+    assert_eq!(received(&start()), "2");
+    let (_, said, _) = store(&path, &["export"]);
+    assert!(said.contains("\"publish_received_qos_1\":2"), "{said}");
+    assert_eq!(store(&path, &["verify"]).1, "everything is sound\n");
+    // Nothing of it where nobody asks for it.
+    assert_eq!(received(&start_on(&path, "durable")), "0");
+}
+
 #[test]
 fn with_memory_nothing_is_written() {
     let path = directory();

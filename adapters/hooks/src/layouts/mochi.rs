@@ -41,6 +41,7 @@ const RULES: &[Rule] = &[
     ("options.capabilities.wildcard_sub_available", "limits", "wildcard_subscriptions", Flag),
     ("options.capabilities.sub_id_available", "limits", "subscription_ids", Flag),
     ("options.capabilities.compatibilities.obscure_not_authorized", "limits", "obscure_not_authorized", Same),
+    ("options.capabilities.compatibilities.restore_sys_info_on_restart", "storage", "keep_counters", Same),
 ];
 
 /// Zero means another number there.

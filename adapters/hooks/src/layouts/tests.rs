@@ -42,7 +42,10 @@ options:
     retain_available: 0
     wildcard_sub_available: 1
     sub_id_available: 1
-    compatibilities: {obscure_not_authorized: true, passive_client_disconnect: false}
+    compatibilities:
+      obscure_not_authorized: true
+      passive_client_disconnect: false
+      restore_sys_info_on_restart: true
 logging: {level: INFO}
 "#,
     )
@@ -60,7 +63,7 @@ logging: {level: INFO}
     assert_eq!((limits.receive_maximum, limits.max_inflight, limits.topic_alias_maximum), (512, 4096, 32));
     assert_eq!((limits.minimum_protocol_version.level(), limits.maximum_qos as u8), (4, 1));
     assert!(!limits.retain_available && limits.shared_subscriptions && limits.obscure_not_authorized);
-    assert_eq!(config.sys_topics.interval_ms, 10_000);
+    assert_eq!((config.sys_topics.interval_ms, config.storage.keep_counters), (10_000, true));
     let wanted = [
         "hooks.debug.enable",
         "listeners[4]: a listener of the type carrier-pigeon",
