@@ -19,8 +19,8 @@ impl Standstills {
 
     /// For how long since then, which may be in the midst of one.
     pub(super) fn since(&self, then: u64) -> u64 {
-        let behind = |(at, pause): &(u64, u64)| (at + pause).saturating_sub(then).min(*pause);
-        self.0.iter().rev().map(behind).take_while(|behind| *behind > 0).sum()
+        let later = self.0.iter().rev().take_while(|(at, pause)| at + pause > then);
+        later.map(|(at, pause)| (at + pause - then).min(*pause)).sum()
     }
 }
 

@@ -247,13 +247,14 @@ impl Ledger {
         self.interested.clear();
     }
 
-    /// What was kept is what counts again. Of later messages only the clients know, who may send them again.
+    /// What was kept is what counts again. Of later messages only the clients know, who may send them again; and the time
+    /// has passed.
     pub(super) fn goes_back_from(&mut self, later: Self) {
-        let Self { names, streams, step, strange, forms, mut messages, .. } = later;
+        let Self { names, streams, step, strange, forms, standstills, mut messages, .. } = later;
         let unknown = messages.drain(self.messages.len()..);
         self.messages.extend(unknown.map(|sent| Sent { arrivals: 0, accepted: false, ..sent }));
         (self.names, self.streams, self.step, self.strange) = (names, streams, step, strange);
-        self.forms = forms;
+        (self.forms, self.standstills) = (forms, standstills);
         self.went_back = true;
     }
 
