@@ -455,7 +455,7 @@ impl Ledger {
                 let (ever, link) = (std::mem::take(&mut known.ever), known.link);
                 // What its connection said last is still answered, as it might then.
                 let rights = std::mem::take(&mut known.rights);
-                *known = Known { link, ended, ever, rights, ..Known::default() };
+                *known = Known { ended, link, rights, ever, ..Known::default() };
             }
             Note::MessageDropped { client_id, topic, reason } => {
                 match reason {
