@@ -53,6 +53,10 @@ impl FjallStore {
         Some(directory.join(FOLDER)).filter(|folder| folder.exists())
     }
 
+    fn is_there(&self) -> Result<(), StoreError> {
+        if self.path.exists() { Ok(()) } else { Err(StoreError::Lost("its folder is gone".to_owned())) }
+    }
+
     fn parts(&self) -> Result<(&Database, &Keyspace), StoreError> {
         let open = self.open.as_ref().ok_or_else(|| StoreError::Failed("it is not open".to_owned()))?;
         Ok((&open.0, &open.1))
@@ -82,7 +86,11 @@ impl Store for FjallStore {
                 None => writing.remove(records, key),
             }
         }
-        if writing.is_empty() { Ok(()) } else { writing.commit().map_err(failed) }
+        if !writing.is_empty() {
+            writing.commit().map_err(failed)?;
+        }
+        // Whoever removes it may see it written on for long.
+        self.is_there()
     }
 
     fn scan(&self, from: &[u8], each: &mut Visit<'_>) -> Result<(), StoreError> {
@@ -99,9 +107,7 @@ impl Store for FjallStore {
     fn reopen(&mut self) -> Result<(), StoreError> {
         // Closed first: it holds a lock of its own.
         self.open = None;
-        if !self.path.exists() {
-            return Err(StoreError::Lost("its folder is gone".to_owned()));
-        }
+        self.is_there()?;
         let database =
             Database::builder(&self.path).cache_size(CACHE).open().map_err(|error| match error {
                 Error::Locked => StoreError::Locked,

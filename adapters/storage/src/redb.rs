@@ -33,8 +33,8 @@ pub struct RedbStore {
     database: Option<Database>,
     /// Bytes of all records, once they were counted.
     live: Option<u64>,
-    /// Bytes of the file; none for a disk of the caller's.
-    length: Box<dyn Fn() -> Option<u64> + Send>,
+    /// None for a disk of the caller's.
+    file: Option<PathBuf>,
 }
 
 impl fmt::Debug for RedbStore {
@@ -54,14 +54,12 @@ impl RedbStore {
         if !path.exists() {
             make(&path, &directory.join(UNFINISHED))?;
         }
-        let measured = path.clone();
-        let length = move || Some(measured.metadata().ok()?.len());
-        Self::begin(length, move || {
+        Self::begin(Some(path), move || {
             // It is ours as long as this may be called.
             let path = directory.join(FILE);
             let file = open_private(&path, false).map_err(|error| match error.kind() {
                 ErrorKind::IsADirectory => StoreError::Foreign("it is a directory".to_owned()),
-                ErrorKind::NotFound => StoreError::Lost("its file is gone".to_owned()),
+                ErrorKind::NotFound => taken_away(),
                 _ => failed(error),
             })?;
             open_on(FileBackend::new(file))
@@ -73,14 +71,14 @@ impl RedbStore {
     /// # Errors
     /// It cannot be read or written, or is something else.
     pub fn open_on<B: StorageBackend>(disk: impl Fn() -> B + Send + 'static) -> Result<Self, StoreError> {
-        Self::begin(|| None, move || open_on(Ok(disk())))
+        Self::begin(None, move || open_on(Ok(disk())))
     }
 
     fn begin(
-        length: impl Fn() -> Option<u64> + Send + 'static,
+        file: Option<PathBuf>,
         open: impl FnMut() -> Result<Database, StoreError> + Send + 'static,
     ) -> Result<Self, StoreError> {
-        let mut store = Self { open: Box::new(open), database: None, live: None, length: Box::new(length) };
+        let mut store = Self { open: Box::new(open), database: None, live: None, file };
         store.reopen()?;
         store.is_ours()?;
         Ok(store)
@@ -149,6 +147,10 @@ impl Store for RedbStore {
         // What removes what is not there need not wait for the disk.
         let done = if changed { writing.commit().map_err(failed) } else { writing.abort().map_err(failed) };
         done?;
+        // Whoever removes it may see it written on for long.
+        if self.file.as_ref().is_some_and(|file| !file.exists()) {
+            return Err(taken_away());
+        }
         self.live = self.live.map(|live| (live + come).saturating_sub(gone));
         Ok(())
     }
@@ -184,7 +186,9 @@ impl Store for RedbStore {
     fn size(&mut self) -> Option<u64> {
         self.live = self.live.or_else(|| self.count_live());
         let live = self.live?;
-        Some((live + live / 2).min((self.length)().unwrap_or(u64::MAX)))
+        let length =
+            self.file.as_ref().and_then(|file| file.metadata().ok()).map_or(u64::MAX, |file| file.len());
+        Some((live + live / 2).min(length))
     }
 
     fn check(&mut self) -> Result<bool, StoreError> {
@@ -232,6 +236,10 @@ fn open_on(disk: Result<impl StorageBackend, DatabaseError>) -> Result<Database,
         }
         error => failed(error),
     })
+}
+
+fn taken_away() -> StoreError {
+    StoreError::Lost("its file is gone".to_owned())
 }
 
 fn failed(error: impl fmt::Display) -> StoreError {

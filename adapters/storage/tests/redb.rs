@@ -87,8 +87,11 @@ fn a_store_that_is_opened_anew_stays_ours() {
     put(&mut store, b"a");
     let file = path.join("metronome.redb");
     std::fs::rename(&file, path.join("elsewhere")).unwrap();
+    // The system goes on writing to it where nobody finds it.
+    let gone = Err(StoreError::Lost("its file is gone".into()));
+    assert_eq!(store.commit(&Batch::default()), gone);
     // Another one would be without what was kept.
-    assert_eq!(store.reopen(), Err(StoreError::Lost("its file is gone".into())));
+    assert_eq!(store.reopen(), gone);
     assert!(!file.exists());
     assert_eq!(RedbStore::open(&path).unwrap_err(), StoreError::Locked);
     std::fs::rename(path.join("elsewhere"), &file).unwrap();
