@@ -23,7 +23,10 @@ impl Directory {
     /// It cannot be written, or another process has it.
     pub(crate) fn take(path: &Path) -> Result<Self, StoreError> {
         let failed = |error: io::Error| StoreError::Failed(error.to_string());
-        make_directory(path).map_err(failed)?;
+        make_directory(path).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => StoreError::Failed("it is no directory".to_owned()),
+            _ => failed(error),
+        })?;
         let lock = open_private(&path.join(LOCK), true).map_err(failed)?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => StoreError::Locked,

@@ -234,6 +234,9 @@ fn open_on(disk: Result<impl StorageBackend, DatabaseError>) -> Result<Database,
         DatabaseError::Storage(StorageError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
             StoreError::Foreign("it is no redb file".to_owned())
         }
+        DatabaseError::Storage(StorageError::Corrupted(what)) => StoreError::Failed(format!(
+            "its file is damaged, and left as it is ({what}): put a copy in its place, or take another directory"
+        )),
         error => failed(error),
     })
 }

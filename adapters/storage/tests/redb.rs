@@ -46,6 +46,21 @@ fn what_is_something_else_is_refused_and_left_alone() {
     assert!(matches!(RedbStore::open(&file.join("x").join("\0")), Err(StoreError::Failed(_))));
 }
 
+#[test]
+fn a_file_that_was_cut_off_is_refused_and_left_alone() {
+    let path = directory();
+    put(&mut RedbStore::open(&path).unwrap(), b"a");
+    let file = path.join("metronome.redb");
+    let cut = std::fs::read(&file).unwrap()[..20_001].to_vec();
+    std::fs::write(&file, &cut).unwrap();
+    let error = RedbStore::open(&path).unwrap_err().to_string();
+    assert!(
+        error.starts_with("its file is damaged, and left as it is (") && error.lines().count() == 1,
+        "{error}"
+    );
+    assert_eq!(std::fs::read(&file).unwrap(), cut);
+}
+
 /// A process that ended while it made its file keeps the next one from nothing.
 #[test]
 fn a_first_start_that_was_cut_off_is_no_harm() {

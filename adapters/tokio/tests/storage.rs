@@ -180,7 +180,7 @@ fn a_store_that_cannot_be_used_is_one_clear_line() {
     std::fs::write(&file, "something else").unwrap();
     refused(&path, "this is not a store of Metronome");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "something else");
-    refused(&file, "");
+    refused(&file, "it is no directory\n");
     refused(Path::new("/dev/null/x"), "");
 }
 
