@@ -360,7 +360,7 @@ impl Worker {
             }
             let bytes: usize = groups.iter().map(|submitted| submitted.bytes).sum();
             let ops: Group = groups.into_iter().flat_map(Submitted::handed_on).collect();
-            let Some(events) = self.keep(&ops, totals.as_ref())? else { return Ok(()) };
+            let Some(events) = self.keep(&ops, totals.as_ref())? else { return self.gives_up() };
             let mut state = self.shared.lock();
             state.bytes -= bytes;
             state.waiting -= ops.len() as u64;
@@ -370,6 +370,16 @@ impl Worker {
             if !self.options.pause.is_zero() {
                 self.shared.pause(self.options.pause);
             }
+        }
+    }
+
+    /// What waits is never kept. Those who waited for that were told; where nobody does, it was acknowledged.
+    fn gives_up(&self) -> Result<(), StoreError> {
+        let waiting = self.shared.lock().waiting;
+        let why = self.failure.as_ref().map(ToString::to_string).unwrap_or_default();
+        match waiting {
+            0 => Ok(()),
+            _ => Err(StoreError::Lost(format!("{waiting} operations were not kept until the end: {why}"))),
         }
     }
 

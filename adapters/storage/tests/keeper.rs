@@ -132,6 +132,18 @@ fn a_store_that_fails_is_tried_again() {
     assert_eq!((done.failures, done.is_failing, done.batches), (2, false, 1));
 }
 
+/// With `async` it was acknowledged.
+#[test]
+fn what_is_not_kept_until_the_end_is_told_of() {
+    let world = start(Table { failures: usize::MAX, ..Table::default() });
+    world.keeper.submit(numbered(vec![queued(1, 1), queued(2, 1)], 1));
+    world.events(|event| matches!(event, Event::Failed(_)));
+    world.keeper.submit(numbered(vec![queued(3, 1)], 3));
+    drop(world.keeper);
+    let lost = StoreError::Lost("3 operations were not kept until the end: no space left".into());
+    assert_eq!(world.reports.try_iter().last(), Some(Some(lost)));
+}
+
 /// Nobody waits for ever for what is never kept.
 #[test]
 fn where_no_attempt_can_help_the_keeper_ends_and_says_so() {
