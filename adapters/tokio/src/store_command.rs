@@ -63,66 +63,62 @@ impl StoreCommand {
             StorageEngine::Redis => "there is no storage.redis_url that says where the server is",
             _ => crate::NO_DIRECTORY,
         })?;
-        self.errand.run(&storage, &place).map_err(|error| format!("cannot use the store in {place}: {error}"))
+        self.errand.run(&storage, &place)
     }
 }
 
 impl Errand {
-    fn run(&self, storage: &StorageConfig, place: &StorePlace) -> Result<String, StoreError> {
-        let failed = |error: std::io::Error| StoreError::Failed(error.to_string());
-        let none = || StoreError::Failed("there is none".to_owned());
-        let file = || match place {
-            StorePlace::Directory(directory) => storage.engine.file(directory),
-            StorePlace::Redis(..) => None,
-        };
-        let may_begin = matches!(self, Self::Import { .. });
-        let is_file = matches!(place, StorePlace::Directory(_));
-        if !may_begin && is_file && file().is_none() {
-            return Err(none());
-        }
-        let mut store = Watched(storage.open()?.ok_or_else(none)?);
-        if !may_begin && !is_file && is_empty(&store)? {
-            return Err(none());
-        }
-        let size = || file().map(|file| bytes_below(&file));
+    fn run(&self, storage: &StorageConfig, place: &StorePlace) -> Result<String, String> {
+        let unusable = |error: StoreError| format!("cannot use the store in {place}: {error}");
+        let open = || self.open(storage, place).map_err(unusable);
+        let size = || file_of(storage, place).map(|file| bytes_below(&file));
         match self {
             Self::Inspect => {
-                let summary = inspect(&store)?.to_string();
+                let summary = inspect(&open()?).map_err(unusable)?.to_string();
                 let on_disk = size().map(|size| format!("{:<18} {size:>12}", "bytes on disk"));
                 Ok(on_disk.map_or_else(|| summary.trim_end().to_owned(), |line| format!("{summary}{line}")))
             }
             Self::Export { file } => {
+                let unexported = |error: StoreError| format!("cannot export the store in {place}: {error}");
+                let store = open()?;
                 let Some(file) = file else {
                     let mut out = BufWriter::new(stdout().lock());
-                    export(&store, &mut out)?;
-                    out.flush().map_err(failed)?;
+                    export(&store, &mut out).map_err(unexported)?;
+                    out.flush().map_err(|error| format!("cannot write to standard output: {error}"))?;
                     return Ok(String::new());
                 };
-                let mut out = PrivateFile::begin(file).map_err(failed)?;
-                let count = export(&store, &mut out.writer)?;
-                out.finish().map_err(failed)?;
+                let unwritten = |error: std::io::Error| cannot("write", file, &error);
+                let mut out = PrivateFile::begin(file).map_err(unwritten)?;
+                let count = export(&store, &mut out.writer).map_err(unexported)?;
+                out.finish().map_err(unwritten)?;
                 Ok(format!("{count} records are exported"))
             }
             Self::Import { file } => {
-                let lines = BufReader::new(watched_file(File::open(file).map_err(failed)?));
-                Ok(format!("{} records are imported", import(&mut store, lines)?))
+                let lines = File::open(file).map_err(|error| cannot("read", file, &error))?;
+                // Not before there is something for it.
+                let mut store = open()?;
+                let count = import(&mut store, BufReader::new(watched_file(lines))).map_err(|error| {
+                    format!("cannot import {} into the store in {place}: {error}", file.display())
+                })?;
+                Ok(format!("{count} records are imported"))
             }
             Self::Verify => {
-                let is_sound = store.check()?;
-                let summary = inspect(&store)?;
-                match (is_sound, summary.damaged) {
+                let mut store = open()?;
+                let is_sound = store.check().map_err(unusable)?;
+                match (is_sound, inspect(&store).map_err(unusable)?.damaged) {
                     (true, 0) => Ok("everything is sound".to_owned()),
-                    (true, damaged) => Err(StoreError::Failed(format!(
+                    (true, damaged) => Err(unusable(StoreError::Failed(format!(
                         "{damaged} records are damaged; a broker puts them aside"
+                    )))),
+                    (false, _) => Err(unusable(StoreError::Failed(
+                        "the file was damaged, and is repaired now".to_owned(),
                     ))),
-                    (false, _) => {
-                        Err(StoreError::Failed("the file was damaged, and is repaired now".to_owned()))
-                    }
                 }
             }
             Self::Compact => {
+                let mut store = open()?;
                 let before = size();
-                store.compact()?;
+                store.compact().map_err(unusable)?;
                 drop(store);
                 Ok(match before.zip(size()) {
                     Some((before, now)) => format!("{before} bytes before, {now} now"),
@@ -131,6 +127,33 @@ impl Errand {
             }
         }
     }
+
+    /// The store, which only an import may begin.
+    fn open(&self, storage: &StorageConfig, place: &StorePlace) -> Result<Watched, StoreError> {
+        let none = || StoreError::Failed("there is none".to_owned());
+        let may_begin = matches!(self, Self::Import { .. });
+        let is_file = matches!(place, StorePlace::Directory(_));
+        if !may_begin && is_file && file_of(storage, place).is_none() {
+            return Err(none());
+        }
+        let store = Watched(storage.open()?.ok_or_else(none)?);
+        if !may_begin && !is_file && is_empty(&store)? {
+            return Err(none());
+        }
+        Ok(store)
+    }
+}
+
+/// The file or folder of an embedded store, if there is one.
+fn file_of(storage: &StorageConfig, place: &StorePlace) -> Option<PathBuf> {
+    match place {
+        StorePlace::Directory(directory) => storage.engine.file(directory),
+        StorePlace::Redis(..) => None,
+    }
+}
+
+fn cannot(what: &str, file: &Path, error: &std::io::Error) -> String {
+    format!("cannot {what} {}: {error}", file.display())
 }
 
 fn is_empty(store: &dyn Store) -> Result<bool, StoreError> {
@@ -159,7 +182,7 @@ struct PrivateFile {
 impl PrivateFile {
     fn begin(path: &Path) -> std::io::Result<Self> {
         if path.symlink_metadata().is_ok_and(|there| !there.is_file()) {
-            return Err(std::io::Error::other(format!("{} is no ordinary file", path.display())));
+            return Err(std::io::Error::other("it is no ordinary file"));
         }
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}", std::process::id()));

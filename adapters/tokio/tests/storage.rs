@@ -244,7 +244,30 @@ fn an_export_is_for_its_owner_only() {
     files.sort();
     assert_eq!(files, ["export.json", "metronome.lock", "metronome.redb"]);
     let (code, _, errors) = store(&path, &["export", "/dev/null"]);
-    assert!(code == Some(1) && errors.ends_with("/dev/null is no ordinary file\n"), "{errors}");
+    assert_eq!((code, &*errors), (Some(1), "metronome: cannot write /dev/null: it is no ordinary file\n"));
+}
+
+/// What is wrong with the file of an export is not said of the store.
+#[test]
+fn an_export_that_cannot_be_written_or_read_is_named() {
+    let (path, other) = (directory(), directory());
+    drop(start_on(&path, "durable"));
+    let none = path.join("none/export.json");
+    let none = none.to_str().unwrap();
+    let (code, _, errors) = store(&path, &["export", none]);
+    assert!(code == Some(1) && errors.starts_with(&format!("metronome: cannot write {none}: ")), "{errors}");
+    let (code, _, errors) = store(&other, &["import", none]);
+    assert!(code == Some(1) && errors.starts_with(&format!("metronome: cannot read {none}: ")), "{errors}");
+    assert!(!other.exists(), "nothing is begun for it");
+    let diary = path.join("diary");
+    std::fs::write(&diary, "dear diary").unwrap();
+    let (code, _, errors) = store(&other, &["import", diary.to_str().unwrap()]);
+    let wanted = format!(
+        "metronome: cannot import {} into the store in {}: line 1: ",
+        diary.display(),
+        other.display()
+    );
+    assert!(code == Some(1) && errors.starts_with(&wanted) && errors.lines().count() == 1, "{errors}");
 }
 
 /// Publishes until the store is full, has what waits read, and publishes again.
