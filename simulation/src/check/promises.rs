@@ -128,8 +128,10 @@ fn fact_of(op: &StoreOp) -> Option<Fact> {
         | StoreOp::RemoveSubscription { client_id, filter } => {
             Some(Fact::Subscription(client_id.clone(), filter.clone()))
         }
-        StoreOp::PutQueued { delivery, .. } => message(&delivery.publish),
-        StoreOp::PutRetained { publish, .. } => message(publish),
+        // With RETAIN it is there as a retained message already, for which its publisher's acknowledgement waits; whose
+        // subscription asks for it by then promises nothing to the publisher.
+        StoreOp::PutQueued { delivery, .. } => message(&delivery.publish, |retain| !retain),
+        StoreOp::PutRetained { publish, .. } => message(publish, |_| true),
         StoreOp::PutInflight { client_id, packet_id, released: false, .. } => {
             Some(Fact::Begun(client_id.clone(), *packet_id))
         }
@@ -144,9 +146,12 @@ fn fact_of(op: &StoreOp) -> Option<Fact> {
     }
 }
 
-fn message(publish: &[u8]) -> Option<Fact> {
+/// The message of a record, if its RETAIN is right.
+fn message(publish: &[u8], is_it: impl Fn(bool) -> bool) -> Option<Fact> {
     match Packet::parse(publish, Version::V5, &Limits::NONE) {
-        Ok(Some((Packet::Publish(publish), _))) => number_in(publish.payload).map(Fact::Message),
+        Ok(Some((Packet::Publish(publish), _))) if is_it(publish.retain) => {
+            number_in(publish.payload).map(Fact::Message)
+        }
         _ => None,
     }
 }
