@@ -107,8 +107,8 @@ impl Engine {
     /// Takes one event and says what to do about it.
     ///
     /// Timers that are due by `now` fire first, each at its own time, so that being called late changes when
-    /// outputs leave but not what they are, except for what is left of a message's life. A `now` smaller than an
-    /// earlier one counts as that one.
+    /// outputs leave but not what they are, except for what is left of a message's life and until when a hook may answer.
+    /// A `now` smaller than an earlier one counts as that one.
     pub fn handle(&mut self, now: Time, input: Input<'_>, out: &mut Outbox) {
         self.call += 1;
         self.budget = self.config.work_per_call.max(1);

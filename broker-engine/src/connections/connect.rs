@@ -438,11 +438,11 @@ impl Engine {
         }
     }
 
-    /// Opens a question about a connection and parks it.
+    /// Opens a question about a connection and parks it. Its time counts from the call with which it leaves.
     pub(crate) fn ask(&mut self, id: ConnId, about: About, question: Question, out: &mut Outbox) {
         self.questions += 1;
         let call = crate::ids::CallId { conn: id, number: self.questions };
-        let deadline = self.now.after(self.config.time_limit(&question));
+        let deadline = self.called_at.after(self.config.time_limit(&question));
         if let Some(conn) = self.conn_mut(id) {
             let size = about.kept();
             conn.parked = Some(Box::new(Parked::Question { call, deadline, about, size }));

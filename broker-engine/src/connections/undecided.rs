@@ -276,7 +276,7 @@ impl Engine {
             let question = Question::Publish { client_id: client_id.clone(), message: Box::new(asked) };
             out.calls.push(Call { id: call, conn: id, question });
         }
-        let deadline = self.now.after(self.config.publish_timeout.unwrap_or(self.config.hook_timeout));
+        let deadline = self.called_at.after(self.config.publish_timeout.unwrap_or(self.config.hook_timeout));
         let waiting = Waiting { call, session, deadline, decision, owed, message };
         self.undecided.push(&client_id, Entry::Publish(Box::new(waiting)));
         self.arm_undecided(&client_id);
