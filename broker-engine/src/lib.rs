@@ -59,6 +59,7 @@ pub use application_message::ApplicationMessage;
 pub use collections::{HashKey, SlotKey};
 pub use config::{Config, Durability, Overlap, PublishRateExceeded, QueueFull, SharedStrategy};
 pub use counters::{Counters, DropReason};
+pub use delivery::RetainedPage;
 pub use engine::{Engine, Seed};
 pub use hooks::{
     Admission, Answer, Authenticate, Call, Interest, KeptWill, Note, Question, RetainedChange, SessionEnd,

@@ -2,13 +2,14 @@
 
 use crate::config::Config;
 use crate::counters::{Counters, DropReason};
+use crate::delivery::RetainedPage;
 use crate::engine::Engine;
 use crate::ids::ConnId;
 use crate::memory::MemoryPressure;
 use crate::sessions::Session;
 use crate::storage::StorePressure;
 use crate::time::Time;
-use mqtt_proto::Version;
+use mqtt_proto::{TopicFilter, Version};
 
 /// What the broker holds right now.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +55,18 @@ impl<'a> View<'a> {
     /// Topics with a retained message.
     pub fn retained(&self) -> usize {
         self.engine.retained.len()
+    }
+
+    /// Retained messages whose topics match, in the order of topics: at most `most`, and those behind the topic `after`. As it
+    /// looks at no more than `work_per_call` topics, there may be more of them also where these are fewer.
+    pub fn retained_page(
+        &self,
+        now: Time,
+        filter: TopicFilter<'_>,
+        after: Option<&str>,
+        most: usize,
+    ) -> RetainedPage {
+        self.engine.retained_page(now, filter, after, most)
     }
 
     /// Messages kept, each counted once however many sessions wait for it.

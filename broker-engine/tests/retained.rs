@@ -1,4 +1,5 @@
-//! Retained messages: on their way to a subscription that is replaced meanwhile, and how many there may be.
+//! Retained messages: on their way to a subscription that is replaced meanwhile, how many there may be, and reading them
+//! without a subscription.
 
 mod common;
 
@@ -7,8 +8,10 @@ use common::{World, encoded, id_of, lasting, message};
 use mqtt_proto::{
     Ack, AckProperties, Packet, Publish,
     QoS::{self, AtLeastOnce, AtMostOnce},
-    ReasonCode, RetainHandling, Subscribe, SubscribeFilters, SubscribeOptions, UserProperties, Version,
+    ReasonCode, RetainHandling, Subscribe, SubscribeFilters, SubscribeOptions, TopicFilter, UserProperties,
+    Version,
 };
+use std::time::Duration;
 
 fn options(qos: QoS) -> SubscribeOptions {
     SubscribeOptions { qos, ..Default::default() }
@@ -105,4 +108,72 @@ fn the_brokers_own_messages_are_not_counted() {
     world.publish_with(publisher, &Publish { retain: true, ..message("b", "m", AtLeastOnce, 3) });
     world.expect(publisher, &["PUBACK #3 Quota exceeded"]);
     assert_eq!(world.engine.view().retained(), 1);
+}
+
+/// The topics on each page, and their payloads, with what is left of their life.
+fn pages(world: &World, filter: &str, most: usize) -> Vec<Vec<String>> {
+    let (mut pages, mut after) = (Vec::new(), None::<String>);
+    loop {
+        let filter = TopicFilter::parse(filter).unwrap();
+        let page = world.engine.view().retained_page(world.now, filter, after.as_deref(), most);
+        let text = |message: &ApplicationMessage| {
+            let payload = String::from_utf8_lossy(&message.payload);
+            format!("{} {payload} {:?}", message.topic, message.message_expiry_interval)
+        };
+        pages.push(page.messages.iter().map(text).collect());
+        after = page.after;
+        if after.is_none() {
+            return pages;
+        }
+    }
+}
+
+#[test]
+fn they_are_read_page_by_page() {
+    let mut world = World::new(Config { work_per_call: 2, ..Config::default() });
+    let publish = |world: &mut World, topic: &str, message_expiry_interval| {
+        let topic = topic.to_owned();
+        let message = ApplicationMessage { retain: true, payload: "m".into(), topic, ..Default::default() };
+        let message = ApplicationMessage { message_expiry_interval, ..message };
+        world.handle(Input::Command(Command::Publish(message)));
+    };
+    for topic in ["a", "a/1", "a/2/x", "a/3", "ab", "b/1", "$SYS/x"] {
+        publish(&mut world, topic, None);
+    }
+    publish(&mut world, "b/2", Some(10));
+    publish(&mut world, "b/3", Some(2));
+
+    let all = pages(&world, "#", 100);
+    assert!(all.iter().all(|page| page.len() <= 2), "the work of a call is bounded: {all:?}");
+    let topics = ["a", "a/1", "a/2/x", "a/3", "ab", "b/1", "b/2", "b/3"];
+    assert!(all.concat().iter().map(|text| text.split(' ').next().unwrap()).eq(topics), "{all:?}");
+    assert!(pages(&world, "a/#", 1).iter().all(|page| page.len() <= 1));
+    assert_eq!(pages(&world, "a/+", 100).concat(), ["a/1 m None", "a/3 m None"]);
+    assert_eq!(pages(&world, "$SYS/x", 100).concat(), ["$SYS/x m None"]);
+    assert_eq!(pages(&world, "a/2", 100).concat(), [""; 0]);
+    assert_eq!(pages(&world, "a", 0), [[""; 0]]);
+
+    // It is the time of the look that counts: the engine has not been called since.
+    world.now = world.now.after(Duration::from_millis(2500));
+    assert_eq!(pages(&world, "b/+", 100).concat(), ["b/1 m None", "b/2 m Some(8)"]);
+}
+
+#[test]
+fn they_are_read_with_all_that_was_published() {
+    let mut world = World::new(Config::default());
+    let message = ApplicationMessage {
+        topic: "a/b".to_owned(),
+        payload: "m".into(),
+        qos: QoS::ExactlyOnce,
+        retain: true,
+        payload_format: Some(mqtt_proto::PayloadFormat::Utf8),
+        message_expiry_interval: Some(10),
+        content_type: Some("text/plain".to_owned()),
+        response_topic: Some("r".to_owned()),
+        correlation_data: Some(vec![1, 2]),
+        user_properties: vec![("k".to_owned(), "1".to_owned()), ("k".to_owned(), "2".to_owned())],
+    };
+    world.handle(Input::Command(Command::Publish(message.clone())));
+    let page = world.engine.view().retained_page(world.now, TopicFilter::parse("+/b").unwrap(), None, 9);
+    assert_eq!((page.messages, page.after), (vec![message], None));
 }

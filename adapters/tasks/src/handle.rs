@@ -3,7 +3,7 @@
 use crate::accepted::Accepted;
 use crate::inline::{InlineClient, InlineError};
 use async_channel::{Receiver, Sender, TrySendError};
-use broker_engine::mqtt_proto::{Packet, Publish, ReasonCode};
+use broker_engine::mqtt_proto::{Packet, Publish, ReasonCode, TopicFilter};
 use broker_engine::{ApplicationMessage, Command, Config, Counters, ListenerId, Time, View};
 use metronome_host::config::listeners::Transport;
 use metronome_host::listeners::Listener;
@@ -326,6 +326,31 @@ impl BrokerHandle {
     pub fn look<T: Send + 'static>(&self, look: impl FnOnce(View<'_>) -> T + Send + 'static) -> Option<T> {
         // It only reads, so nothing is left half done by a panic.
         self.orders.ask(|driver, _| catch_unwind(AssertUnwindSafe(|| look(driver.view()))).ok())?
+    }
+
+    /// Retained messages whose topics match this filter, in the order of topics, at most `most`: as a new subscriber would get
+    /// them, so that the Message Expiry Interval is what is left of it. Nobody is asked whether they may be read. Others are
+    /// served between pages of them, so it is no picture of one moment. One is cleared by publishing an empty one
+    /// to its topic. Blocks the thread, so a hook of this broker must not call it.
+    ///
+    /// # Errors
+    /// It is no topic filter, or the broker has stopped.
+    pub fn retained(&self, filter: &str, most: usize) -> Result<Vec<ApplicationMessage>, InlineError> {
+        let invalid = InlineError::Refused(ReasonCode::TopicFilterInvalid);
+        let (mut messages, mut after) = (Vec::new(), None);
+        loop {
+            let (filter, wanted) = (filter.to_owned(), most - messages.len());
+            let page = self.orders.ask(move |driver, now| {
+                let filter = TopicFilter::parse(&filter).ok()?;
+                Some(driver.view().retained_page(now, filter, after.as_deref(), wanted))
+            });
+            let page = page.ok_or(InlineError::Stopped)?.ok_or(invalid)?;
+            messages.extend(page.messages);
+            after = page.after;
+            if after.is_none() || messages.len() >= most {
+                return Ok(messages);
+            }
+        }
     }
 
     /// Disconnects a client with this reason, and ends its session if asked to; a will is sent unless the reason is

@@ -1,5 +1,6 @@
 //! The program itself as a client of the broker inside it: `cargo run -p metronome-tokio --example inline`.
 
+use metronome_tokio::host::engine::ApplicationMessage;
 use metronome_tokio::host::engine::mqtt_proto::{
     Packet, Publish, PublishProperties, QoS, ReasonCode, SubscribeOptions, TopicName,
 };
@@ -36,6 +37,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // A packet as if somebody else had sent it.
     broker.inject("reader", &greeting)?;
     println!("injected: {}", told.recv()?);
+
+    // What is retained, without a subscription, and cleared by an empty message.
+    let last = ApplicationMessage {
+        topic: "greetings/last".to_owned(),
+        payload: "hello".into(),
+        retain: true,
+        ..ApplicationMessage::default()
+    };
+    broker.publish(last)?;
+    for message in broker.retained("greetings/#", 100)? {
+        println!("retained: {} {}", message.topic, String::from_utf8_lossy(&message.payload));
+        broker.publish(ApplicationMessage { payload: "".into(), ..message })?;
+    }
 
     let clients = broker
         .look(|view| view.each_session().map(|session| session.client_id().to_owned()).collect::<Vec<_>>());

@@ -7,7 +7,7 @@ use metronome_tokio::host::InjectError;
 use metronome_tokio::host::engine::mqtt_proto::{
     Packet, Publish, PublishProperties, QoS, ReasonCode, SubscribeOptions, TopicName,
 };
-use metronome_tokio::host::engine::{Command, Config};
+use metronome_tokio::host::engine::{ApplicationMessage, Command, Config};
 use metronome_tokio::{AllowAll, Broker, BrokerConfig, BrokerHandle, InlineError};
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, channel};
@@ -109,6 +109,34 @@ fn sessions_are_looked_at_and_ended() {
     let disconnect = client.packet();
     assert_eq!((disconnect[0], disconnect[2]), (0xe0, 0x98));
     assert_eq!(broker.look(|view| view.sessions()), Some(0));
+}
+
+#[test]
+fn retained_messages_are_read_and_cleared() {
+    let limits = Config { work_per_call: 3, ..Config::default() };
+    let config = BrokerConfig { limits, ..BrokerConfig::default() };
+    let broker = Broker::builder().config(config).listen("127.0.0.1:0").hook(AllowAll).start().unwrap();
+    let publish = |topic: &str, payload: &'static [u8]| {
+        let (topic, payload) = (topic.to_owned(), payload.into());
+        let message = ApplicationMessage { topic, payload, retain: true, ..ApplicationMessage::default() };
+        broker.publish(message).unwrap();
+    };
+    let topics = |filter, most| {
+        let messages = broker.retained(filter, most).unwrap();
+        messages.into_iter().map(|message| message.topic).collect::<Vec<_>>()
+    };
+    let all: Vec<String> = (10..30).map(|number| format!("t/{number}")).collect();
+    all.iter().for_each(|topic| publish(topic, b"x"));
+    assert_eq!(topics("t/+", 100), all);
+    assert_eq!(topics("t/+", 7), all[..7]);
+    assert_eq!(broker.retained("t/29", 1).unwrap()[0].payload, "x");
+
+    topics("t/+", 100).iter().skip(1).for_each(|topic| publish(topic, b""));
+    assert_eq!(topics("#", 100), ["t/10"]);
+    let invalid = InlineError::Refused(ReasonCode::TopicFilterInvalid);
+    assert_eq!(broker.retained("t/#/x", 1), Err(invalid));
+    broker.shutdown(Duration::from_secs(1));
+    assert_eq!(broker.retained("#", 1), Err(InlineError::Stopped));
 }
 
 #[test]

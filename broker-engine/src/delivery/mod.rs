@@ -29,6 +29,7 @@ mod route;
 pub(crate) use encode::{Aliases, stored_publish};
 pub(crate) use fanout::Fanouts;
 pub(crate) use message::{Expiry, MessageStore, Publication, read_stored};
+pub use retained::RetainedPage;
 pub(crate) use retained::{Retained, RetainedScans};
 pub(crate) use route::{Recipient, Routed, Scratch};
 

@@ -1,6 +1,8 @@
 //! Retained messages: kept by topic, sent to new subscriptions page by page.
 
-use super::{Expiry, Publication, Work};
+use super::message::Message;
+use super::{Expiry, Publication, Work, stored_publish};
+use crate::application_message::ApplicationMessage;
 use crate::collections::SlotKey;
 use crate::engine::Engine;
 use crate::hooks::RetainedChange;
@@ -8,10 +10,16 @@ use crate::ids::{ConnId, MessageKey};
 use crate::outbox::Outbox;
 use crate::sessions::{SubIds, Subscriber};
 use crate::storage::StoreOp;
+use crate::time::Time;
 use crate::timers::TimerKey;
 use crate::topics::{RetainedKey, ScanStep, is_own};
-use alloc::{boxed::Box, collections::BTreeMap, string::ToString};
-use mqtt_proto::{QoS, ReasonCode, planted};
+use alloc::{
+    boxed::Box,
+    collections::BTreeMap,
+    string::{String, ToString},
+    vec::Vec,
+};
+use mqtt_proto::{Limits, Packet, QoS, ReasonCode, TopicFilter, Version, planted};
 use serde::{Deserialize, Serialize};
 
 /// A topic's retained message.
@@ -136,7 +144,7 @@ impl Engine {
         if self.is_stored_topic(publication.topic) {
             self.gates.emit(StoreOp::PutRetained {
                 topic: publication.topic.to_string(),
-                publish: super::encode::stored_publish(publication, true),
+                publish: stored_publish(publication, true),
                 qos: publication.qos,
                 lifetime: publication.expiry.lifetime(self.called_at),
             });
@@ -279,7 +287,7 @@ impl Engine {
         message: MessageKey,
         out: &mut Outbox,
     ) {
-        let Some(buffer) = self.messages.get(message).map(super::message::Message::buffer) else { return };
+        let Some(buffer) = self.messages.get(message).map(Message::buffer) else { return };
         let publication = buffer.publication();
         let key = subscriber.session;
         let may_read = self.sessions.get(key).is_some_and(|session| session.may_read(publication.topic));
@@ -302,6 +310,62 @@ impl Engine {
         }
         self.flush_templates(out);
     }
+}
+
+/// Some of the retained messages that were asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RetainedPage {
+    /// As a new subscriber would get them: the Message Expiry Interval is what is left of it.
+    pub messages: Vec<ApplicationMessage>,
+    /// The topic behind which to go on; `None` where there is no more.
+    pub after: Option<String>,
+}
+
+impl Engine {
+    /// See [`crate::View::retained_page`].
+    pub(crate) fn retained_page(
+        &self,
+        now: Time,
+        filter: TopicFilter<'_>,
+        after: Option<&str>,
+        most: usize,
+    ) -> RetainedPage {
+        let mut budget = self.config.work_per_call.max(1);
+        let (mut messages, mut after) = (Vec::new(), after.map(RetainedKey::new));
+        while messages.len() < most {
+            match self.retained.scan(filter.filter(), after.as_ref(), &mut budget) {
+                ScanStep::Found(topic, kept) => {
+                    let message = self.messages.get(kept.message);
+                    messages.extend(message.and_then(|message| as_sent(message, now)));
+                    after = Some(topic.clone());
+                }
+                ScanStep::OutOfBudget(topic) => {
+                    after = topic.or(after);
+                    break;
+                }
+                ScanStep::Done => return RetainedPage { messages, after: None },
+            }
+        }
+        RetainedPage { messages, after: after.map(|topic| topic.topic()) }
+    }
+}
+
+/// A retained message as a new subscriber would get it; `None` if it has expired. The payload is shared.
+fn as_sent(message: &Message, now: Time) -> Option<ApplicationMessage> {
+    if message.is_expired(now) {
+        return None;
+    }
+    let buffer = message.buffer();
+    let stored = stored_publish(&Publication { payload: &[], ..buffer.publication() }, true);
+    let Ok(Some((Packet::Publish(publish), _))) = Packet::parse(&stored, Version::V5, &Limits::NONE) else {
+        return None;
+    };
+    Some(ApplicationMessage {
+        payload: message.shared_payload(),
+        qos: message.qos,
+        message_expiry_interval: message.expiry.interval(now),
+        ..ApplicationMessage::of(publish.topic?.as_str(), &publish)
+    })
 }
 
 /// Bytes of a retained message's topic name where it is beside the message: as key, and with its timer.
