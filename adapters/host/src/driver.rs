@@ -236,6 +236,13 @@ impl Driver {
         }
     }
 
+    /// Writes the rest of the recording and waits until the store keeps what it was given, as dropping the driver does: for
+    /// when something else may have it longer.
+    pub fn finish(&mut self) {
+        self.recorder = None;
+        self.store = Kept::Here(MemoryStore::new());
+    }
+
     /// A transport is ready.
     pub fn open(&mut self, now: Time, listener: ListenerId, peer: Option<SocketAddr>) -> ConnId {
         let id = self.ids.allocate();

@@ -253,6 +253,8 @@ impl<R: Runtime> Builder<R> {
         let recorder = recorder.transpose()?;
         let told = Arc::clone(&failure);
         let thread = std::thread::Builder::new().name("metronome".into()).spawn(move || {
+            // The last to be dropped: who hears of the end finds everything done.
+            let _ending = ending;
             let _last_words = LastWords(Arc::clone(&told));
             let mut driver = Driver::new(engine, hooks);
             if let Some(recorder) = recorder {
@@ -266,6 +268,7 @@ impl<R: Runtime> Builder<R> {
                 driver.go_on_from(totals);
             }
             let shared = Shared::<R>::new(driver, linger);
+            let _finish = Finish(Rc::clone(&shared));
             let broker = async {
                 let acceptors =
                     doors.into_iter().map(|(bound, door)| Ok((bound.map(R::accept_with).transpose()?, door)));
@@ -288,7 +291,6 @@ impl<R: Runtime> Builder<R> {
                 tracing::error!(%error, "sockets cannot be watched any more: stopping");
                 let _first = told.set(Failure::Sockets(error.to_string()));
             }
-            drop(ending);
         });
         let thread = thread.map_err(StartError::System)?;
         let lost = |_| io::Error::other("the broker's thread ended");
@@ -305,6 +307,19 @@ impl Drop for LastWords {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let _first = self.0.set(Failure::Panic);
+        }
+    }
+}
+
+/// Has recording and store finished when the broker ends, also by a panic. Its tasks, which have the driver as well, may stay
+/// until the thread is gone: so it is on smol and async-std.
+struct Finish<R: Runtime>(Rc<Shared<R>>);
+
+impl<R: Runtime> Drop for Finish<R> {
+    fn drop(&mut self) {
+        // Whoever panicked while it had the driver has given it back.
+        if let Ok(mut driver) = self.0.driver.try_borrow_mut() {
+            driver.finish();
         }
     }
 }
