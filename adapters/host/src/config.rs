@@ -1,6 +1,7 @@
 //! The configuration: a file, and what the environment says on top.
 
 mod access_control;
+mod changes;
 mod environment;
 mod explain;
 mod jwt;

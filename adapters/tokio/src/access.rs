@@ -110,8 +110,14 @@ impl Access {
         self.controls.iter_mut().try_fold(builder, |builder, control| control.join(builder, config))
     }
 
-    /// Reads files again when they have changed, and on SIGHUP: users and rules, keys of tokens, and certificates.
-    pub(crate) async fn keep_current(mut self, broker: &BrokerHandle, mut hangup: Hangup) -> Infallible {
+    /// Reads files again when they have changed, and on SIGHUP: users and rules, keys of tokens, and certificates. What
+    /// else may have changed by then is for `tell_changes`.
+    pub(crate) async fn keep_current(
+        mut self,
+        broker: &BrokerHandle,
+        mut hangup: Hangup,
+        tell_changes: impl Fn(),
+    ) -> Infallible {
         let mut certificates = broker.certificate_files();
         self.controls.iter().filter_map(|control| control.rules.as_ref()).for_each(warn);
         let mut looks = tokio::time::interval(LOOK);
@@ -122,10 +128,9 @@ impl Access {
                 _ = looks.tick() => false,
             };
             if asked {
-                tracing::info!(
-                    "SIGHUP: users, rules, keys and certificates are read again; the rest needs a restart"
-                );
+                tracing::info!("SIGHUP: users, rules, keys and certificates are read again");
                 systemd::notify_reloading();
+                tell_changes();
             }
             for Control { rules, keys, .. } in &mut self.controls {
                 if let Some(rules) = rules

@@ -116,6 +116,30 @@ impl Flags {
         Ok(())
     }
 
+    /// What file, environment and these flags say, each stronger than the one before; and keys of other brokers' files that are
+    /// not honoured.
+    fn configuration(&self) -> Result<(BrokerConfig, Vec<String>), String> {
+        let (mut config, ignored) = configuration(self.config.as_deref(), self.profile)?;
+        if !self.listen.is_empty() {
+            config.listeners = self.listeners();
+        }
+        self.choose_storage(&mut config.storage)?;
+        config.allow_anonymous = self.allow_anonymous.unwrap_or(config.allow_anonymous);
+        Ok((config, ignored))
+    }
+
+    /// Says which keys are others than at the start, if any are: a broker that runs takes up none of them.
+    fn tell_changes(&self, at_start: &BrokerConfig) {
+        let changed = self
+            .configuration()
+            .and_then(|(now, _)| at_start.changed_keys(&now).map_err(|error| error.to_string()));
+        match changed {
+            Ok(keys) if keys.is_empty() => {}
+            Ok(keys) => tracing::warn!(keys = keys.join(", "), "changes of the configuration need a restart"),
+            Err(error) => tracing::error!(%error, "the configuration cannot be used any more"),
+        }
+    }
+
     fn listeners(&self) -> Vec<ListenerConfig> {
         let tls = self.tls_certificate.clone().zip(self.tls_key.clone());
         let tls = tls.map(|(certificate, key)| TlsConfig { certificate, key, ..TlsConfig::default() });
@@ -246,21 +270,14 @@ fn main() -> ExitCode {
         Ok(log) => log,
         Err(error) => return fail(USAGE, &error),
     };
-    let (mut config, ignored) = match configuration(flags.config.as_deref(), flags.profile) {
+    let (mut config, ignored) = match flags.configuration() {
         Ok(read) => read,
         Err(error) => return fail(USAGE, &error),
     };
     for key in ignored {
         tracing::warn!(key, "a key of the configuration file is not honoured");
     }
-    if !flags.listen.is_empty() {
-        config.listeners = flags.listeners();
-    }
-    if let Err(error) = flags.choose_storage(&mut config.storage) {
-        return fail(USAGE, error);
-    }
-    let storage = config.storage.clone();
-    config.allow_anonymous = flags.allow_anonymous.unwrap_or(config.allow_anonymous);
+    let at_start = config.clone();
     let sockets = systemd::sockets().map_err(|error| format!("systemd: {error}"));
     let sockets = match sockets.and_then(|sockets| systemd::assign(&mut config.listeners, sockets)) {
         Ok(sockets) => sockets,
@@ -294,7 +311,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(1, &error.to_string()),
     };
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => serve(&runtime, &broker, &flags, &storage, access),
+        Ok(runtime) => serve(&runtime, &broker, &flags, &at_start, access),
         Err(error) => fail(1, &format!("cannot start: {error}")),
     }
 }
@@ -360,7 +377,7 @@ fn serve(
     runtime: &Runtime,
     broker: &BrokerHandle,
     flags: &Flags,
-    storage: &StorageConfig,
+    at_start: &BrokerConfig,
     access: Access,
 ) -> ExitCode {
     let heard = runtime.block_on(async { Signals::new().and_then(|signals| Ok((signals, Hangup::new()?))) });
@@ -368,14 +385,15 @@ fn serve(
         return fail(1, "cannot start: no signal handlers to be had");
     };
     // Nobody has to read it: a closed standard output is no reason to stop.
-    let _unread = greet(broker, flags, storage);
+    let _unread = greet(broker, flags, &at_start.storage);
     systemd::notify("READY=1");
+    let tell_changes = || flags.tell_changes(at_start);
     let asked_to_stop = runtime.block_on(async {
         tokio::select! {
             () = signals.next() => true,
             () = broker.stopped() => false,
             () = give_back::run(broker) => false,
-            never = access.keep_current(broker, hangup) => match never {},
+            never = access.keep_current(broker, hangup, tell_changes) => match never {},
             never = systemd::keep_watch(broker) => match never {},
         }
     });

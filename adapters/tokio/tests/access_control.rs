@@ -183,7 +183,7 @@ fn files_are_read_again_and_a_bad_one_changes_nothing() {
     #[cfg(unix)]
     {
         broker.signal("HUP");
-        logged(&log, "needs a restart");
+        logged(&log, "SIGHUP: ");
         logged(&log, "are the same");
         assert_eq!(connack(broker.address, Some(("ann", "secret"))).1, 0);
     }
@@ -344,7 +344,7 @@ fn an_address_that_is_none_is_a_reason_not_to_start() {
 fn a_hangup_without_files_ends_nothing() {
     let (broker, log) = broker(&folder("none"), "");
     broker.signal("HUP");
-    logged(&log, "needs a restart");
+    logged(&log, "SIGHUP: ");
     assert_eq!(connack(broker.address, None).1, 0);
 }
 

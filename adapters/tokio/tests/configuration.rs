@@ -145,6 +145,37 @@ options: {capabilities: {receive_maximum: 9}}
     assert!(log.contains("not honoured") && log.contains("type pigeon"), "{log}");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_hangup_names_what_has_changed_and_needs_a_restart() {
+    let text = "[[listeners]]\naddress = \"127.0.0.1:0\"\n[limits]\nreceive_maximum = 7\n";
+    let path = file("hangup.toml", text);
+    let mut command = metronome();
+    command.arg("--config").arg(&path);
+    let mut broker = start(command);
+    let mut log = BufReader::new(broker.child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    // What it says, but for what it always says.
+    let mut hang_up = |text: &str| {
+        file("hangup.toml", text);
+        broker.signal("HUP");
+        let said: Vec<String> = log.by_ref().take_while(|line| !line.contains("certificates were")).collect();
+        said.into_iter().filter(|line| !line.contains("are read again")).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(hang_up(text), "");
+    let other = text.replace('7', "9").replace(":0", ":1");
+    for _ in 0..2 {
+        let said = hang_up(&other);
+        let keys = "keys=\"limits.receive_maximum, listeners[0].address\"";
+        assert!(
+            said.contains("need a restart") && said.contains(keys) && said.lines().count() == 1,
+            "{said}"
+        );
+    }
+    let said = hang_up(&text.replace("receive_maximum", "recieve_maximum"));
+    assert!(said.contains("hangup.toml: line 4: unknown key `recieve_maximum`"), "{said}");
+    assert_eq!(hang_up(text), "");
+}
+
 #[test]
 fn the_default_file_can_be_used() {
     let (code, text, _) = said(&["default-config"], &[]);
