@@ -20,6 +20,16 @@ fn place(name: &str) -> Option<(&'static str, String)> {
     })
 }
 
+/// The variable that was probably meant by one whose section is none.
+fn nearest_section(name: &str) -> Option<String> {
+    let rest = name.strip_prefix(PREFIX)?;
+    rest.match_indices('_').find_map(|(end, _)| {
+        let (section, key) = rest.split_at(end);
+        let near = explain::nearest(&section.to_lowercase(), SECTIONS.into_iter())?;
+        Some(format!("{PREFIX}{}{key}", near.to_uppercase()))
+    })
+}
+
 /// Is it what Kubernetes sets in every container beside a service that is called `metronome`?
 fn is_of_a_service(name: &str) -> bool {
     let rest = name.strip_prefix(PREFIX).unwrap_or_default();
@@ -47,8 +57,9 @@ pub(super) fn set(
             }
             None if flags.contains(&&*name) || is_of_a_service(&name) => {}
             None => {
-                let hint = explain::nearest(&name, flags.iter().copied());
-                let hint = hint.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+                let flag = || explain::nearest(&name, flags.iter().copied()).map(ToOwned::to_owned);
+                let near = nearest_section(&name).or_else(flag);
+                let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
                 return Err(ConfigError(format!("{name}: this variable stands for nothing{hint}")));
             }
         }
@@ -116,6 +127,13 @@ mod tests {
                 "METRONOME_LISTN: this variable stands for nothing; did you mean METRONOME_LISTEN?",
             ),
             (
+                "METRONOME_LIMTS_RECEIVE_MAXIMUM",
+                "7",
+                "stands for nothing; did you mean METRONOME_LIMITS_RECEIVE_MAXIMUM?",
+            ),
+            ("METRONOME_ACCESSCONTROL_ACL_FILE", "f", "did you mean METRONOME_ACCESS_CONTROL_ACL_FILE?"),
+            ("METRONOME_SYS_TOPIC_INTERVAL_MS", "0", "did you mean METRONOME_SYS_TOPICS_INTERVAL_MS?"),
+            (
                 "METRONOME_LIMITS_RECEIVE_MAX",
                 "7",
                 "unknown key `receive_max`; did you mean `receive_maximum`?",
@@ -128,5 +146,7 @@ mod tests {
             let error = from(&[(name, text)]).unwrap_err();
             assert!(error.contains(wanted) && error.lines().count() == 1, "{error}");
         }
+        let error = from(&[("METRONOME_COLOUR_OF_CONNACK", "7")]).unwrap_err();
+        assert_eq!(error, "METRONOME_COLOUR_OF_CONNACK: this variable stands for nothing");
     }
 }
