@@ -318,6 +318,10 @@ impl Broker {
                 session.permissions.is_none() || !session.subscriptions.contains_key(&group)
             };
             let here = here.filter(|_| self.sessions.values().all(is_free)).map(|members| (era, members));
+            if here.is_none() {
+                // Whose turn this was is not followed.
+                change(&mut self.eras, &group);
+            }
             let has_another_way = |id: &String| self.has_another_way(id, &group, &message.topic);
             if let Some(here) = here.as_ref().filter(|_| members.keys().any(has_another_way)) {
                 self.unseen_turns.insert((group.clone(), here.clone()));
