@@ -11,7 +11,8 @@ use redb::{
 use std::fmt;
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 /// The one table.
@@ -79,8 +80,7 @@ impl RedbStore {
         open: impl FnMut() -> Result<Database, StoreError> + Send + 'static,
     ) -> Result<Self, StoreError> {
         let mut store = Self { open: Box::new(open), database: None, live: None, file };
-        store.reopen()?;
-        store.is_ours()?;
+        store.begin_on_sound_pages()?;
         Ok(store)
     }
 
@@ -102,6 +102,21 @@ impl RedbStore {
         }
     }
 
+    /// redb trusts a file that was closed, and panics where its pages are damaged. So every page is looked at before anybody
+    /// relies on it; records in which something else is wrong are found by their own sums.
+    fn begin_on_sound_pages(&mut self) -> Result<(), StoreError> {
+        let begin = || {
+            self.reopen()?;
+            self.is_ours()?;
+            self.scan(&[], &mut |_, _| ControlFlow::Continue(()))
+        };
+        catch_unwind(AssertUnwindSafe(begin)).unwrap_or_else(|_| {
+            // It may panic once more when it is closed, and the process is about to end.
+            std::mem::forget(self.database.take());
+            Err(StoreError::Damaged("pages of its file cannot be read".to_owned()))
+        })
+    }
+
     /// A database of somebody else has other tables.
     fn is_ours(&self) -> Result<(), StoreError> {
         let reading = self.database()?.begin_read().map_err(failed)?;
@@ -110,6 +125,14 @@ impl RedbStore {
             Some(other) => Err(StoreError::Foreign(format!("it has a table {}", other.name()))),
             None => Ok(()),
         }
+    }
+}
+
+impl Drop for RedbStore {
+    fn drop(&mut self) {
+        // Some damage shows only now. What was committed does not need it.
+        let database = self.database.take();
+        let _panicked = catch_unwind(AssertUnwindSafe(|| drop(database)));
     }
 }
 
@@ -234,9 +257,7 @@ fn open_on(disk: Result<impl StorageBackend, DatabaseError>) -> Result<Database,
         DatabaseError::Storage(StorageError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
             StoreError::Foreign("it is no redb file".to_owned())
         }
-        DatabaseError::Storage(StorageError::Corrupted(what)) => StoreError::Failed(format!(
-            "its file is damaged, and left as it is ({what}): put a copy in its place, or take another directory"
-        )),
+        DatabaseError::Storage(StorageError::Corrupted(what)) => StoreError::Damaged(what),
         error => failed(error),
     })
 }

@@ -98,6 +98,8 @@ pub enum StoreError {
     Foreign(String),
     /// A newer version has written it, in this format.
     Newer(u8),
+    /// It cannot be read, not even in parts.
+    Damaged(String),
     /// It is not what this broker has written any more, so only another start can go on with it.
     Lost(String),
     /// What the system or the database says.
@@ -118,6 +120,9 @@ impl fmt::Display for StoreError {
             Self::Foreign(what) => write!(f, "this is not a store of Metronome: {what}"),
             Self::Newer(format) => {
                 write!(f, "a newer version of Metronome has written it, in format {format}")
+            }
+            Self::Damaged(what) => {
+                write!(f, "it is damaged ({what}): put a copy in its place, or begin another one")
             }
             Self::Lost(what) => write!(f, "{what}; restart this broker to go on with what is there"),
             Self::Failed(what) => f.write_str(what),

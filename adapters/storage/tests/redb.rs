@@ -53,12 +53,37 @@ fn a_file_that_was_cut_off_is_refused_and_left_alone() {
     let file = path.join("metronome.redb");
     let cut = std::fs::read(&file).unwrap()[..20_001].to_vec();
     std::fs::write(&file, &cut).unwrap();
-    let error = RedbStore::open(&path).unwrap_err().to_string();
-    assert!(
-        error.starts_with("its file is damaged, and left as it is (") && error.lines().count() == 1,
-        "{error}"
-    );
+    let error = RedbStore::open(&path).unwrap_err();
+    assert!(matches!(error, StoreError::Damaged(_)) && error.to_string().lines().count() == 1, "{error}");
     assert_eq!(std::fs::read(&file).unwrap(), cut);
+}
+
+/// Wherever its bytes are others, the store is opened and read, or refused.
+#[test]
+fn no_damage_of_a_file_is_a_panic() {
+    let path = directory();
+    let mut store = RedbStore::open(&path).unwrap();
+    for key in 0..200_u8 {
+        put(&mut store, &[key; 40]);
+    }
+    drop(store);
+    let sound = std::fs::read(path.join("metronome.redb")).unwrap();
+    let mut damaged = 0;
+    for page in (0..sound.len()).step_by(4096) {
+        for (at, len) in [(4, 8), (60, 64)] {
+            let mut bytes = sound.clone();
+            bytes[page + at..page + at + len].fill(0xff);
+            // Another one each time: what was refused may be open until the process ends.
+            let path = directory();
+            std::fs::create_dir_all(&path).unwrap();
+            std::fs::write(path.join("metronome.redb"), bytes).unwrap();
+            match RedbStore::open(&path) {
+                Ok(store) => drop(keys(&store)),
+                Err(error) => damaged += usize::from(matches!(error, StoreError::Damaged(_))),
+            }
+        }
+    }
+    assert!(damaged > 2, "{damaged}");
 }
 
 /// A process that ended while it made its file keeps the next one from nothing.
