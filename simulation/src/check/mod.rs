@@ -553,7 +553,8 @@ impl Checks {
                 let detail = format!("{counted} losses are counted, {told} are told");
                 return Err(Violation::new("INV-90", now, detail));
             }
-            ceilings::within(now, &self.config, engine, &mut self.counts)?;
+            let is_hurt = |client_id: &str| self.ledger.is_hurt(client_id);
+            ceilings::within(now, &self.config, engine, is_hurt, &mut self.counts)?;
         }
         // No livelock: time goes on, or there is no work left.
         let works = engine.next_deadline().is_some_and(|deadline| deadline.reason == DeadlineReason::Work);

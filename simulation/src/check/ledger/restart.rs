@@ -148,6 +148,11 @@ impl Ledger {
         Ok(())
     }
 
+    /// Were records of this client's session damaged?
+    pub(in crate::check) fn is_hurt(&self, client_id: &str) -> bool {
+        self.sessions.get(client_id).is_some_and(|known| known.is_hurt)
+    }
+
     /// Wills that are to be sent, though they were sent or cancelled already.
     fn undo_wills(&mut self, records: &[StoreOp]) {
         for record in records {
