@@ -1,7 +1,7 @@
 //! Hooks that the configuration asks for, and reading the files again that it names, certificates too.
 
 use crate::{scram_secret, systemd};
-use metronome_hooks::{AccessControl, Jwt, JwtKeys, PacketLog, RuleFiles, Scram, Webhook, sources};
+use metronome_hooks::{AccessControl, Jwt, JwtKeys, PacketLog, RuleFiles, Scram, Source, Webhook, sources};
 use metronome_tokio::host::Direction;
 use metronome_tokio::host::config::{AccessControlConfig, PacketLogConfig};
 use metronome_tokio::host::engine::ListenerId;
@@ -27,9 +27,14 @@ struct Control {
 }
 
 impl Control {
-    fn new(config: &AccessControlConfig, listeners: Vec<ListenerId>) -> Result<Self, String> {
+    /// `section` is where the configuration has this.
+    fn new(config: &AccessControlConfig, section: &str, listeners: Vec<ListenerId>) -> Result<Self, String> {
         let rules = config.has_files().then(|| RuleFiles::load(sources(config))).transpose();
-        let rules = rules.map_err(|error| error.to_string())?;
+        let rules = rules.map_err(|error| {
+            let sources = sources(config);
+            let source = sources.iter().find(|source| error.file() == Some(source.path()));
+            format!("{section}.{}: {error}", source.map_or("ledgers", Source::key))
+        })?;
         let scram_secret = config.scram_secret.clone();
         Ok(Self { listeners, rules, scram_secret, keys: None, webhook: webhook(config)? })
     }
@@ -85,13 +90,14 @@ impl Access {
         let owners: Vec<_> = if config.listeners.is_empty() { vec![None] } else { owners.collect() };
         let numbered = || (0..).map(ListenerId).zip(&owners);
         let others = numbered().filter_map(|(id, own)| own.is_none().then_some(id)).collect();
-        let mut first = Control::new(&config.access_control, others)?;
+        let mut first = Control::new(&config.access_control, "access_control", others)?;
         let keys = config.jwt.key.as_deref().map(JwtKeys::load).transpose();
-        first.keys = keys.map_err(|error| error.to_string())?;
+        first.keys = keys.map_err(|error| format!("jwt.key: {error}"))?;
         let mut controls = vec![first];
         for (id, own) in numbered() {
             if let Some(own) = own {
-                controls.push(Control::new(own, vec![id])?);
+                let section = format!("listeners[{}].access_control", id.0);
+                controls.push(Control::new(own, &section, vec![id])?);
             }
         }
         Ok(Self { controls, packet_log: packet_log(&config.packet_log)? })

@@ -2,6 +2,7 @@
 
 mod access;
 mod give_back;
+mod located;
 mod log;
 mod passwd;
 mod scram_secret;
@@ -225,7 +226,7 @@ fn check(file: &Path) -> Result<String, String> {
     let named = |error: ConfigError| format!("{}: {error}", file.display());
     let config = config.complete().map_err(named)?;
     // Who may come in from elsewhere depends on flags as well.
-    config.checked_listeners(true).map_err(named)?;
+    config.checked_listeners(true).map_err(|error| located::unusable(file, &config, true, &error))?;
     Access::load(&config)?;
     let ignored = ignored.into_iter().map(|key| format!("not honoured: {key}\n"));
     Ok(format!("{}{} can be used", ignored.collect::<String>(), file.display()))
@@ -287,8 +288,13 @@ fn main() -> ExitCode {
         Ok(access) => access,
         Err(error) => return fail(USAGE, &error),
     };
-    if let Err(error) = config.checked_listeners(access.is_controlled()) {
-        return fail(USAGE, &error.to_string());
+    // Unless they are the flags' or systemd's.
+    let is_of_file = flags.listen.is_empty() && config.listeners == at_start.listeners;
+    let file = flags.config.as_deref().filter(|_| is_of_file && !config.listeners.is_empty());
+    let authenticated = access.is_controlled();
+    if let Err(error) = config.checked_listeners(authenticated) {
+        let named = file.map(|file| located::unusable(file, &config, authenticated, &error));
+        return fail(USAGE, &named.unwrap_or_else(|| error.to_string()));
     }
     let builder = sockets.into_iter().fold(Broker::builder().config(config.clone()), Builder::socket);
     let mut builder = match access.add_to(builder, &config) {
@@ -308,7 +314,10 @@ fn main() -> ExitCode {
     let broker = match builder.start() {
         Ok(broker) => broker,
         Err(error @ StartError::Config(_)) => return fail(USAGE, &error.to_string()),
-        Err(error) => return fail(1, &error.to_string()),
+        Err(error) => {
+            let named = file.map(|file| located::not_started(file, &config, &error));
+            return fail(1, &named.unwrap_or_else(|| error.to_string()));
+        }
     };
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => serve(&runtime, &broker, &flags, &at_start, access),

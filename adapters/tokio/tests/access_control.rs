@@ -238,7 +238,7 @@ fn a_file_that_cannot_be_used_is_a_reason_not_to_start() {
     fs::write(&config, format!("[access_control]\nacl_file = {acl:?}\n")).unwrap();
     let config = config.to_str().unwrap();
     let wanted = format!(
-        "metronome: {}: line 2: `topik` is not user, topic or pattern; did you mean `topic`?\n",
+        "metronome: access_control.acl_file: {}: line 2: `topik` is not user, topic or pattern; did you mean `topic`?\n",
         acl.display()
     );
     assert_eq!(run(&["--config", config]), (Some(2), wanted.clone()));

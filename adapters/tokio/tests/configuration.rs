@@ -5,6 +5,7 @@ mod common;
 use common::Client;
 use common::process::{metronome, start};
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Output;
 
@@ -91,14 +92,57 @@ fn a_file_can_be_checked_without_serving() {
     for part in ["bad.toml: line 2", "unknown key `receive_maximun`", "did you mean `receive_maximum`?"] {
         assert!(error.contains(part) && error.lines().count() == 1, "{error}");
     }
-    let nowhere = file("nowhere.toml", "[[listeners]]\naddress = \"127.0.0.1:99999\"\n");
-    let (code, _, error) = said(&["check-config", nowhere.to_str().unwrap()], &[]);
-    assert!(code == Some(2) && error.contains("nowhere.toml: 127.0.0.1:99999: not an address"), "{error}");
     let (code, _, error) = said(&["check-config"], &[]);
     assert!(code == Some(2) && error.contains("were not provided: <FILE>; --help"), "{error}");
 
     let (code, _, error) = said(&["check-config", good], &[("METRONOME_LIMITS_RECEIVE_MAXIMUM", "0")]);
     assert_eq!(code, Some(2), "{error}");
+}
+
+#[test]
+fn what_cannot_be_used_is_named_with_its_key_or_line() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = port.local_addr().unwrap().to_string();
+    let listener = |address: &str| format!("[[listeners]]\naddress = \"{address}\"\n");
+    let first = listener("127.0.0.1:0");
+    let own = "[listeners.access_control]\nacl_file = \"no-such-file\"\n";
+    let tls = "[listeners.tls]\ncertificate = \"no-such-file\"\nkey = \"k\"\n";
+    for (text, wanted) in [
+        (listener("127.0.0.1:99999"), "unusable.toml: line 2: 127.0.0.1:99999: not an address"),
+        (format!("{first}\n{}", listener("::1:1")), "unusable.toml: line 5: ::1:1: not an address"),
+        (first.clone() + &listener("ws://"), "unusable.toml: line 4: ws://: not an address"),
+        (listener("127.0.0.1:7").repeat(2), "unusable.toml: 127.0.0.1:7 is given twice"),
+        (listener("tls://[::1]:0") + tls, "line 2: listeners.tls.certificate: cannot read no-such-file: "),
+        (
+            "[access_control]\npassword_file = \"no-such-file\"\n".to_owned(),
+            "metronome: access_control.password_file: no-such-file: cannot be read: ",
+        ),
+        (
+            "[access_control]\nledgers = [\"no-such-file\"]\n".to_owned(),
+            "metronome: access_control.ledgers: no-such-file: cannot be read: ",
+        ),
+        (
+            first.clone() + &first + own,
+            "metronome: listeners[1].access_control.acl_file: no-such-file: cannot be read: ",
+        ),
+        ("[jwt]\nkey = \"no-such-file\"\n".to_owned(), "metronome: jwt.key: no-such-file: cannot be read: "),
+    ] {
+        let path = file("unusable.toml", &text);
+        let path = path.to_str().unwrap();
+        for arguments in [["--config", path], ["check-config", path]] {
+            let (code, _, error) = said(&arguments, &[]);
+            assert!(error.contains(wanted) && error.lines().count() == 1, "{text}{error}");
+            assert_eq!(code, Some(2));
+        }
+    }
+    // Only the start can tell.
+    let path = file("taken.toml", &(first + &listener(&taken)));
+    let (code, _, error) = said(&["--config", path.to_str().unwrap()], &[]);
+    let wanted = format!("taken.toml: line 4: cannot listen on {taken}: the port is in use");
+    assert!(code == Some(1) && error.contains(&wanted), "{error}");
+    // Flags are in no line of a file.
+    let (_, _, error) = said(&["--config", path.to_str().unwrap(), "--listen", "nowhere"], &[]);
+    assert!(error.starts_with("metronome: nowhere: not an address"), "{error}");
 }
 
 #[test]

@@ -36,6 +36,16 @@ impl Source {
         }
     }
 
+    /// The key of the configuration that names it.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Ledger(_) => "ledgers",
+            Self::Accounts(..) => "accounts",
+            Self::PasswordFile(_) => "password_file",
+            Self::AclFile(_) => "acl_file",
+        }
+    }
+
     /// Reads it.
     ///
     /// # Errors
@@ -102,6 +112,11 @@ impl LoadError {
 
     pub(crate) fn in_file(self, file: &Path) -> Self {
         Self { file: Some(file.to_owned()), ..self }
+    }
+
+    /// The file.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// The key, or nothing.

@@ -3,6 +3,7 @@
 use super::AccessControlConfig;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use toml::Spanned;
 
 /// One listener.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +64,22 @@ impl ListenerConfig {
     pub fn at(address: impl Into<String>) -> Self {
         Self { address: address.into(), ..Self::default() }
     }
+}
+
+/// The lines of a TOML file on which the addresses of its listeners stand, in their order; none where the text is no such file.
+pub fn address_lines(text: &str) -> Vec<usize> {
+    #[derive(Default, Deserialize)]
+    struct Listeners {
+        #[serde(default)]
+        listeners: Vec<Listener>,
+    }
+    #[derive(Deserialize)]
+    struct Listener {
+        address: Spanned<String>,
+    }
+    let Listeners { listeners } = toml::from_str(text).unwrap_or_default();
+    let before = |listener: &Listener| text.get(..listener.address.span().start).unwrap_or_default();
+    listeners.iter().map(|listener| before(listener).matches('\n').count() + 1).collect()
 }
 
 /// Options of TCP sockets. What is 0, as everything is by default, is left to the system.

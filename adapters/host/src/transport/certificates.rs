@@ -91,12 +91,12 @@ fn common_name(certificate: &Certificate) -> Option<String> {
 fn read(files: &TlsConfig, protocols: &[Vec<u8>]) -> Result<Arc<ServerConfig>, ConfigError> {
     let provider = Arc::new(ring::default_provider());
     let own = Own {
-        any: key_pair(&files.certificate, &files.key, &provider)?,
+        any: key_pair("listeners.tls", (&files.certificate, &files.key), &provider)?,
         named: files
             .names
             .iter()
             .map(|named| {
-                let pair = key_pair(&named.certificate, &named.key, &provider)?;
+                let pair = key_pair("listeners.tls.names", (&named.certificate, &named.key), &provider)?;
                 check_name(&named.name, &pair)?;
                 Ok((named.name.clone(), pair))
             })
@@ -145,15 +145,15 @@ impl ResolvesServerCert for Own {
     }
 }
 
-/// A certificate with its chain and its key, which fit and have not expired.
+/// A certificate with its chain and its key, which fit and have not expired, as this section names them.
 fn key_pair(
-    certificate: &Path,
-    key_file: &Path,
+    section: &str,
+    (certificate, key_file): (&Path, &Path),
     provider: &CryptoProvider,
 ) -> Result<Arc<CertifiedKey>, ConfigError> {
-    let chain = certificates(certificate)?;
+    let chain = certificates(&format!("{section}.certificate"), certificate)?;
     check_time(certificate, &chain)?;
-    let text = contents(key_file)?;
+    let text = contents(&format!("{section}.key"), key_file)?;
     let key = PrivateKeyDer::from_pem_slice(&text).map_err(|error| cannot_use(key_file, &error))?;
     let pair = CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => ConfigError(format!(
@@ -197,7 +197,7 @@ fn authorities(files: &TlsConfig) -> Result<(Arc<RootCertStore>, &Path), ConfigE
         return Err(ConfigError("listeners.tls.client_certificates needs listeners.tls.ca".to_owned()));
     };
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(file)? {
+    for certificate in certificates("listeners.tls.ca", file)? {
         roots.add(certificate).map_err(|error| cannot_use(file, &error))?;
     }
     Ok((Arc::new(roots), file))
@@ -206,7 +206,7 @@ fn authorities(files: &TlsConfig) -> Result<(Arc<RootCertStore>, &Path), ConfigE
 fn revocations(files: &TlsConfig) -> Result<Vec<CertificateRevocationListDer<'static>>, ConfigError> {
     let mut lists = Vec::new();
     for file in &files.crl {
-        let text = contents(file)?;
+        let text = contents("listeners.tls.crl", file)?;
         let before = lists.len();
         for list in CertificateRevocationListDer::pem_slice_iter(&text) {
             lists.push(list.map_err(|error| cannot_use(file, &error))?);
@@ -218,9 +218,9 @@ fn revocations(files: &TlsConfig) -> Result<Vec<CertificateRevocationListDer<'st
     Ok(lists)
 }
 
-/// All certificates of a file, at least one.
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
-    let text = contents(file)?;
+/// All certificates of the file that this key names, at least one.
+fn certificates(key: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+    let text = contents(key, file)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let found = found.map_err(|error| cannot_use(file, &error))?;
     if found.is_empty() {
@@ -229,8 +229,9 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, ConfigError
     Ok(found)
 }
 
-fn contents(file: &Path) -> Result<Vec<u8>, ConfigError> {
-    std::fs::read(file).map_err(|error| ConfigError(format!("cannot read {}: {error}", file.display())))
+fn contents(key: &str, file: &Path) -> Result<Vec<u8>, ConfigError> {
+    std::fs::read(file)
+        .map_err(|error| ConfigError(format!("{key}: cannot read {}: {error}", file.display())))
 }
 
 fn cannot_use(file: &Path, why: &dyn std::fmt::Display) -> ConfigError {
