@@ -389,8 +389,8 @@ impl BrokerHandle {
     }
 
     /// A client inside the program, whose messages go to `on_message`, on the broker's thread: while that runs, nobody is
-    /// served. Nobody is asked what it may. With an empty client identifier the broker assigns one. Blocks the thread,
-    /// so a hook of this broker must not call it.
+    /// served. Nobody is asked what it may; below `$SYS` only [`BrokerHandle::publish`] publishes. With an empty client identifier
+    /// the broker assigns one. Blocks the thread, so a hook of this broker must not call it.
     ///
     /// # Errors
     /// The broker refuses it, or has stopped.

@@ -144,6 +144,21 @@ fn retained_messages_are_read_and_cleared() {
 }
 
 #[test]
+fn below_sys_the_program_publishes_and_no_client_not_even_its_own() {
+    let (broker, address) = start();
+    let mut outside = Client::connect(address, 5, "outside");
+    outside.subscribe("$SYS/x", 0);
+    outside.publish("$SYS/x", 1, b"from outside");
+    let puback = outside.packet();
+    assert_eq!((puback[0], puback[4]), (0x40, 0x87), "{puback:02x?}");
+    let inside = broker.inline_client("inside", |_| ()).unwrap();
+    inside.send(&message("$SYS/x", b"from a client inside")).unwrap();
+    let (topic, payload) = ("$SYS/x".to_owned(), "from the program".into());
+    broker.publish(ApplicationMessage { topic, payload, ..ApplicationMessage::default() }).unwrap();
+    assert_eq!(outside.message(), b"from the program");
+}
+
+#[test]
 fn a_packet_is_injected_as_a_client_sends_it() {
     let (broker, address) = start();
     for version in [4, 5] {
