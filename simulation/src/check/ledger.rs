@@ -443,6 +443,11 @@ impl Ledger {
             .is_some_and(|known| known.link != Some(link) && known.replaced == Some(link))
     }
 
+    /// Has the client's session ended, perhaps with what its connection said last?
+    pub(super) fn is_over(&self, client_id: &str) -> bool {
+        self.sessions.get(client_id).is_none_or(|known| !known.exists)
+    }
+
     /// What the engine tells of itself.
     pub(super) fn noted(&mut self, note: &Note, marks: &mut Marks) {
         match note {

@@ -224,6 +224,8 @@ struct Books<'a> {
     promises: &'a Promises,
     /// The engine had work left behind its latest call.
     works: bool,
+    /// When that was.
+    called_at: u64,
 }
 
 /// Clients of a large world that are followed by everything, unless another number is asked for.
@@ -426,6 +428,7 @@ impl Checks {
             seen: &mut self.seen,
             promises: &self.promises,
             works: self.works,
+            called_at: self.working.0,
         };
         (&mut self.wires, books)
     }

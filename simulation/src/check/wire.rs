@@ -248,7 +248,7 @@ impl Wires {
         books: &mut Books<'_>,
         trace: &mut Trace,
     ) {
-        let Books { ledger, marks, seen, works, .. } = books;
+        let Books { ledger, marks, seen, works, called_at, .. } = books;
         let Some(wire) = self.links.get_mut(link).and_then(Option::as_deref_mut) else { return };
         wire.last_bytes = now;
         wire.came += bytes.len() as u64;
@@ -258,8 +258,10 @@ impl Wires {
         seen.chunk(link);
         let mut inbox = std::mem::take(&mut wire.inbox);
         inbox.extend_from_slice(bytes);
-        // Behind a question everything waits, and behind work: it is heard later, or never.
+        // Behind a question everything waits, and behind work: it is heard later, or never. So it may be behind what is asked
+        // next when a question times out late.
         let waits = wire.is_asked(now) || *works;
+        let may_wait = waits || wire.is_asked(*called_at);
         if let Some(greeting) = wire.greeting.as_ref().filter(|_| !waits) {
             ledger.next_input(&greeting.client_id);
         }
@@ -284,7 +286,7 @@ impl Wires {
                         }
                     }
                     // Timers that are due fire before what has come meanwhile, and what waits may end the connection.
-                    let in_time = first && !wire.is_overdue(now) && !waits;
+                    let in_time = first && !wire.is_overdue(now) && !may_wait;
                     if wire.last_packet < now {
                         wire.packet_before = std::mem::replace(&mut wire.last_packet, now);
                     }

@@ -73,7 +73,7 @@ impl Wire {
             }
             Packet::PubAck(ack) => self.answered(now, link, (0, ack), books)?,
             Packet::PubRec(ack) => self.answered(now, link, (1, ack), books)?,
-            Packet::PubRel(_) if ledger.is_replaced(&client_id, link) => {}
+            Packet::PubRel(_) if ledger.is_replaced(&client_id, link) || ledger.is_over(&client_id) => {}
             Packet::PubRel(ack) => {
                 counts.look("INV-12");
                 let known = ledger.released(&client_id, ack.packet_id.get(), link, marks);
