@@ -84,7 +84,7 @@ type Clients<'a> = BTreeMap<(&'a str, Transport), usize>;
 type StoreFigure = fn(&Statistics) -> u64;
 
 /// The same of a durable store, behind `metronome_store_`. They are not there where nothing is kept.
-const STORE: [(&str, &str, StoreFigure); 13] = [
+const STORE: [(&str, &str, StoreFigure); 14] = [
     ("batches_total", "Batches kept.", |s| s.batches),
     ("operations_total", "Operations in them.", |s| s.operations),
     ("largest_batch_operations", "Operations in the largest.", |s| s.largest),
@@ -95,6 +95,9 @@ const STORE: [(&str, &str, StoreFigure); 13] = [
     ("waiting_operations", "Operations that are not kept yet.", |s| s.waiting),
     ("waiting_bytes", "Memory that those take.", |s| s.waiting_bytes),
     ("quarantined_records", "Records that could not be read at the start.", |s| s.quarantined),
+    ("interrupted", "1 if it was not closed before the start, and had to undo what was not whole.", |s| {
+        s.was_interrupted.into()
+    }),
     ("size_bytes", "Bytes that the store takes, where it can tell.", |s| s.size),
     ("max_bytes", "Bytes that it may take; 0 is no bound.", |s| s.max_bytes),
     ("pressure", "0 while there is room, 1 when it is nearly full, 2 while it is full.", |s| {

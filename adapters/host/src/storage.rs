@@ -194,6 +194,9 @@ pub struct Found {
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.boot.fmt(f)?;
+        if self.load.was_interrupted {
+            f.write_str("; it was not closed the last time, and goes on from the last whole batch")?;
+        }
         match self.load.quarantined {
             0 => Ok(()),
             quarantined => write!(f, "; {quarantined} records cannot be read and were put aside"),

@@ -5,6 +5,7 @@
 //! is never without something that comes before what it has. Where no attempt can help, the keeper ends and says so.
 
 use crate::clock::Clock;
+use crate::load::LoadReport;
 use crate::record::{self, Totals};
 use crate::store::{Batch, Store, StoreError};
 use broker_engine::{StoreOp, StorePressure, StoreSeq, StoredDelivery};
@@ -69,6 +70,8 @@ pub struct Statistics {
     pub is_failing: bool,
     /// Records that could not be read at the start.
     pub quarantined: u64,
+    /// At the start it had to undo what was not whole.
+    pub was_interrupted: bool,
     /// Operations that are not kept yet.
     pub waiting: u64,
     /// What those take in memory, about.
@@ -211,10 +214,12 @@ impl Keeper {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// The same, for a store of which so many records could not be read.
+    /// The same, for a store in which this was found.
     #[must_use]
-    pub fn with_quarantined(self, records: u64) -> Self {
-        self.shared.lock().done.quarantined = records;
+    pub fn with_found(self, found: LoadReport) -> Self {
+        let mut shared = self.shared.lock();
+        (shared.done.quarantined, shared.done.was_interrupted) = (found.quarantined, found.was_interrupted);
+        drop(shared);
         self
     }
 

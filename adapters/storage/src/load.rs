@@ -19,6 +19,8 @@ pub struct LoadReport {
     pub records: u64,
     /// Records that cannot be read. They are kept aside and looked at no more.
     pub quarantined: u64,
+    /// The store was left in the midst of something, which it has undone.
+    pub was_interrupted: bool,
 }
 
 /// Gives every record of a store to `boot`; `progress` hears of their number now and then. An empty store becomes one
@@ -46,7 +48,7 @@ pub fn load_at(
 ) -> Result<(LoadReport, Clock), StoreError> {
     let mut clock = begin(store, system)?;
     let now = clock.at(system, Duration::ZERO);
-    let mut report = LoadReport::default();
+    let mut report = LoadReport { was_interrupted: store.was_interrupted(), ..LoadReport::default() };
     let (mut unreadable, mut newer) = (Batch::default(), None);
     let mut in_flight_known = false;
     store.scan(&[], &mut |key, value| {
@@ -62,7 +64,7 @@ pub fn load_at(
             Ok(op) => {
                 boot.push(op);
                 report.records += 1;
-                if report.records % PROGRESS == 0 {
+                if report.records.is_multiple_of(PROGRESS) {
                     progress(report.records);
                 }
             }

@@ -14,6 +14,8 @@ use std::io::ErrorKind;
 use std::ops::{Bound, ControlFlow};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// The one table.
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("metronome");
@@ -29,14 +31,18 @@ const CACHE: usize = 64 << 20;
 
 /// A store in one file.
 pub struct RedbStore {
-    open: Box<dyn FnMut() -> Result<Database, StoreError> + Send>,
+    open: Box<dyn FnMut() -> Result<Opened, StoreError> + Send>,
     /// `None` between an error and what it takes to begin anew.
     database: Option<Database>,
     /// Bytes of all records, once they were counted.
     live: Option<u64>,
     /// None for a disk of the caller's.
     file: Option<PathBuf>,
+    was_interrupted: bool,
 }
+
+/// A database, and whether it had not been closed.
+type Opened = (Database, bool);
 
 impl fmt::Debug for RedbStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -77,9 +83,10 @@ impl RedbStore {
 
     fn begin(
         file: Option<PathBuf>,
-        open: impl FnMut() -> Result<Database, StoreError> + Send + 'static,
+        open: impl FnMut() -> Result<Opened, StoreError> + Send + 'static,
     ) -> Result<Self, StoreError> {
-        let mut store = Self { open: Box::new(open), database: None, live: None, file };
+        let mut store =
+            Self { open: Box::new(open), database: None, live: None, file, was_interrupted: false };
         store.begin_on_sound_pages()?;
         Ok(store)
     }
@@ -197,8 +204,14 @@ impl Store for RedbStore {
     fn reopen(&mut self) -> Result<(), StoreError> {
         // Closed first: it holds a lock of its own.
         (self.database, self.live) = (None, None);
-        self.database = Some((self.open)()?);
+        let (database, was_interrupted) = (self.open)()?;
+        self.database = Some(database);
+        self.was_interrupted |= was_interrupted;
         Ok(())
+    }
+
+    fn was_interrupted(&self) -> bool {
+        self.was_interrupted
     }
 
     fn count(&self) -> Option<u64> {
@@ -235,7 +248,7 @@ fn make(path: &Path, unfinished: &Path) -> Result<(), StoreError> {
     })?;
     // What an earlier process has left.
     file.set_len(0).map_err(failed)?;
-    drop(open_on(FileBackend::new(file))?);
+    drop(open_on(FileBackend::new(file))?.0);
     match std::fs::hard_link(unfinished, path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => std::fs::rename(unfinished, path),
         _ => std::fs::remove_file(unfinished),
@@ -249,8 +262,13 @@ fn make(path: &Path, unfinished: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn open_on(disk: Result<impl StorageBackend, DatabaseError>) -> Result<Database, StoreError> {
-    let opened = disk.and_then(|disk| Database::builder().set_cache_size(CACHE).create_with_backend(disk));
+fn open_on(disk: Result<impl StorageBackend, DatabaseError>) -> Result<Opened, StoreError> {
+    let repairs = Arc::new(AtomicBool::new(false));
+    let repairing = repairs.clone();
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE).set_repair_callback(move |_| repairing.store(true, Relaxed));
+    let opened = disk.and_then(|disk| builder.create_with_backend(disk));
+    let opened = opened.map(|database| (database, repairs.load(Relaxed)));
     opened.map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen => StoreError::Locked,
         DatabaseError::UpgradeRequired(_) => StoreError::Foreign("it is of an earlier redb".to_owned()),

@@ -62,6 +62,11 @@ pub trait Store: Send {
         Ok(())
     }
 
+    /// Was it left in the midst of something, so that what was not whole was undone when it was opened?
+    fn was_interrupted(&self) -> bool {
+        false
+    }
+
     /// Looks at what is below the records; says whether it is sound.
     ///
     /// # Errors

@@ -134,6 +134,7 @@ fn a_power_cut_at_any_step_leaves_whole_batches() {
     }
     let history = disk.0.lock().unwrap().history.take().unwrap();
     drop(store);
+    assert!(!disk.open().unwrap().was_interrupted(), "it was closed");
     let mut cuts = 0;
     let mut synced = begun;
     let mut since = 0;
@@ -155,7 +156,10 @@ fn a_power_cut_at_any_step_leaves_whole_batches() {
                 let most = if matches!(change, Step::SetLen(_)) { usize::MAX } else { part(step) };
                 carry_out(&mut bytes, change, most);
             }
-            let found = records(&Disk::of(bytes).open().unwrap());
+            let store = Disk::of(bytes).open().unwrap();
+            // Before the first batch there is nothing that could have to be undone.
+            assert!(store.was_interrupted() || acknowledged == 0);
+            let found = records(&store);
             let allowed = &states[acknowledged..states.len().min(acknowledged + 2)];
             assert!(allowed.iter().any(|(_, wanted)| *wanted == found), "step {at} of {}", history.len());
             cuts += 1;

@@ -60,7 +60,7 @@ impl Keeping {
             report: Box::new(report),
         };
         let keeper = Keeper::start(self.store, self.clock, options)?;
-        Ok((keeper.with_quarantined(self.found.load.quarantined), events))
+        Ok((keeper.with_found(self.found.load), events))
     }
 }
 

@@ -83,6 +83,7 @@ fn what_was_acknowledged_is_there_after_a_kill() {
     let broker = start_on(&path, "durable");
     let found = "found there: 1 sessions with 1 subscriptions, 1 messages waiting and 0 in flight, 1 retained messages";
     assert!(broker.greeting.contains(found), "{}", broker.greeting);
+    assert!(broker.greeting.contains("it was not closed the last time"), "{}", broker.greeting);
     find_it_again(&broker);
 }
 
@@ -95,7 +96,9 @@ fn with_async_everything_is_there_after_the_end() {
     leave_something(&broker);
     broker.signal("TERM");
     assert_eq!(broker.ended().0, Some(0));
-    find_it_again(&start_on(&path, "async"));
+    let broker = start_on(&path, "async");
+    assert!(!broker.greeting.contains("it was not closed"), "{}", broker.greeting);
+    find_it_again(&broker);
 }
 
 /// Where the configuration wants it: at the end in peace all of them, and when it is killed those of some seconds ago.
