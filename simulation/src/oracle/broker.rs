@@ -192,12 +192,22 @@ impl Broker {
         for copy in self.shared.iter_mut().filter(|copy| copy.to.as_deref() == Some(client_id)) {
             (copy.to, copy.optional) = (None, true);
         }
-        // Who is thought to have one may have another that looks the same, and this one was the leaver's.
+        // Who is thought to have one may have another that looks the same, and this one was the leaver's. Which of them it
+        // was cannot be seen, so all of them may go to somebody.
+        let mut open = BTreeSet::new();
         for place in 0..self.shared.len() {
             let copy = &self.shared[place];
-            if copy.to.is_some() && copy.members.contains_key(client_id) {
-                self.shared[place].optional |= self.make_free(place, client_id, &mut Vec::new());
+            if copy.to.is_none() || !copy.members.contains_key(client_id) || open.contains(&place) {
+                continue;
             }
+            let before: Vec<_> = self.shared.iter().map(|copy| copy.to.clone()).collect();
+            if self.make_free(place, client_id, &mut Vec::new()) {
+                let pairs = before.iter().zip(&self.shared).enumerate();
+                open.extend(pairs.filter(|(_, (to, copy))| **to != copy.to).map(|(place, _)| place));
+            }
+        }
+        for place in open {
+            (self.shared[place].to, self.shared[place].optional) = (None, true);
         }
         for mut copy in std::mem::take(&mut self.shared) {
             let is_given = copy.to.is_some();
