@@ -19,7 +19,7 @@ use mqtt_proto::{Mask, Version};
 use serde::{Deserialize, Serialize};
 
 /// First bytes of every snapshot; the last one is the format's version.
-const MAGIC: [u8; 8] = *b"METRSNP\x0f";
+const MAGIC: [u8; 8] = *b"METRSNP\x10";
 
 /// Key of the checksum. It finds damage, and need not keep anybody out.
 const CHECKSUM: HashKey = HashKey([0, 0]);

@@ -18,7 +18,9 @@ use crate::permissions::Permissions;
 use crate::sessions::Will;
 use crate::time::Time;
 use crate::timers::TimerKey;
-use alloc::{boxed::Box, collections::BTreeMap, collections::VecDeque, string::String, vec::Vec};
+use alloc::{
+    boxed::Box, collections::BTreeMap, collections::BTreeSet, collections::VecDeque, string::String, vec::Vec,
+};
 use bytes::Bytes;
 use mqtt_proto::{PacketType, QoS, ReasonCode, planted};
 use serde::{Deserialize, Serialize};
@@ -44,8 +46,8 @@ pub(crate) struct Undecided {
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Line {
     entries: VecDeque<Entry>,
-    /// What the client might when a connection ended; by now its session may be gone, or another user's.
-    left_with: BTreeMap<ConnId, Box<Permissions>>,
+    /// What the client might when a connection ended, and when its session did; by now that may be gone, or another user's.
+    left_with: BTreeMap<ConnId, Vec<Permissions>>,
     /// The timer entry that is set for it.
     armed: Option<Time>,
     bytes: u64,
@@ -130,7 +132,7 @@ impl Waiting {
 
 impl Line {
     fn recount(&self) -> u64 {
-        let permissions = self.left_with.values().map(|permissions| permissions.kept()).sum::<u64>();
+        let permissions = self.left_with.values().flatten().map(Permissions::kept).sum::<u64>();
         permissions + self.entries.iter().map(Entry::bytes).sum::<u64>()
     }
 
@@ -237,8 +239,9 @@ impl Undecided {
     fn forget_connection(&mut self, id: ConnId, client_id: &str) {
         let Some(line) = self.lines.get_mut(client_id).filter(|line| !line.has(id)) else { return };
         if let Some(permissions) = line.left_with.remove(&id) {
-            line.bytes -= permissions.kept();
-            self.bytes -= permissions.kept();
+            let kept = permissions.iter().map(Permissions::kept).sum::<u64>();
+            line.bytes -= kept;
+            self.bytes -= kept;
         }
         if let Some(name) = self.clients.remove(&id) {
             self.bytes -= name.len() as u64;
@@ -516,11 +519,11 @@ impl Engine {
         }
     }
 
-    /// Might the client of a connection that has ended publish to this topic then?
+    /// Might the client of a connection that has ended publish to this topic then, and when its session ended?
     fn might_publish(&self, client_id: &str, id: ConnId, topic: &str) -> bool {
         let line = self.undecided.lines.get(client_id);
         let left_with = line.and_then(|line| line.left_with.get(&id));
-        left_with.is_none_or(|permissions| permissions.may_publish(topic))
+        left_with.is_none_or(|permissions| permissions.iter().all(|then| then.may_publish(topic)))
             || planted!("no-session-no-permissions")
     }
 
@@ -535,7 +538,7 @@ impl Engine {
         });
         let session = session.and_then(|key| self.sessions.get(key));
         if let Some(permissions) = session.and_then(|session| session.permissions.clone()) {
-            line.left_with.insert(id, permissions);
+            line.left_with.insert(id, Vec::from([*permissions]));
         }
         line.bytes = line.recount();
         self.counters.publish_refused += (before.0 - line.entries.len()) as u64;
@@ -544,9 +547,9 @@ impl Engine {
         self.forget_empty_line(&client_id);
     }
 
-    /// A session ends: of its wills that wait those go that its client may not publish any more, as nobody knows later what
-    /// it might.
-    pub(crate) fn refuse_waiting_wills(&mut self, key: SlotKey) {
+    /// A session ends, and nobody knows later what its client might: it is written down for its messages that wait, and of its
+    /// wills those go that it may not publish any more.
+    pub(crate) fn leave_undecided(&mut self, key: SlotKey) {
         let Some(session) = self.sessions.get(key) else { return };
         let Some(line) = self.undecided.lines.get_mut(&session.client_id) else { return };
         let Some(permissions) = session.permissions.as_deref() else { return };
@@ -557,6 +560,15 @@ impl Engine {
             }
             _ => true,
         });
+        let packets = line.entries.iter().filter_map(Entry::publish);
+        let conns: BTreeSet<_> =
+            packets.filter(|waiting| waiting.session == key).map(|waiting| waiting.call.conn).collect();
+        for id in conns {
+            let left_with = line.left_with.entry(id).or_default();
+            if left_with.last() != Some(permissions) {
+                left_with.push(permissions.clone());
+            }
+        }
         line.bytes = line.recount();
         self.counters.publish_refused += (before.0 - line.entries.len()) as u64;
         self.undecided.bytes = self.undecided.bytes - before.1 + line.bytes;

@@ -96,7 +96,7 @@ impl Engine {
             leaving = self.send_will(key, out);
         }
         if !self.undecided.is_empty() {
-            self.refuse_waiting_wills(key);
+            self.leave_undecided(key);
         }
         let Some(mut session) = self.sessions.remove(key) else { return };
         leaving = leaving.or_else(|| self.will_that_waits(&session.client_id));
