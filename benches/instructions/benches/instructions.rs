@@ -158,7 +158,7 @@ fn retained() -> (Bench, ConnId, Vec<u8>) {
     (bench, subscriber, subscribe(V311, "site/7/device/+/temperature", QoS::AtMostOnce))
 }
 
-#[library_benchmark(config = of(569_023))]
+#[library_benchmark(config = of(608_297))]
 #[bench::of_10000(retained())]
 fn retained_to_a_wildcard(world: (Bench, ConnId, Vec<u8>)) -> Bench {
     let (mut bench, subscriber, packet) = world;

@@ -549,6 +549,7 @@ impl Engine {
 
     /// A session ends, and nobody knows later what its client might: it is written down for its messages that wait, and of its
     /// wills those go that it may not publish any more.
+    #[cold]
     pub(crate) fn leave_undecided(&mut self, key: SlotKey) {
         let Some(session) = self.sessions.get(key) else { return };
         let Some(line) = self.undecided.lines.get_mut(&session.client_id) else { return };
