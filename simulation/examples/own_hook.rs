@@ -31,7 +31,7 @@ fn nobody_banned_is_in(view: View<'_>) -> Result<(), String> {
 fn swarm(hook: fn(&Question) -> Answer) -> Summary {
     let options = Options { hook: Some(hook), statement: Some(nobody_banned_is_in), ..Options::default() };
     let profile = Profile::Small;
-    run(Plan { from: 0, seeds: 40, profile, again: 0, threads: 2, first: true, options }, |_| {})
+    run(Plan { from: 0, seeds: 40, most: 40, profile, again: 0, threads: 2, first: true, options }, |_| {})
 }
 
 fn main() {

@@ -125,7 +125,7 @@ pub fn hunt(bug: &str, from: u64, seeds: u64, threads: usize, budget: Budget) ->
     }
     let start = Instant::now();
     let profile = Profile::Small;
-    let plan = Plan { from, seeds, profile, again: 10, threads, first: true, options };
+    let plan = Plan { from, seeds, most: seeds, profile, again: 10, threads, first: true, options };
     let summary = swarm::run(plan, |_| {});
     let took = start.elapsed();
     let failure = summary.failures.first()?;

@@ -18,6 +18,8 @@ pub struct Plan {
     pub from: u64,
     /// How many.
     pub seeds: u64,
+    /// Up to how many, as long as there is something that nobody has looked at or seen: what is rare takes more of them.
+    pub most: u64,
     /// Every so many of them is played again in each variant; 0 for none.
     pub again: u64,
     /// How large their worlds are.
@@ -93,6 +95,11 @@ impl Summary {
         }
     }
 
+    /// Has it looked at everything, and seen everything?
+    fn has_seen_all(&self) -> bool {
+        self.blind().is_empty() && self.marks.missing().is_empty()
+    }
+
     /// Statements that were never looked at.
     pub fn blind(&self) -> Vec<&'static str> {
         self.counts.by_name().into_iter().filter(|(_, count)| *count == 0).map(|(name, _)| name).collect()
@@ -109,11 +116,13 @@ pub fn run(plan: Plan, progress: impl Fn(&Summary) + Sync) -> Summary {
             scope.spawn(|| {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= plan.seeds {
+                    let is_more = number >= plan.seeds;
+                    if is_more && (number >= plan.most || summary.lock().is_ok_and(|all| all.has_seen_all()))
+                    {
                         return;
                     }
                     let seed = plan.from + number;
-                    let again = plan.again > 0 && number.is_multiple_of(plan.again);
+                    let again = !is_more && plan.again > 0 && number.is_multiple_of(plan.again);
                     let (outcome, options, equal) = one(plan.profile, seed, again, plan.options);
                     let failed = outcome.violation.is_some();
                     if let Ok(mut summary) = summary.lock() {
@@ -122,7 +131,7 @@ pub fn run(plan: Plan, progress: impl Fn(&Summary) + Sync) -> Summary {
                         progress(&summary);
                     }
                     if failed && plan.first {
-                        next.store(plan.seeds, Ordering::Relaxed);
+                        next.store(plan.seeds.max(plan.most), Ordering::Relaxed);
                     }
                 }
             });

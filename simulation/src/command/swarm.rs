@@ -65,12 +65,16 @@ enum Kind {
 /// A campaign of so many seeds has to look at everything and to see everything.
 const ENOUGH: u64 = 400;
 
+/// So many times as many seeds are played until it has.
+const MORE: u64 = 5;
+
 impl Swarm {
     pub(crate) fn run(&self) -> Result<bool, String> {
         let commit = machine::commit();
         let plan = Plan {
             from: self.from,
             seeds: self.seeds,
+            most: if self.has_to_see_all() { self.seeds.saturating_mul(MORE) } else { self.seeds },
             again: self.again,
             profile: if self.profile == Kind::Crash { Profile::Crash } else { Profile::Small },
             threads: self.threads.unwrap_or_else(machine::threads),
@@ -117,10 +121,13 @@ impl Swarm {
         Ok(failures)
     }
 
+    fn has_to_see_all(&self) -> bool {
+        self.seeds >= ENOUGH && self.profile == Kind::Small && self.stop_at.is_none()
+    }
+
     /// A campaign that did not look, or where nothing happened, has shown nothing.
     fn lacking(&self, summary: &Summary) -> Vec<String> {
-        let is_small = summary.seeds < ENOUGH || self.profile == Kind::Crash;
-        if is_small || self.stop_at.is_some() || !summary.failures.is_empty() {
+        if !self.has_to_see_all() || !summary.failures.is_empty() {
             return Vec::new();
         }
         let blind = summary.blind().into_iter().map(|name| format!("never looked at {name}"));

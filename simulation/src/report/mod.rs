@@ -196,7 +196,7 @@ mod tests {
         let mutation = Mutation { packet: Some(canary), ..Mutation::default() };
         let options = Options { mutation, ..Options::default() };
         let profile = Profile::Small;
-        let plan = Plan { from: 1, seeds: 50, profile, again: 0, threads: 1, first: true, options };
+        let plan = Plan { from: 1, seeds: 50, most: 50, profile, again: 0, threads: 1, first: true, options };
         let summary = swarm::run(plan, |_| {});
         let failed = &summary.failures[0];
         let folder = std::env::temp_dir().join(format!("report-{}", std::process::id()));
